@@ -1,3 +1,36 @@
-"""Attention-augmented recurrent networks for Hugging Face transformers."""
+"""
+Attention-augmented recurrent networks as first-class transformers models.
+
+After `import attention_rnn` the Auto classes of transformers know the model type `attention_rnn`.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from . import registration
 
 __version__ = "0.1.0"
+
+_PUBLIC_NAMES = {
+    "AttentionRnnConfig": "models.configuration_attention_rnn",
+    "AttentionRnnPreTrainedModel": "models.modeling_attention_rnn",
+    "AttentionRnnModel": "models.modeling_attention_rnn",
+    "AttentionRnnForConditionalGeneration": "models.modeling_attention_rnn",
+    "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
+}
+
+__all__ = ["__version__", *_PUBLIC_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and transformers' models take seconds to import, so a name is loaded when it is first used
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_PUBLIC_NAMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+registration.register_on_import()

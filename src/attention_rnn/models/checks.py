@@ -1,0 +1,72 @@
+"""
+Checks of what a user hands to a model, before any work is done.
+
+Values are looked at on the CPU alone: on another device that would make the host wait, and while a graph is traced
+there are no values. Shapes are always checked.
+"""
+
+import torch
+from torch import Tensor
+
+IGNORED_LABEL = -100
+
+
+def check_token_ids(name: str, token_ids: Tensor, vocab_size: int) -> None:
+    """
+    Raises:
+        ValueError: `token_ids` is not (batch, length) with a length of one or more, or holds an id that is not in
+            [0, vocab_size).
+    """
+    if token_ids.dim() != 2 or token_ids.shape[1] == 0:
+        raise ValueError(
+            f"`{name}` must have the shape (batch, length) with at least one token, got {tuple(token_ids.shape)}."
+        )
+    if _has_values(token_ids):
+        low, high = token_ids.min().item(), token_ids.max().item()
+        if low < 0 or high >= vocab_size:
+            raise ValueError(
+                f"`{name}` must be tokens of the vocabulary, 0 to {vocab_size - 1}, got {low if low < 0 else high}."
+            )
+
+
+def check_labels(labels: Tensor, vocab_size: int) -> None:
+    """
+    Raises:
+        ValueError: `labels` is not (batch, target), holds an id outside the vocabulary other than -100, or no target
+            token at all.
+    """
+    if labels.dim() != 2:
+        raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
+    if _has_values(labels):
+        targets = labels[labels != IGNORED_LABEL]
+        if targets.numel() == 0:
+            raise ValueError(f"`labels` must hold at least one target token, but all are {IGNORED_LABEL}.")
+        check_token_ids("labels", targets[None], vocab_size)
+
+
+def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
+    """
+    The attention mask (batch, length) as booleans, true at real tokens; `None` where nothing is known to be padded.
+
+    Raises:
+        ValueError: another shape, or a sequence without any real token.
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != (batch_size, length):
+        raise ValueError(
+            f"`{name}` must have the shape (batch, length) = {(batch_size, length)}, got {tuple(attention_mask.shape)}."
+        )
+    mask = attention_mask.to(torch.bool)
+    if _has_values(mask):
+        if mask.all():
+            return None
+        real_tokens = mask.any(dim=1)
+        if not real_tokens.all():
+            row = int(real_tokens.int().argmin())
+            raise ValueError(f"`{name}` must leave at least one token in every row, but row {row} is fully masked.")
+    return mask
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

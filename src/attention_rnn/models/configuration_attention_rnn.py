@@ -1,0 +1,219 @@
+"""Configuration of the attention RNN family: one field per axis of the design."""
+
+from typing import Any, ClassVar
+
+from transformers import PreTrainedConfig
+
+# Which class of which file opens a checkpoint through which Auto class. It is written into every saved
+# `config.json`, so that any head can be loaded from the code that travels with the checkpoint.
+AUTO_MAP = {
+    "AutoConfig": "configuration_attention_rnn.AttentionRnnConfig",
+    "AutoModel": "modeling_attention_rnn.AttentionRnnModel",
+    "AutoModelForSeq2SeqLM": "modeling_attention_rnn.AttentionRnnForConditionalGeneration",
+}
+
+CELL_TYPES = ("gru",)
+ATTENTION_TYPES = ("additive", "dot", "general")
+CONTEXT_FEEDINGS = ("parallel", "input")
+BRIDGES = ("zeros", "copy", "linear", "mean")
+
+
+class AttentionRnnConfig(PreTrainedConfig):
+    """
+    Configuration of an [`AttentionRnnModel`]: an encoder-decoder of recurrent layers with attention (Bahdanau, Cho
+    and Bengio, 2015, https://arxiv.org/abs/1409.0473; Luong, Pham and Manning, 2015,
+    https://arxiv.org/abs/1508.04025). All arguments are keyword arguments.
+
+    Args:
+        vocab_size (`int`, defaults to 8000):
+            Number of target tokens; also of source tokens when `source_vocab_size` is `None`.
+        source_vocab_size (`int`, *optional*):
+            Number of source tokens when the source has a vocabulary and an embedding matrix of its own. `None`: source
+            and target share one vocabulary and one embedding matrix.
+        embedding_size (`int`, defaults to 256):
+            Width of the token embeddings and of the attentional vector that `lm_head` reads.
+        hidden_size (`int`, defaults to 512):
+            Width of the recurrent state in the decoder, and per direction in the encoder.
+        encoder_layers (`int`, defaults to 1), decoder_layers (`int`, defaults to 2):
+            Number of recurrent layers. `context_feeding="parallel"` needs two decoder layers or more.
+        bidirectional (`bool` or `list[bool]`, defaults to `True`):
+            Whether the encoder layers read in both directions; a list says it layer by layer. The memory, i.e. the
+            output of the last encoder layer, is `2 * hidden_size` wide when that layer is bidirectional.
+        cell_type (`str`, defaults to `"gru"`):
+            The recurrent cell, see `cells.py`: `"gru"`.
+        attention_type (`str`, defaults to `"additive"`):
+            The score function, see `attention.py`: `"additive"`, `"dot"` (needs a memory as wide as `hidden_size`) or
+            `"general"`.
+        attention_size (`int`, *optional*):
+            Width of the hidden layer of `"additive"` attention; `None` takes `hidden_size`.
+        context_feeding (`str`, defaults to `"parallel"`):
+            Where the context enters the decoder. `"parallel"`: the first layer reads the target alone and queries the
+            memory, the context joins the input of the layers above (as in GNMT v2); training has no loop over
+            attention. `"input"`: the last layer queries the memory and the last attentional vector joins the next
+            input (input feeding, Luong et al., 2015, section 3.3).
+        bridge (`str`, defaults to `"linear"`):
+            How the first decoder state is made. `"zeros"`; `"copy"`: the final states of the encoder, layer by layer
+            (needs a unidirectional encoder with `decoder_layers` layers); `"linear"`: a tanh layer on the final state of
+            the last encoder layer (Bahdanau et al., 2015, appendix A.2.2); `"mean"`: the same on the mean of the memory
+            (Sennrich et al., 2017, https://arxiv.org/abs/1703.04357).
+        residual (`bool`, defaults to `False`):
+            Add the input of a layer to its output where both have the same width.
+        layer_norm (`bool`, defaults to `False`):
+            Layer normalisation of the input of each recurrent layer.
+        embedding_dropout, hidden_dropout, readout_dropout (`float`, default to 0.1):
+            Dropout on the embeddings; on the output of each recurrent layer (the memory and the query included); on
+            the attentional vector.
+        tie_word_embeddings (`bool`, defaults to `True`):
+            Whether `lm_head` uses the target's embedding matrix.
+        use_cache (`bool`, defaults to `True`):
+            Whether the model returns the decoding state, so that the next call reads new tokens alone.
+        pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, default to 0, 1, 2, 1):
+            Ids of the special tokens. The decoder reads `decoder_start_token_id` first.
+
+    Raises:
+        ValueError, TypeError: a value is out of range, of the wrong type, or contradicts another one.
+
+    Example:
+        >>> from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+        >>> config = AttentionRnnConfig(vocab_size=100, embedding_size=32, hidden_size=64)
+        >>> model = AttentionRnnForConditionalGeneration(config)
+    """
+
+    model_type = "attention_rnn"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "past_key_values",
+        "encoder_last_hidden_state",
+        "decoder_attentions",
+        "encoder_attentions",
+    ]
+    attribute_map: ClassVar[dict[str, str]] = {"num_hidden_layers": "decoder_layers"}
+
+    vocab_size: int = 8000
+    source_vocab_size: int | None = None
+    embedding_size: int = 256
+    hidden_size: int = 512
+    encoder_layers: int = 1
+    decoder_layers: int = 2
+    bidirectional: bool | list[bool] = True
+    cell_type: str = "gru"
+    attention_type: str = "additive"
+    attention_size: int | None = None
+    context_feeding: str = "parallel"
+    bridge: str = "linear"
+    residual: bool = False
+    layer_norm: bool = False
+    embedding_dropout: float = 0.1
+    hidden_dropout: float = 0.1
+    readout_dropout: float = 0.1
+    tie_word_embeddings: bool = True
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = 1
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.validate()
+        super().__post_init__(**kwargs)
+
+    @property
+    def layer_types(self) -> list[str]:
+        """The cache layer of each decoder layer, by the name under which `cache.py` registers it."""
+        return ["attention_rnn"] * self.decoder_layers
+
+    @property
+    def encoder_directions(self) -> list[int]:
+        """Number of directions, 1 or 2, of each encoder layer."""
+        if isinstance(self.bidirectional, bool):
+            return [1 + self.bidirectional] * self.encoder_layers
+        return [1 + both for both in self.bidirectional]
+
+    @property
+    def memory_size(self) -> int:
+        """Width of the memory that the decoder attends to."""
+        return self.encoder_directions[-1] * self.hidden_size
+
+    def validate(self) -> None:
+        """Check every field; done at construction and, by transformers, before saving."""
+        # the `@strict` of huggingface_hub would raise errors that are neither ValueError nor TypeError, and it knows
+        # no `layer_types` but those of transformers itself
+        for name in ("vocab_size", "embedding_size", "hidden_size", "encoder_layers", "decoder_layers"):
+            _check_size(name, getattr(self, name))
+        for name in ("source_vocab_size", "attention_size"):
+            if getattr(self, name) is not None:
+                _check_size(name, getattr(self, name))
+        for name in ("residual", "layer_norm", "tie_word_embeddings", "use_cache"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"`{name}` must be a bool, got {getattr(self, name)!r}.")
+        for name, allowed in (
+            ("cell_type", CELL_TYPES),
+            ("attention_type", ATTENTION_TYPES),
+            ("context_feeding", CONTEXT_FEEDINGS),
+            ("bridge", BRIDGES),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.")
+        for name in ("embedding_dropout", "hidden_dropout", "readout_dropout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"`{name}` must be a number, got {value!r}.")
+            if not 0 <= value < 1:
+                raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
+        for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id"):
+            self._check_token_id(name, getattr(self, name))
+        eos_token_ids = self.eos_token_id if isinstance(self.eos_token_id, list) else [self.eos_token_id]
+        for token_id in eos_token_ids:
+            self._check_token_id("eos_token_id", token_id)
+        self._check_directions()
+        self._check_contradictions()
+
+    def _check_token_id(self, name: str, token_id: int | None) -> None:
+        if token_id is None:
+            return
+        if isinstance(token_id, bool) or not isinstance(token_id, int):
+            raise TypeError(f"`{name}` must be an int, got {token_id!r}.")
+        if not 0 <= token_id < self.vocab_size:
+            raise ValueError(
+                f"`{name}` must be a token of the vocabulary, 0 to {self.vocab_size - 1} (`vocab_size` is "
+                f"{self.vocab_size}), got {token_id}."
+            )
+
+    def _check_directions(self) -> None:
+        if isinstance(self.bidirectional, bool):
+            return
+        if not isinstance(self.bidirectional, list) or not all(isinstance(both, bool) for both in self.bidirectional):
+            raise TypeError(f"`bidirectional` must be a bool or a list of bools, got {self.bidirectional!r}.")
+        if len(self.bidirectional) != self.encoder_layers:
+            raise ValueError(
+                f"`bidirectional` must have one entry per encoder layer (`encoder_layers` is {self.encoder_layers}), "
+                f"got {len(self.bidirectional)}."
+            )
+
+    def _check_contradictions(self) -> None:
+        if self.context_feeding == "parallel" and self.decoder_layers < 2:
+            raise ValueError(
+                '`context_feeding="parallel"` feeds the context to the layers above the first, so `decoder_layers` '
+                f'must be at least 2, got {self.decoder_layers}. With one layer use `context_feeding="input"`.'
+            )
+        if self.attention_type == "dot" and self.memory_size != self.hidden_size:
+            raise ValueError(
+                f'`attention_type="dot"` needs a memory as wide as the query (`hidden_size` is {self.hidden_size}), but '
+                f'a bidirectional last encoder layer makes it {self.memory_size} wide. Use `attention_type="general"` '
+                "or `bidirectional=False`."
+            )
+        if self.bridge == "copy" and (
+            set(self.encoder_directions) != {1} or self.encoder_layers != self.decoder_layers
+        ):
+            raise ValueError(
+                '`bridge="copy"` needs a unidirectional encoder with as many layers as the decoder, got '
+                f"`bidirectional={self.bidirectional}`, `encoder_layers={self.encoder_layers}`, "
+                f'`decoder_layers={self.decoder_layers}`. Use `bridge="linear"` otherwise.'
+            )
+
+
+def _check_size(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an int, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")
