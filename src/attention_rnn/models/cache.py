@@ -4,18 +4,21 @@ The decoding state as a transformers cache: constant in size, whatever the lengt
 `generate` builds an `EncoderDecoderCache` of two caches with one layer per decoder layer, taken from the registry of
 layer types (`AttentionRnnConfig.layer_types`). Importing this file puts the two classes below into that registry.
 
-- Self-attention half: layer l holds the state of the decoder's layer l in `keys`, and in `values` what is fed back to
-  its next input. Both are (batch, 1, steps, width) with one step, the last, except while the past is recorded.
+- Self-attention half: layer l holds the state of the decoder's layer l in `keys`; the `values` of layer 0 hold what is
+  fed back to the next input, those of the others are zero wide. All are (batch, 1, steps, width) with one step, the
+  last, except while the past is recorded.
 - Cross-attention half: layer 0 holds the attention's keys and the memory, (batch, 1, source, width), made once.
+
+The functions at the end read and write it; the decoder knows nothing else of a cache.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin, StaticLayer
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, EncoderDecoderCache, StaticLayer
 
-LAYER_TYPE = "attention_rnn"
+from .configuration_attention_rnn import LAYER_TYPE, AttentionRnnConfig
 
 
 class RecurrentStateLayer(CacheLayerMixin):
@@ -24,6 +27,8 @@ class RecurrentStateLayer(CacheLayerMixin):
     _layer_type = LAYER_TYPE
     is_croppable = True
     is_sliding = False
+    keys: Any  # a tensor, or None before the first update
+    values: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
@@ -109,6 +114,8 @@ class StaticRecurrentStateLayer(StaticLayer):
     """The same with tensors that stay at one address and are written in place, for `torch.compile`."""
 
     _layer_type = LAYER_TYPE
+    keys: Any  # a tensor, or None before the first update
+    values: Any
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -132,3 +139,47 @@ class StaticRecurrentStateLayer(StaticLayer):
         self.keys.copy_(key_states)
         self.values.copy_(value_states)
         return self.keys, self.values
+
+
+def new_cache(config: AttentionRnnConfig) -> EncoderDecoderCache:
+    """An empty decoding state."""
+    return EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+
+
+def is_filled(cache: Cache | None) -> bool:
+    """
+    Whether the cache holds the state of a decoder that has begun.
+
+    Raises:
+        TypeError: it is a cache of another kind.
+    """
+    if cache is None:
+        return False
+    if not isinstance(cache, EncoderDecoderCache):
+        raise TypeError(f"`past_key_values` must be an EncoderDecoderCache, got {type(cache).__name__}.")
+    return bool(cache.is_updated.get(0))
+
+
+def read_memory(cache: EncoderDecoderCache) -> tuple[Tensor, Tensor]:
+    """The attention's keys (batch, source, key) and the memory (batch, source, memory)."""
+    layer: Any = cache.cross_attention_cache.layers[0]
+    return layer.keys[:, 0], layer.values[:, 0]
+
+
+def write_memory(cache: EncoderDecoderCache, keys: Tensor, memory: Tensor) -> None:
+    """Leave what `read_memory` reads."""
+    cache.cross_attention_cache.update(keys[:, None], memory[:, None], 0, keep_all=True)
+    cache.is_updated[0] = True
+
+
+def read_states(cache: EncoderDecoderCache) -> tuple[list[Tensor], Tensor]:
+    """The state of each layer after the last token, (batch, state), and what it feeds back, (batch, 1, fed)."""
+    layers: Any = cache.self_attention_cache.layers
+    return [layer.keys[:, 0, -1] for layer in layers], layers[0].values[:, 0, -1:]
+
+
+def write_states(cache: EncoderDecoderCache, states: list[Tensor], fed: Tensor) -> None:
+    """Leave the states of each layer after each token, (batch, target, state), and what it feeds back."""
+    for index, state in enumerate(states):
+        values = fed if index == 0 else state[..., :0]
+        cache.self_attention_cache.update(state[:, None], values[:, None], index)

@@ -14,43 +14,33 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 
-class GRUCell(nn.Module):
+class Cell(nn.Module):
     """
-    Gated recurrent unit (Cho et al., 2014, https://arxiv.org/abs/1406.1078, equations 5 to 8; the reset gate acts after
-    the product with the state, as in cuDNN and `torch.nn.GRU`):
-
-        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
-        z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
-        h' = (1 - z) * n + z * h
+    The parameters of a cell. A subclass says how many gates it has and gives the equation.
 
     Initialised with a Xavier uniform input matrix and an orthogonal recurrent matrix for each gate, biases zero.
     """
 
-    gates = 3
+    gates: int
+    states: int = 1  # a state is so many vectors of `hidden_size`
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.state_size = hidden_size
+        self.state_size = self.states * hidden_size
         self.input_to_hidden = nn.Linear(input_size, self.gates * hidden_size)
         self.hidden_to_hidden = nn.Linear(hidden_size, self.gates * hidden_size)
 
     def forward(self, input_products: Tensor, state: Tensor) -> Tensor:
         """
         Args:
-            input_products: `input_to_hidden` of the current input, (batch, 3 * hidden).
+            input_products: `input_to_hidden` of the current input, (batch, gates * hidden).
             state: (batch, state).
 
         Returns:
             The next state, (batch, state).
         """
-        reset_input, update_input, new_input = input_products.chunk(3, dim=-1)
-        reset_hidden, update_hidden, new_hidden = self.hidden_to_hidden(state).chunk(3, dim=-1)
-        reset = torch.sigmoid(reset_input + reset_hidden)
-        update = torch.sigmoid(update_input + update_hidden)
-        new = torch.tanh(new_input + reset * new_hidden)
-        return new + update * (state - new)
+        raise NotImplementedError
 
     def initialize(self) -> None:
         """Give every parameter its initial value, except those that a checkpoint has filled."""
@@ -58,7 +48,29 @@ class GRUCell(nn.Module):
         _initialize_gates(self.hidden_to_hidden, self.gates, nn.init.orthogonal_)
 
 
-CELLS = {"gru": GRUCell}
+class GRUCell(Cell):
+    """
+    Gated recurrent unit (Cho et al., 2014, https://arxiv.org/abs/1406.1078, equations 5 to 8; the reset gate acts
+    after the product with the state, as in cuDNN and `torch.nn.GRU`):
+
+        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
+        z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+        h' = (1 - z) * n + z * h
+    """
+
+    gates = 3
+
+    def forward(self, input_products: Tensor, state: Tensor) -> Tensor:
+        reset_input, update_input, new_input = input_products.chunk(3, dim=-1)
+        reset_hidden, update_hidden, new_hidden = self.hidden_to_hidden(state).chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_input + reset_hidden)
+        update = torch.sigmoid(update_input + update_hidden)
+        new = torch.tanh(new_input + reset * new_hidden)
+        return new + update * (state - new)
+
+
+CELLS: dict[str, type[Cell]] = {"gru": GRUCell}
 
 
 def _initialize_gates(linear: nn.Linear, gates: int, initialize: Callable[[Tensor], Tensor]) -> None:

@@ -55,7 +55,7 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
         return None
     if attention_mask.shape != (batch_size, length):
         raise ValueError(
-            f"`{name}` must have the shape (batch, length) = {(batch_size, length)}, got {tuple(attention_mask.shape)}."
+            f"`{name}` must have the shape {(batch_size, length)}, (batch, length), got {tuple(attention_mask.shape)}."
         )
     mask = attention_mask.to(torch.bool)
     if _has_values(mask):

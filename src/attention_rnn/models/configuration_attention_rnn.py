@@ -12,6 +12,9 @@ AUTO_MAP = {
     "AutoModelForSeq2SeqLM": "modeling_attention_rnn.AttentionRnnForConditionalGeneration",
 }
 
+# The name under which `cache.py` registers the cache layer of a recurrent layer.
+LAYER_TYPE = "attention_rnn"
+
 CELL_TYPES = ("gru",)
 ATTENTION_TYPES = ("additive", "dot", "general")
 CONTEXT_FEEDINGS = ("parallel", "input")
@@ -53,9 +56,9 @@ class AttentionRnnConfig(PreTrainedConfig):
             input (input feeding, Luong et al., 2015, section 3.3).
         bridge (`str`, defaults to `"linear"`):
             How the first decoder state is made. `"zeros"`; `"copy"`: the final states of the encoder, layer by layer
-            (needs a unidirectional encoder with `decoder_layers` layers); `"linear"`: a tanh layer on the final state of
-            the last encoder layer (Bahdanau et al., 2015, appendix A.2.2); `"mean"`: the same on the mean of the memory
-            (Sennrich et al., 2017, https://arxiv.org/abs/1703.04357).
+            (needs a unidirectional encoder with `decoder_layers` layers); `"linear"`: a tanh layer on the final state
+            of the last encoder layer (Bahdanau et al., 2015, appendix A.2.2); `"mean"`: the same on the mean of the
+            memory (Sennrich et al., 2017, https://arxiv.org/abs/1703.04357).
         residual (`bool`, defaults to `False`):
             Add the input of a layer to its output where both have the same width.
         layer_norm (`bool`, defaults to `False`):
@@ -119,8 +122,8 @@ class AttentionRnnConfig(PreTrainedConfig):
 
     @property
     def layer_types(self) -> list[str]:
-        """The cache layer of each decoder layer, by the name under which `cache.py` registers it."""
-        return ["attention_rnn"] * self.decoder_layers
+        """The cache layer of each decoder layer; `generate` builds its cache from these."""
+        return [LAYER_TYPE] * self.decoder_layers
 
     @property
     def encoder_directions(self) -> list[int]:
@@ -198,9 +201,9 @@ class AttentionRnnConfig(PreTrainedConfig):
             )
         if self.attention_type == "dot" and self.memory_size != self.hidden_size:
             raise ValueError(
-                f'`attention_type="dot"` needs a memory as wide as the query (`hidden_size` is {self.hidden_size}), but '
-                f'a bidirectional last encoder layer makes it {self.memory_size} wide. Use `attention_type="general"` '
-                "or `bidirectional=False`."
+                f'`attention_type="dot"` needs a memory as wide as the query (`hidden_size` is {self.hidden_size}), '
+                f"but a bidirectional last encoder layer makes it {self.memory_size} wide. Use "
+                '`attention_type="general"` or `bidirectional=False`.'
             )
         if self.bridge == "copy" and (
             set(self.encoder_directions) != {1} or self.encoder_layers != self.decoder_layers

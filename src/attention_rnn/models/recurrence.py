@@ -9,9 +9,11 @@ same numbers as fast as it can.
 import torch
 from torch import Tensor, nn
 
+from .cells import Cell
+
 
 def recurrence(
-    cell: nn.Module, inputs: Tensor, mask: Tensor | None, initial_state: Tensor, reverse: bool = False
+    cell: Cell, inputs: Tensor, mask: Tensor | None, initial_state: Tensor, reverse: bool = False
 ) -> Tensor:
     """
     Run `cell` over a batch of sequences.
@@ -42,7 +44,7 @@ def recurrence(
 
 
 def recurrence_reference(
-    cell: nn.Module, inputs: Tensor, mask: Tensor | None, initial_state: Tensor, reverse: bool = False
+    cell: Cell, inputs: Tensor, mask: Tensor | None, initial_state: Tensor, reverse: bool = False
 ) -> Tensor:
     """The plain loop over time that defines `recurrence`; same arguments and result."""
     products = cell.input_to_hidden(inputs)  # (batch, time, gates * hidden)
@@ -71,12 +73,12 @@ def _alignment(mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     return slots.scatter(1, count * mask, positions)[:, 1:], count
 
 
-def _has_fused_form(cell: nn.Module) -> bool:
+def _has_fused_form(cell: Cell) -> bool:
     # A quantised or LoRA-wrapped matrix is no plain nn.Linear any more: its product is its own affair.
     return type(cell.input_to_hidden) is nn.Linear and type(cell.hidden_to_hidden) is nn.Linear
 
 
-def _fused(cell: nn.Module, inputs: Tensor, initial_state: Tensor) -> Tensor:
+def _fused(cell: Cell, inputs: Tensor, initial_state: Tensor) -> Tensor:
     weights = [
         cell.input_to_hidden.weight,
         cell.hidden_to_hidden.weight,

@@ -1,0 +1,107 @@
+"""What all models of the family share: initial values, ties, a checkpoint that carries its code, and their inputs."""
+
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .cells import Cell
+from .checks import check_token_ids
+from .configuration_attention_rnn import AUTO_MAP, AttentionRnnConfig
+
+
+class AttentionRnnPreTrainedModel(PreTrainedModel):
+    """
+    What all models of the family share: initial values, and a checkpoint that carries its code.
+
+    Initial values: cells and layer norms as they say themselves; embeddings and `lm_head` normal with standard
+    deviation `embedding_size ** -0.5`, the padding row zero; other matrices Xavier uniform, biases zero.
+    """
+
+    config: AttentionRnnConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = "text"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AttentionRnnEncoderLayer", "AttentionRnnDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _can_compile_fullgraph = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, Cell):
+            module.initialize()
+        elif isinstance(module, nn.Embedding) or module is getattr(self, "lm_head", None):
+            init.normal_(module.weight, std=self.config.embedding_size**-0.5)
+            padding_index = getattr(module, "padding_idx", None)
+            if padding_index is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[padding_index])
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # For code outside its tree transformers skips modules without parameters of their own, such as our cells, to
+        # protect loaded weights. `_init_weights` protects them itself.
+        super()._initialize_weights(module, is_custom_code=False)
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        # transformers ties nothing when `tie_word_embeddings` is off, but a shared vocabulary is shared all the same;
+        # our `_tied_weights_keys` already say what this config ties.
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        return dict(self._tied_weights_keys or {})
+
+    def option(self, name: str, value: bool | None) -> bool:
+        """An option of `forward`: as passed, or else as the config says."""
+        return bool(getattr(self.config, name) if value is None else value)
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | PathLike, is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """
+        As in transformers; the code of the model is saved as well, so that the checkpoint loads with
+        `trust_remote_code=True` where this package is not installed.
+        """
+        code = {file.name: file for file in Path(__file__).parent.glob("*.py") if file.name != "__init__.py"}
+        # code that came with a checkpoint may hold just the files of the head that was loaded
+        self.config.auto_map = {
+            auto_class: reference
+            for auto_class, reference in AUTO_MAP.items()
+            if f"{reference.split('.')[0]}.py" in code
+        }
+        if is_main_process and not Path(save_directory).is_file():
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            for name, file in code.items():
+                shutil.copyfile(file, Path(save_directory) / name)
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+
+def embed(name: str, embed_tokens: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """
+    Embeddings (batch, length, embedding) of `input_ids`, or `inputs_embeds` as they are.
+
+    Args:
+        name: what the caller calls these inputs, `""` or `"decoder_"`.
+
+    Raises:
+        ValueError: both or none are given, the embeddings have another shape, or an id is outside the vocabulary.
+    """
+    if input_ids is not None and inputs_embeds is None:
+        check_token_ids(f"{name}input_ids", input_ids, embed_tokens.num_embeddings)
+        return embed_tokens(input_ids)
+    if inputs_embeds is None or input_ids is not None:
+        raise ValueError(f"Give exactly one of `{name}input_ids` and `{name}inputs_embeds`.")
+    if inputs_embeds.dim() != 3 or inputs_embeds.shape[1] == 0 or inputs_embeds.shape[2] != embed_tokens.embedding_dim:
+        raise ValueError(
+            f"`{name}inputs_embeds` must have the shape (batch, length, {embed_tokens.embedding_dim}) with a "
+            f"length of one or more, got {tuple(inputs_embeds.shape)}."
+        )
+    return inputs_embeds

@@ -1,0 +1,104 @@
+"""The encoder: recurrent layers over the source make the memory that the decoder attends to."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils.generic import can_return_tuple
+
+from .base import AttentionRnnPreTrainedModel, embed
+from .cells import CELLS
+from .checks import padding_mask
+from .configuration_attention_rnn import AttentionRnnConfig
+from .outputs import AttentionRnnEncoderOutput
+from .recurrence import recurrence
+
+
+class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
+    """A recurrent layer that reads the source in one direction or in both (Schuster and Paliwal, 1997)."""
+
+    def __init__(self, config: AttentionRnnConfig, input_size: int, directions: int) -> None:
+        super().__init__()
+        cell_class = CELLS[config.cell_type]
+        self.norm = nn.LayerNorm(input_size) if config.layer_norm else nn.Identity()
+        self.cells = nn.ModuleList(cell_class(input_size, config.hidden_size) for _ in range(directions))
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.residual = config.residual and input_size == directions * config.hidden_size
+
+    def forward(self, hidden_states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            hidden_states: (batch, source, input).
+            mask: (batch, source) or `None`.
+
+        Returns:
+            The outputs (batch, source, directions * hidden) and the final state (batch, directions * state).
+        """
+        inputs = self.norm(hidden_states)
+        outputs, final_states = [], []
+        for direction, cell in enumerate(self.cells):
+            initial_state = inputs.new_zeros(inputs.shape[0], cell.state_size)
+            states = recurrence(cell, inputs, mask, initial_state, reverse=direction == 1)  # type: ignore[arg-type]
+            outputs.append(states[..., : cell.hidden_size])
+            final_states.append(states[:, 0 if direction == 1 else -1])
+        output = self.dropout(torch.cat(outputs, dim=-1))
+        if self.residual:
+            output = output + hidden_states
+        return output, torch.cat(final_states, dim=-1)
+
+
+class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
+    """Embeddings and recurrent layers over the source; the last layer's outputs are the memory."""
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config)
+        vocab_size = config.source_vocab_size or config.vocab_size
+        self.embed_tokens = nn.Embedding(vocab_size, config.embedding_size, config.pad_token_id)
+        self.dropout = nn.Dropout(config.embedding_dropout)
+        widths = [config.embedding_size] + [
+            directions * config.hidden_size for directions in config.encoder_directions
+        ]
+        self.layers = nn.ModuleList(
+            AttentionRnnEncoderLayer(config, input_size, directions)
+            for input_size, directions in zip(widths[:-1], config.encoder_directions, strict=True)
+        )
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> AttentionRnnEncoderOutput:
+        """
+        Args:
+            input_ids: source tokens, (batch, source).
+            attention_mask: 1 at real tokens, 0 at padding, (batch, source); padding may stand anywhere.
+            inputs_embeds: embeddings instead of `input_ids`, (batch, source, embedding).
+
+        Raises:
+            ValueError: ids outside the vocabulary, an empty source, a mask of another shape or with a row of zeros.
+        """
+        hidden_states = embed("", self.embed_tokens, input_ids, inputs_embeds)
+        mask = padding_mask("attention_mask", attention_mask, *hidden_states.shape[:2])
+        hidden_states = self.dropout(hidden_states)
+        all_hidden_states, final_states = [hidden_states], []
+        for layer in self.layers:
+            hidden_states, final_state = layer(hidden_states, mask)
+            all_hidden_states.append(hidden_states)
+            final_states.append(final_state)
+        width = max(final_state.shape[-1] for final_state in final_states)
+        final_states = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+        return AttentionRnnEncoderOutput(
+            last_hidden_state=hidden_states,
+            final_state=torch.stack(final_states, dim=1),  # (batch, layers, width)
+            hidden_states=tuple(all_hidden_states)
+            if self.option("output_hidden_states", output_hidden_states)
+            else None,
+            attentions=() if self.option("output_attentions", output_attentions) else None,
+        )
