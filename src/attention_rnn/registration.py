@@ -2,9 +2,10 @@
 Makes the model type `attention_rnn` known to the Auto classes of transformers.
 
 The Auto classes take classes, not names, and importing a model class costs seconds. So each registration waits until
-transformers itself imports the Auto class in question; where that has already happened, it is done at once.
+transformers imports the Auto class in question; where that has already happened, it is done at once.
 """
 
+import importlib
 import importlib.abc
 import importlib.util
 import sys
@@ -13,34 +14,51 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+_AUTO_CONFIG = "transformers.models.auto.configuration_auto"
+_AUTO_MODELS = "transformers.models.auto.modeling_auto"
+_OWN_MODELS = f"{__package__}.models"
 
-def _register_config(module: ModuleType) -> None:
+
+def _register_config() -> None:
     from .models.configuration_attention_rnn import AttentionRnnConfig
 
-    module.AutoConfig.register(AttentionRnnConfig.model_type, AttentionRnnConfig, exist_ok=True)
+    auto = sys.modules[_AUTO_CONFIG]
+    auto.AutoConfig.register(AttentionRnnConfig.model_type, AttentionRnnConfig, exist_ok=True)
 
 
-def _register_models(module: ModuleType) -> None:
+def _register_models() -> None:
     from .models.configuration_attention_rnn import AUTO_MAP, AttentionRnnConfig
 
+    auto = sys.modules[_AUTO_MODELS]
     for auto_class, reference in AUTO_MAP.items():
+        file, name = reference.split(".")
         if auto_class != "AutoConfig":
-            file, model_class = reference.split(".")
-            model_file = importlib.import_module(f".models.{file}", __package__)
-            getattr(module, auto_class).register(AttentionRnnConfig, getattr(model_file, model_class), exist_ok=True)
+            model_class = getattr(importlib.import_module(f"{_OWN_MODELS}.{file}"), name)
+            getattr(auto, auto_class).register(AttentionRnnConfig, model_class, exist_ok=True)
 
 
-_REGISTRATIONS: dict[str, Callable[[ModuleType], None]] = {
-    "transformers.models.auto.configuration_auto": _register_config,
-    "transformers.models.auto.modeling_auto": _register_models,
-}
+_waiting: dict[str, Callable[[], None]] = {_AUTO_CONFIG: _register_config, _AUTO_MODELS: _register_models}
+
+
+def register_imported() -> None:
+    """Register with the Auto classes that have been imported since the last call."""
+    for name in list(_waiting):
+        if name in sys.modules and name in _waiting:
+            _waiting.pop(name)()
 
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):
-    """Lets the usual finders find the modules of `_REGISTRATIONS`, and runs the registration after their import."""
+    """
+    Leaves finding a module to the finders behind it and registers after its import.
+
+    Our own model files import transformers' Auto classes on their way, when they are themselves half imported; so it
+    waits until the outermost import that it has seen is done.
+    """
+
+    imports_under_way = 0
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname not in _REGISTRATIONS:
+        if fullname not in _waiting and not fullname.startswith(_OWN_MODELS):
             return None
         sys.meta_path.remove(self)
         try:
@@ -52,8 +70,13 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
-            execute(module)
-            _REGISTRATIONS[fullname](module)
+            self.imports_under_way += 1
+            try:
+                execute(module)
+            finally:
+                self.imports_under_way -= 1
+            if self.imports_under_way == 0:
+                register_imported()
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
@@ -61,8 +84,6 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
 
 def register_on_import() -> None:
     """Register with the Auto classes that are there, and with the others as they come."""
-    for name, register in _REGISTRATIONS.items():
-        if name in sys.modules:
-            register(sys.modules[name])
     if not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisterAfterImport())
+    register_imported()
