@@ -16,6 +16,7 @@ from typing import Any
 
 _AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 _AUTO_MODELS = "transformers.models.auto.modeling_auto"
+_AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
 _OWN_MODELS = f"{__package__}.models"
 
 
@@ -37,7 +38,19 @@ def _register_models() -> None:
             getattr(auto, auto_class).register(AttentionRnnConfig, model_class, exist_ok=True)
 
 
-_waiting: dict[str, Callable[[], None]] = {_AUTO_CONFIG: _register_config, _AUTO_MODELS: _register_models}
+def _register_tokenizer() -> None:
+    from .models.configuration_attention_rnn import AttentionRnnConfig
+    from .models.tokenization_attention_rnn import AttentionRnnTokenizer
+
+    auto = sys.modules[_AUTO_TOKENIZERS]
+    auto.AutoTokenizer.register(AttentionRnnConfig, tokenizer_class=AttentionRnnTokenizer, exist_ok=True)
+
+
+_waiting: dict[str, Callable[[], None]] = {
+    _AUTO_CONFIG: _register_config,
+    _AUTO_MODELS: _register_models,
+    _AUTO_TOKENIZERS: _register_tokenizer,
+}
 
 
 def register_imported() -> None:

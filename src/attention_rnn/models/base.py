@@ -59,6 +59,41 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})
 
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | PathLike | None,
+        *args: Any,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        As in transformers.
+
+        Raises:
+            ValueError: the weights are damaged, or have other shapes than the config says.
+        """
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs
+            )
+        except Exception as error:
+            # by name, as this file travels with checkpoints and imports nothing but torch and transformers
+            if type(error).__name__ != "SafetensorError":
+                raise
+            raise ValueError(
+                f"The weights of `{pretrained_model_name_or_path}` cannot be read, `model.safetensors` is truncated or "
+                f"damaged: {error}"
+            ) from error
+        if info["mismatched_keys"] and not ignore_mismatched_sizes:
+            mismatches = ", ".join(
+                f"`{key}` is {tuple(saved)} in the weights and {tuple(expected)} by the config"
+                for key, saved, expected in sorted(info["mismatched_keys"])
+            )
+            raise ValueError(f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}.")
+        return (model, info) if output_loading_info else model
+
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
         return bool(getattr(self.config, name) if value is None else value)

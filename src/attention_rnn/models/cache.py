@@ -57,7 +57,7 @@ class RecurrentStateLayer(CacheLayerMixin):
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self.seen_tokens += key_states.shape[-2]
+        self.seen_tokens = key_states.shape[-2] + (0 if keep_all else self.seen_tokens)
         if self.record_past and self.keys is not None:
             key_states = torch.cat([self.keys, key_states], dim=-2)
             value_states = torch.cat([self.values, value_states], dim=-2)
@@ -91,6 +91,9 @@ class RecurrentStateLayer(CacheLayerMixin):
         if not self.is_initialized:
             return
         removed = max(self.seen_tokens - tokens_to_remove, 0) if tokens_to_remove > 0 else -tokens_to_remove
+        if removed == self.seen_tokens:
+            self.reset()
+            return
         kept = self.keys.shape[-2] - removed
         if kept < 1:
             raise RuntimeError(
@@ -157,7 +160,8 @@ def is_filled(cache: Cache | None) -> bool:
         return False
     if not isinstance(cache, EncoderDecoderCache):
         raise TypeError(f"`past_key_values` must be an EncoderDecoderCache, got {type(cache).__name__}.")
-    return bool(cache.is_updated.get(0))
+    # the state may have been cropped away while the memory is still there
+    return bool(cache.is_updated.get(0)) and cache.self_attention_cache.layers[0].is_initialized
 
 
 def read_memory(cache: EncoderDecoderCache) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,200 @@
+"""Trains tokenizers for words, characters and subwords, with nothing to download."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, get_args
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from .models.tokenization_attention_rnn import AttentionRnnTokenizer
+
+TokenizerKind = Literal["bpe", "unigram", "word", "character"]
+
+# In the order of their ids, which every model config of this package has as defaults.
+SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    kind: TokenizerKind = "bpe",
+    vocab_size: int = 10_000,
+    min_frequency: int = 1,
+    lowercase: bool = False,
+    model_max_length: int | None = None,
+) -> PreTrainedTokenizerFast:
+    """
+    Train a tokenizer on texts. The same texts give the same vocabulary.
+
+    Text is brought to Unicode's form NFC first, so decoding restores the NFC form (in lower case with `lowercase`).
+    `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence is encoded
+    with `</s>` at its end.
+
+    Args:
+        texts (`Iterable[str]`):
+            What to train on, read once.
+        kind (`str`, *optional*, defaults to `"bpe"`):
+            What a token is:
+
+            - `"bpe"`: a subword, by merging the most frequent pairs (Sennrich et al., 2016).
+            - `"unigram"`: a subword, by pruning a unigram language model (Kudo, 2018).
+            - `"word"`: what stands between white space, such as the phones of "h ə l oʊ". Decoding joins the words
+              with one space.
+            - `"character"`: a Unicode code point, white space included.
+
+            All but `"word"` restore a text of known characters exactly, except that subwords are decoded with a space
+            in place of "▁" (U+2581).
+        vocab_size (`int`, *optional*, defaults to 10,000):
+            The most tokens to have, special tokens included; a small corpus may give fewer. Words and characters
+            beyond it become `<unk>`, the rarest first; subwords always keep every character.
+        min_frequency (`int`, *optional*, defaults to 1):
+            How often a word, a character or a pair to merge must occur. Not for `"unigram"`.
+        lowercase (`bool`, *optional*, defaults to `False`):
+            Whether to turn text into lower case.
+        model_max_length (`int`, *optional*):
+            Tokens to which `truncation=True` cuts when no `max_length` is given. Unlimited by default, as a recurrent
+            network has no longest sequence.
+
+    Returns:
+        `PreTrainedTokenizerFast`: `AutoTokenizer.from_pretrained` loads the folder that its `save_pretrained` writes.
+
+    Raises:
+        TypeError: If `texts` is a string, or holds anything else than strings.
+        ValueError: If an argument is out of range, `texts` holds no token, or `vocab_size` leaves no room for the
+            characters of a subword vocabulary.
+    """
+    if kind not in get_args(TokenizerKind):
+        raise ValueError(f"`kind` must be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
+    for name, value, least in (
+        ("vocab_size", vocab_size, len(SPECIAL_TOKENS) + 1),
+        ("min_frequency", min_frequency, 1),
+        ("model_max_length", 1 if model_max_length is None else model_max_length, 1),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+    if kind == "unigram" and min_frequency > 1:
+        raise ValueError(
+            f"`min_frequency` must be 1 for kind='unigram', which prunes by likelihood, got {min_frequency}."
+        )
+
+    backend, trainer = _untrained(kind, vocab_size, min_frequency, lowercase)
+    no_room = ValueError(f"`vocab_size` must leave room for every character of `texts`, got {vocab_size} for {kind=}.")
+    try:
+        backend.train_from_iterator(_training_texts(texts, lowercase), trainer)
+    except Exception as error:
+        if "not large enough" in str(error):  # the library raises a bare `Exception` for it
+            raise no_room from error
+        raise
+    if backend.get_vocab_size() == len(SPECIAL_TOKENS):
+        raise ValueError(
+            f"`texts` must hold at least one token of {kind=} that occurs {min_frequency} time(s), got none."
+        )
+    if kind == "unigram":
+        backend.model = _reproducible_unigram(backend, vocab_size)
+    if backend.get_vocab_size() > vocab_size:
+        raise no_room
+
+    eos_token = SPECIAL_TOKENS["eos_token"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"$A {eos_token}",
+        pair=f"$A {eos_token} $B {eos_token}",
+        special_tokens=[(eos_token, backend.token_to_id(eos_token))],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=model_max_length, **SPECIAL_TOKENS)
+
+
+def pair_tokenizers(source: PreTrainedTokenizerFast, target: PreTrainedTokenizerFast) -> AttentionRnnTokenizer:
+    """
+    Join a tokenizer of the source and one of the target into one that is saved to and loaded from one folder.
+
+    Args:
+        source (`PreTrainedTokenizerFast`):
+            Encodes the source. The pair takes its special tokens, `model_max_length`, `padding_side` and
+            `truncation_side`, for both sides.
+        target (`PreTrainedTokenizerFast`):
+            Encodes and decodes the target; the special tokens must have the same ids as in `source`.
+
+    Returns:
+        `AttentionRnnTokenizer`: The pair; it does not change with `source` or `target` afterwards.
+
+    Raises:
+        TypeError: If one of them is no `PreTrainedTokenizerFast`, or is a pair already.
+        ValueError: If a special token has different ids.
+    """
+    for name, tokenizer in (("source", source), ("target", target)):
+        if not isinstance(tokenizer, PreTrainedTokenizerFast) or isinstance(tokenizer, AttentionRnnTokenizer):
+            raise TypeError(f"`{name}` must be a PreTrainedTokenizerFast of one vocabulary, got {type(tokenizer)}.")
+    return AttentionRnnTokenizer(
+        tokenizer_object=source.backend_tokenizer,
+        target=target,
+        model_max_length=source.model_max_length,
+        padding_side=source.padding_side,
+        truncation_side=source.truncation_side,
+        extra_special_tokens=source.extra_special_tokens,
+        **source.special_tokens_map,
+    )
+
+
+def _untrained(kind: TokenizerKind, vocab_size: int, min_frequency: int, lowercase: bool) -> tuple[Tokenizer, Any]:
+    normalization: list[Any] = [normalizers.Lowercase(), normalizers.NFC()] if lowercase else [normalizers.NFC()]
+    unk_token = SPECIAL_TOKENS["unk_token"]
+    special_tokens = list(SPECIAL_TOKENS.values())
+    options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": special_tokens, "show_progress": False}
+    trainer: Any
+    if kind == "unigram":
+        backend = Tokenizer(models.Unigram())
+        trainer = trainers.UnigramTrainer(unk_token=unk_token, **options)
+    elif kind == "bpe":
+        backend = Tokenizer(models.BPE(unk_token=unk_token))
+        trainer = trainers.BpeTrainer(min_frequency=min_frequency, **options)
+    else:
+        backend = Tokenizer(models.WordLevel(unk_token=unk_token))
+        trainer = trainers.WordLevelTrainer(min_frequency=min_frequency, **options)
+
+    if kind == "word":
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    elif kind == "character":
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+        backend.decoder = decoders.Fuse()
+    else:
+        # The first word gets the space that the others have. Metaspace could add it itself, but not to a text that
+        # starts with a space already, and decoding would then lose that one.
+        normalization.append(normalizers.Prepend(" "))
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+        backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    backend.normalizer = normalizers.Sequence(normalization)
+    return backend, trainer
+
+
+def _training_texts(texts: Iterable[str], lowercase: bool) -> Iterator[str]:
+    if isinstance(texts, str):
+        raise TypeError(f"`texts` must be an iterable of strings, got one string, {texts[:40]!r}.")
+    # Encoding takes special tokens out of a text before all else. Training does not, and would give a word "<unk>" of
+    # the text an id of its own.
+    special_token = re.compile("|".join(map(re.escape, SPECIAL_TOKENS.values())), re.IGNORECASE if lowercase else 0)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"`texts` must hold strings, got {text!r} of {type(text)} at index {index}.")
+        yield from special_token.split(text)
+
+
+def _reproducible_unigram(backend: Tokenizer, vocab_size: int) -> models.Unigram:
+    """
+    The trained model with its pieces in an order, and with scores, that do not vary from run to run.
+
+    The trainer visits words and characters in the order of a hash table. So scores differ in their last digits, pieces
+    of equal score change places, and of the single characters that were pruned and are taken up again each gets the
+    least score plus 1e-4 for every one before it. It may also exceed the size asked for by a few pieces, where that is
+    hardly above the number of characters.
+    """
+    pieces = [(piece, score) for piece, score in json.loads(backend.to_str())["model"]["vocab"]]
+    specials, pieces = pieces[: len(SPECIAL_TOKENS)], pieces[len(SPECIAL_TOKENS) :]
+    characters = sum(len(piece) == 1 for piece, _ in pieces)
+    least = min(score for _, score in pieces)
+    rare = least + 1e-4 * characters
+    pieces = [(piece, round(least if len(piece) == 1 and score < rare else score, 6)) for piece, score in pieces]
+    pieces.sort(key=lambda piece: (len(piece[0]) > 1, -piece[1], piece[0]))
+    pieces = pieces[: max(characters, vocab_size - len(specials))]
+    pieces.sort(key=lambda piece: (-piece[1], piece[0]))
+    return models.Unigram(specials + pieces, unk_id=backend.token_to_id(SPECIAL_TOKENS["unk_token"]))
