@@ -1,0 +1,208 @@
+"""generate(), with what transformers offers around it."""
+
+import pytest
+import torch
+from tiny import BATCH, COMBINATIONS, SOURCE, name, tiny_batch, tiny_model
+from transformers import MaxTimeCriteria, StoppingCriteriaList
+from transformers.generation import BaseStreamer
+
+every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
+
+STRATEGIES = {
+    "greedy": {},
+    "sampling": {"do_sample": True, "top_k": 5, "temperature": 0.7},
+    "beam": {"num_beams": 4},
+    "beam-n-best": {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 0.5},
+    "beam-sampling": {"num_beams": 3, "do_sample": True},
+    "processors": {"min_new_tokens": 4, "no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "bad_words_ids": [[7]]},
+}
+
+
+def generate(model, seed=0, **options):
+    batch = tiny_batch(model)
+    torch.manual_seed(seed)
+    options = {"max_new_tokens": 9, **options}
+    return model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], **options)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+@every_combination
+def test_the_cache_changes_no_token(combination, strategy):
+    model = tiny_model(**combination)
+    cached, uncached = (generate(model, use_cache=use_cache, **strategy) for use_cache in (True, False))
+    assert torch.equal(cached, uncached)
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+@every_combination
+def test_padding_changes_no_token(combination, strategy):
+    model = tiny_model(**combination)
+    batch = tiny_batch(model)
+    together = generate(model, **STRATEGIES[strategy])
+    for row in range(BATCH):
+        real = batch["attention_mask"][row].bool()
+        alone = model.generate(batch["input_ids"][row : row + 1, real], max_new_tokens=9, **STRATEGIES[strategy])[0]
+        assert torch.equal(together[row, : len(alone)], alone)
+        # transformers' beam search fills up with eos where the padding token has the id 0
+        assert torch.isin(together[row, len(alone) :], torch.tensor([0, 2])).all()
+
+
+def test_greedy_takes_the_best_token_of_the_whole_sequence_model():
+    model = tiny_model()
+    batch = tiny_batch(model)
+    tokens = generate(model, min_new_tokens=9)
+    with torch.no_grad():
+        logits = model(batch["input_ids"], batch["attention_mask"], decoder_input_ids=tokens).logits[:, :-1]
+    logits[:, :, model.config.eos_token_id] = -torch.inf
+    assert torch.equal(logits.argmax(-1), tokens[:, 1:])
+
+
+def test_beam_search_finds_the_likeliest_sequence():
+    model = tiny_model(vocab_size=6)
+    batch = {key: value[:1] for key, value in tiny_batch(model).items()}
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    length = 4
+    tokens = model.generate(
+        **inputs, num_beams=6**length, max_new_tokens=length, min_new_tokens=length, length_penalty=0.0
+    )[0, 1:]
+
+    every = torch.cartesian_prod(*[torch.tensor([0, 1, 3, 4, 5])] * (length - 1), torch.arange(6))
+    start = torch.full((len(every), 1), model.config.decoder_start_token_id)
+    targets = torch.cat([start, every], 1)
+    with torch.no_grad():
+        logits = model(
+            **{key: value.expand(len(every), -1) for key, value in inputs.items()}, decoder_input_ids=targets[:, :-1]
+        ).logits
+    logits[:, :, model.config.eos_token_id] = -torch.inf
+    scores = logits.log_softmax(-1).gather(2, every[..., None]).sum((1, 2))
+    assert scores.argmax() == ((every == tokens).all(1)).nonzero().item()
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam-n-best"])
+def test_everything_that_can_be_returned(strategy):
+    model = tiny_model()
+    options = {"output_scores": True, "output_logits": True, "output_attentions": True, "output_hidden_states": True}
+    output = generate(model, return_dict_in_generate=True, **options, **STRATEGIES[strategy])
+    beams = STRATEGIES[strategy].get("num_beams", 1)
+    returned = STRATEGIES[strategy].get("num_return_sequences", 1)
+    steps = len(output.scores)
+    assert output.sequences.shape[0] == returned * BATCH
+    assert all(score.shape == (BATCH * beams, 19) for score in (*output.scores, *output.logits))
+    assert len(output.cross_attentions) == len(output.decoder_hidden_states) == steps
+    assert all(weights[0].shape == (BATCH * beams, 1, 1, SOURCE) for weights in output.cross_attentions)
+    assert [state.shape for state in output.decoder_hidden_states[0]][-1] == (BATCH * beams, 1, 10)
+    assert output.encoder_hidden_states[-1].shape == (BATCH, SOURCE, 20)
+    scores = model.compute_transition_scores(
+        output.sequences, output.scores, getattr(output, "beam_indices", None), normalize_logits=beams == 1
+    )
+    assert scores.shape[0] == returned * BATCH
+    assert (scores <= 0).all()
+
+
+@every_combination
+def test_a_prompt_is_continued(combination):
+    model = tiny_model(**combination)
+    prompt = torch.tensor([[1, 8, 9, 10]]).expand(BATCH, -1)
+    cached, uncached = (generate(model, decoder_input_ids=prompt, use_cache=use) for use in (True, False))
+    assert torch.equal(cached, uncached)
+    assert torch.equal(cached[:, :4], prompt)
+
+
+def test_a_left_padded_prompt_is_continued_as_if_alone():
+    model = tiny_model()
+    batch = tiny_batch(model)
+    prompt = torch.tensor([[1, 8, 9, 10], [0, 0, 1, 8], [0, 1, 11, 12]])
+    tokens = generate(model, decoder_input_ids=prompt, decoder_attention_mask=(prompt != 0).long(), min_new_tokens=9)
+    for row, start in enumerate((0, 2, 1)):
+        alone = model.generate(
+            batch["input_ids"][row : row + 1],
+            attention_mask=batch["attention_mask"][row : row + 1],
+            decoder_input_ids=prompt[row : row + 1, start:],
+            max_new_tokens=9,
+            min_new_tokens=9,
+        )
+        assert torch.equal(tokens[row, -9:], alone[0, -9:])
+
+
+def test_embeddings_and_encoder_outputs_take_the_place_of_ids():
+    model = tiny_model()
+    batch = tiny_batch(model)
+    expected = generate(model)
+    mask = {"attention_mask": batch["attention_mask"], "max_new_tokens": 9}
+    embeddings = model.get_input_embeddings()(batch["input_ids"])
+    assert torch.equal(model.generate(inputs_embeds=embeddings, **mask), expected)
+    encoder_outputs = model.get_encoder()(batch["input_ids"], batch["attention_mask"])
+    assert torch.equal(model.generate(encoder_outputs=encoder_outputs, **mask), expected)
+
+
+def test_generation_goes_on_from_a_returned_cache():
+    model = tiny_model()
+    expected = generate(model, max_new_tokens=8, min_new_tokens=8)
+    first = generate(model, max_new_tokens=4, min_new_tokens=4, return_dict_in_generate=True)
+    rest = generate(
+        model,
+        decoder_input_ids=first.sequences,
+        decoder_attention_mask=torch.ones_like(first.sequences),
+        past_key_values=first.past_key_values,
+        max_new_tokens=4,
+        min_new_tokens=4,
+    )
+    assert torch.equal(rest, expected)
+
+
+def test_a_static_cache_changes_no_token():
+    model = tiny_model(context_feeding="input")
+    assert torch.equal(generate(model, cache_implementation="static", disable_compile=True), generate(model))
+
+
+@every_combination
+def test_assisted_decoding_changes_no_token(combination):
+    model, assistant = tiny_model(**combination), tiny_model(seed=1, **combination)
+    batch = {key: value[:1] for key, value in tiny_batch(model).items()}
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "max_new_tokens": 12}
+    expected = model.generate(**inputs)
+    assert torch.equal(model.generate(**inputs, assistant_model=assistant), expected)
+    assert torch.equal(model.generate(**inputs, prompt_lookup_num_tokens=3), expected)
+
+
+def test_a_streamer_gets_the_tokens_one_by_one():
+    class Collect(BaseStreamer):
+        def __init__(self):
+            self.tokens = []
+
+        def put(self, value):
+            self.tokens += value.flatten().tolist()
+
+        def end(self):
+            self.tokens.append("end")
+
+    model, streamer = tiny_model(), Collect()
+    batch = {key: value[:1] for key, value in tiny_batch(model).items()}
+    tokens = model.generate(batch["input_ids"], max_new_tokens=6, streamer=streamer)
+    assert streamer.tokens == [*tokens[0].tolist(), "end"]
+
+
+def test_own_processors_and_criteria_are_called():
+    model = tiny_model()
+
+    def only_nine(input_ids, scores):
+        return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor([9]), 0.0)
+
+    def stop_at_three(input_ids, scores, **kwargs):
+        return torch.full((input_ids.shape[0],), input_ids.shape[1] >= 4, dtype=torch.bool)
+
+    tokens = generate(
+        model, logits_processor=[only_nine], stopping_criteria=StoppingCriteriaList([stop_at_three, MaxTimeCriteria(60)])
+    )
+    assert tokens.tolist() == [[1, 9, 9, 9]] * BATCH
+
+
+def test_the_decoder_state_is_constant_in_size():
+    model = tiny_model()
+    sizes = []
+    for length in (4, 40):
+        cache = generate(model, max_new_tokens=length, min_new_tokens=length, return_dict_in_generate=True).past_key_values
+        layers = [*cache.self_attention_cache.layers, *cache.cross_attention_cache.layers]
+        tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        sizes.append(sum(tensor.numel() for tensor in tensors))
+    assert sizes[0] == sizes[1]

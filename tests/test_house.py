@@ -1,0 +1,98 @@
+"""The rules of the house."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attention_rnn
+
+PACKAGE = Path(attention_rnn.__file__).parent
+MODELS = PACKAGE / "models"
+# each file may import those of a lower level
+LEVELS = [
+    {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks"},
+    {"cells", "attention", "cache"},
+    {"recurrence", "base"},
+    {"encoder", "decoder", "bridge"},
+    {"modeling_attention_rnn"},
+]
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+@pytest.mark.parametrize("file", sorted(MODELS.glob("*.py")), ids=lambda file: file.name)
+def test_what_travels_imports_torch_transformers_and_its_neighbours(file):
+    for level, module in imports(file):
+        if level == 0:
+            root = module.split(".")[0]
+            assert root in {"torch", "transformers"} or root in sys.stdlib_module_names, module
+        else:
+            assert level == 1, f"{file.name} imports from outside its folder"
+            assert (MODELS / f"{module}.py").exists(), module
+
+
+def test_models_is_flat():
+    assert [path.name for path in MODELS.iterdir() if path.is_dir() and path.name != "__pycache__"] == []
+
+
+def test_imports_go_from_higher_levels_to_lower_ones():
+    level_of = {name: index for index, names in enumerate(LEVELS) for name in names}
+    files = {file.stem for file in MODELS.glob("*.py")} - {"__init__"}
+    assert files == set(level_of)
+    for name in files:
+        for level, module in imports(MODELS / f"{name}.py"):
+            if level:
+                assert level_of[module] < level_of[name], f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.name)
+def test_a_file_stays_small(file):
+    assert len(file.read_text().splitlines()) <= 500
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_is_light():
+    loaded = run("import sys, transformers, attention_rnn; print(*sorted(sys.modules), sep='\\n')").split()
+    heavy = {"torch", "numpy", "matplotlib", "evaluate", "datasets", "sacrebleu", "jiwer", "torchaudio"}
+    plain = run("import sys, transformers; print(*sorted(sys.modules), sep='\\n')").split()
+    assert (heavy & set(loaded)) == (heavy & set(plain))
+
+
+@pytest.mark.parametrize(
+    "imports_first",
+    [
+        "import attention_rnn; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+        "from transformers import AutoConfig, AutoModelForSeq2SeqLM; import attention_rnn",
+        "from attention_rnn import AttentionRnnModel; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+        "import attention_rnn.models.decoder; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+    ],
+)
+def test_the_auto_classes_know_the_models_in_any_order_of_imports(imports_first):
+    code = f"""
+{imports_first}
+config = AutoConfig.for_model("attention_rnn", vocab_size=9, embedding_size=4, hidden_size=4)
+print(type(AutoModelForSeq2SeqLM.from_config(config)).__name__)
+"""
+    assert run(code).strip() == "AttentionRnnForConditionalGeneration"
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="AttentionRnnForWriting"):
+        _ = attention_rnn.AttentionRnnForWriting
+
+
+def test_every_public_name_exists():
+    for name in attention_rnn.__all__:
+        assert getattr(attention_rnn, name) is not None

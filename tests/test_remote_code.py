@@ -1,0 +1,115 @@
+"""A checkpoint carries its code: it loads where this package cannot be imported."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from tiny import tiny_batch, tiny_model
+
+from attention_rnn import AttentionRnnForConditionalGeneration
+from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+
+
+def run_without_the_package(code, folder, tmp_path):
+    """Run `code` in a process that cannot import attention_rnn; `folder` is the checkpoint, `work` a scratch folder."""
+    prelude = f"""
+        import sys
+        sys.modules["attention_rnn"] = None  # its import now raises
+        import torch
+        folder, work = {str(folder)!r}, {str(tmp_path)!r}
+    """
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
+        check=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("context_feeding", ["parallel", "input"])
+def test_a_checkpoint_loads_generates_and_is_saved_again_without_the_package(context_feeding, tmp_path):
+    model = tiny_model(context_feeding=context_feeding)
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    batch = tiny_batch(model)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    expected = {
+        "logits": model(**batch).logits.detach(),
+        "greedy": model.generate(**inputs, max_new_tokens=9),
+        "beam": model.generate(**inputs, max_new_tokens=9, num_beams=4),
+    }
+    torch.save({"batch": batch, "inputs": inputs, "expected": expected}, tmp_path / "case.pt")
+    code = """
+        from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+
+        case = torch.load(f"{work}/case.pt")
+        for path in (folder, f"{work}/again"):
+            model = AutoModelForSeq2SeqLM.from_pretrained(path, trust_remote_code=True).eval()
+            assert type(model).__module__.startswith("transformers_modules."), type(model)
+            torch.testing.assert_close(model(**case["batch"]).logits, case["expected"]["logits"])
+            assert torch.equal(model.generate(**case["inputs"], max_new_tokens=9), case["expected"]["greedy"])
+            beam = model.generate(**case["inputs"], max_new_tokens=9, num_beams=4)
+            assert torch.equal(beam, case["expected"]["beam"])
+            model.save_pretrained(f"{work}/again")
+        assert AutoConfig.from_pretrained(folder, trust_remote_code=True).hidden_size == 10
+        AutoModel.from_pretrained(folder, trust_remote_code=True)
+    """
+    run_without_the_package(code, folder, tmp_path)
+    again = AttentionRnnForConditionalGeneration.from_pretrained(tmp_path / "again").eval()
+    torch.testing.assert_close(again(**batch).logits, expected["logits"])
+
+
+def test_code_does_not_run_untrusted(tmp_path):
+    folder = tmp_path / "checkpoint"
+    tiny_model().save_pretrained(folder)
+    code = """
+        from transformers import AutoModelForSeq2SeqLM
+
+        try:
+            AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=False)
+        except ValueError as error:
+            assert "attention_rnn" in str(error) or "trust_remote_code" in str(error), error
+        else:
+            raise SystemExit("loaded code without trust")
+    """
+    run_without_the_package(code, folder, tmp_path)
+
+
+def test_a_checkpoint_names_every_head_and_holds_its_file(tmp_path):
+    model = tiny_model()
+    model.model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["auto_map"] == AUTO_MAP
+    for reference in AUTO_MAP.values():
+        assert (tmp_path / f"{reference.split('.')[0]}.py").exists()
+    assert not (tmp_path / "__init__.py").exists()
+
+
+def test_local_and_carried_code_live_side_by_side(tmp_path):
+    folder = tmp_path / "checkpoint"
+    local = tiny_model()
+    local.save_pretrained(folder)
+    batch = tiny_batch(local)
+    code = f"""
+        import sys
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+        import attention_rnn
+        from transformers import AutoModelForSeq2SeqLM
+
+        folder = {str(folder)!r}
+        local = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+        reference = "modeling_attention_rnn.AttentionRnnForConditionalGeneration"
+        carried = get_class_from_dynamic_module(reference, folder).from_pretrained(folder).eval()
+        assert type(local) is not type(carried)
+        import torch
+        inputs = {{"inputs": torch.tensor({batch["input_ids"].tolist()}), "max_new_tokens": 9, "num_beams": 3}}
+        assert torch.equal(local.generate(**inputs), carried.generate(**inputs))
+        assert torch.equal(local.generate(**inputs), carried.generate(**inputs))
+    """
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=tmp_path)
