@@ -192,7 +192,9 @@ def test_own_processors_and_criteria_are_called():
         return torch.full((input_ids.shape[0],), input_ids.shape[1] >= 4, dtype=torch.bool)
 
     tokens = generate(
-        model, logits_processor=[only_nine], stopping_criteria=StoppingCriteriaList([stop_at_three, MaxTimeCriteria(60)])
+        model,
+        logits_processor=[only_nine],
+        stopping_criteria=StoppingCriteriaList([stop_at_three, MaxTimeCriteria(60)]),
     )
     assert tokens.tolist() == [[1, 9, 9, 9]] * BATCH
 
@@ -201,7 +203,9 @@ def test_the_decoder_state_is_constant_in_size():
     model = tiny_model()
     sizes = []
     for length in (4, 40):
-        cache = generate(model, max_new_tokens=length, min_new_tokens=length, return_dict_in_generate=True).past_key_values
+        cache = generate(
+            model, max_new_tokens=length, min_new_tokens=length, return_dict_in_generate=True
+        ).past_key_values
         layers = [*cache.self_attention_cache.layers, *cache.cross_attention_cache.layers]
         tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
         sizes.append(sum(tensor.numel() for tensor in tensors))

@@ -404,5 +404,5 @@ def test_a_truncated_weights_file_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"model\.safetensors"):
+    with pytest.raises(ValueError, match="cannot be read, its file is truncated"):
         AttentionRnnForConditionalGeneration.from_pretrained(tmp_path)

@@ -15,7 +15,7 @@ from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
 
 
 def run_without_the_package(code, folder, tmp_path):
-    """Run `code` in a process that cannot import attention_rnn; `folder` is the checkpoint, `work` a scratch folder."""
+    """Run `code` where attention_rnn cannot be imported; `folder` is the checkpoint, `work` a scratch folder."""
     prelude = f"""
         import sys
         sys.modules["attention_rnn"] = None  # its import now raises

@@ -52,6 +52,11 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         # protect loaded weights. `_init_weights` protects them itself.
         super()._initialize_weights(module, is_custom_code=False)
 
+    def post_init(self) -> None:
+        super().post_init()
+        # A tied weight is saved once; unless it is listed, the Trainer reports it as missing when it loads a checkpoint.
+        self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)
+
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         # transformers ties nothing when `tie_word_embeddings` is off, but a shared vocabulary is shared all the same;
         # our `_tied_weights_keys` already say what this config ties.
@@ -83,7 +88,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             if type(error).__name__ != "SafetensorError":
                 raise
             raise ValueError(
-                f"The weights of `{pretrained_model_name_or_path}` cannot be read, `model.safetensors` is truncated or "
+                f"The weights of `{pretrained_model_name_or_path}` cannot be read, its file is truncated or "
                 f"damaged: {error}"
             ) from error
         if info["mismatched_keys"] and not ignore_mismatched_sizes:
@@ -91,7 +96,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 f"`{key}` is {tuple(saved)} in the weights and {tuple(expected)} by the config"
                 for key, saved, expected in sorted(info["mismatched_keys"])
             )
-            raise ValueError(f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}.")
+            raise ValueError(
+                f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
+            )
         return (model, info) if output_loading_info else model
 
     def option(self, name: str, value: bool | None) -> bool:
@@ -116,6 +123,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             Path(save_directory).mkdir(parents=True, exist_ok=True)
             for name, file in code.items():
                 shutil.copyfile(file, Path(save_directory) / name)
+        self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
 
