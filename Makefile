@@ -1,0 +1,78 @@
+# `make demo` trains a model, evaluates it and uses it; `make test` runs the tests. Both need only Python and git.
+# Whatever they need besides is installed into .venv, once, in the versions that constraints.txt pins.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Nothing here downloads a model or a data set.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+# One thread trains it: on matrices this small a second one gains little when idle and costs much on a busy machine.
+DEMO := runs/date_normalisation
+DEMO_FLAGS := \
+	--source_tokenizer character --metrics exact_match cer --num_beams 1 --max_target_length 16 \
+	--config_overrides embedding_size=64,hidden_size=128 \
+	--num_train_epochs 3 --learning_rate 3e-3 --lr_scheduler_type cosine --warmup_steps 50
+DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesday, March 3, 1998" "вторник, 3 марта 1998 г."
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED)  ## Make .venv with the project (editable) and everything pinned in constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python >= 3.10 is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Train a date normaliser for 55 locales, test it, translate with it (3 minutes on 2 cores)
+	rm -rf $(DEMO)
+	$(BIN)/python examples/date_normalisation/make_data.py --output_dir $(DEMO)/data
+	OMP_NUM_THREADS=1 $(BIN)/python examples/run_seq2seq.py \
+		--train_file $(DEMO)/data/train.jsonl \
+		--validation_file $(DEMO)/data/validation.jsonl \
+		--test_file $(DEMO)/data/test.jsonl \
+		--source_column source --target_column target \
+		--output_dir $(DEMO)/model \
+		--do_train --do_eval --do_predict \
+		$(DEMO_FLAGS)
+	@printf '\nA fresh process loads $(DEMO)/model and translates:\n'
+	$(BIN)/python examples/translate.py $(DEMO)/model $(DEMO_SOURCES)
+	@printf '%s\n' '' \
+		'Done: wrote dates in 55 locales, trained an attention GRU on them from random weights, tested it' \
+		'on dates that it had never seen, and translated a few strings with the saved model.' \
+		''
+	@sed -n 's/.*"predict_exact_match": \([0-9.]*\).*/  exact match on the test dates           \1 %/p' $(DEMO)/model/predict_results.json
+	@printf '%s\n' \
+		'  model, tokenizer, metrics, model card   $(DEMO)/model' \
+		'  attention heat maps                     $(DEMO)/model/attention_maps' \
+		'' \
+		'Next:' \
+		'  $(BIN)/python examples/translate.py $(DEMO)/model "a date of your own"' \
+		'  $(BIN)/python examples/run_seq2seq.py --help    # to train on a file of your own'
+
+test: $(INSTALLED)  ## Run the tests, one process a core
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+lint: $(INSTALLED)  ## Check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED)  ## Check the types
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Format the code and mend what can be mended by machine
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## Remove .venv, builds and caches, and leave runs/ alone
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
