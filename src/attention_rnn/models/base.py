@@ -54,7 +54,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
 
     def post_init(self) -> None:
         super().post_init()
-        # A tied weight is saved once; unless it is listed, the Trainer reports it as missing when it loads a checkpoint.
+        # a tied weight is saved once; unless it is listed, the Trainer reports it as missing from a checkpoint
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
@@ -65,7 +65,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         return dict(self._tied_weights_keys or {})
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | PathLike | None,
         *args: Any,
@@ -80,7 +80,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             ValueError: the weights are damaged, or have other shapes than the config says.
         """
         try:
-            model, info = super().from_pretrained(
+            loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs
             )
         except Exception as error:
@@ -91,6 +91,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 f"The weights of `{pretrained_model_name_or_path}` cannot be read, its file is truncated or "
                 f"damaged: {error}"
             ) from error
+        model, info = loaded
         if info["mismatched_keys"] and not ignore_mismatched_sizes:
             mismatches = ", ".join(
                 f"`{key}` is {tuple(saved)} in the weights and {tuple(expected)} by the config"

@@ -161,7 +161,8 @@ def is_filled(cache: Cache | None) -> bool:
     if not isinstance(cache, EncoderDecoderCache):
         raise TypeError(f"`past_key_values` must be an EncoderDecoderCache, got {type(cache).__name__}.")
     # the state may have been cropped away while the memory is still there
-    return bool(cache.is_updated.get(0)) and cache.self_attention_cache.layers[0].is_initialized
+    layers: Any = cache.self_attention_cache.layers
+    return bool(cache.is_updated.get(0)) and layers[0].is_initialized
 
 
 def read_memory(cache: EncoderDecoderCache) -> tuple[Tensor, Tensor]:
