@@ -182,6 +182,12 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
+    use_cpu: bool = field(
+        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
+    )
     logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
     predict_with_generate: bool = field(default=True, metadata={"help": "Evaluate what is generated."})
     generation_num_beams: int | None = field(default=1, metadata={"help": "Beams of evaluations within training."})

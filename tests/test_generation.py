@@ -6,6 +6,8 @@ from tiny import BATCH, COMBINATIONS, SOURCE, name, tiny_batch, tiny_model
 from transformers import MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
+from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+
 every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
 
 STRATEGIES = {
@@ -197,6 +199,18 @@ def test_own_processors_and_criteria_are_called():
         stopping_criteria=StoppingCriteriaList([stop_at_three, MaxTimeCriteria(60)]),
     )
     assert tokens.tolist() == [[1, 9, 9, 9]] * BATCH
+
+
+def test_stop_strings_are_those_of_the_target():
+    letters = train_tokenizer(["abcdef"], kind="character")
+    tokenizer = pair_tokenizers(train_tokenizer(["xyz"], kind="character"), letters)
+    model = tiny_model(vocab_size=len(letters), source_vocab_size=len(tokenizer))
+    sources = torch.tensor([[4, 5, 6, 2]])
+    free = model.generate(sources, max_new_tokens=6, min_new_tokens=6)
+    stop = tokenizer.decode(free[0, 2:4])
+    stopped = model.generate(sources, max_new_tokens=6, min_new_tokens=6, stop_strings=[stop], tokenizer=tokenizer)
+    assert torch.equal(stopped[0], free[0, : stopped.shape[1]])
+    assert stopped.shape[1] <= 4
 
 
 def test_the_decoder_state_is_constant_in_size():

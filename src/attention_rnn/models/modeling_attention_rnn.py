@@ -209,6 +209,12 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
             encoder_attentions=outputs.encoder_attentions,
         )
 
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's."""
+        if "tokenizer" in kwargs:
+            kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
+        return super().generate(*args, **kwargs)
+
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
         """The masks of a recurrent model stay (batch, length), also with a static cache."""

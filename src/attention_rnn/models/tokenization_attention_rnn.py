@@ -19,7 +19,7 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
     `len(tokenizer.target)`, `tokenizer.target.add_tokens(...)`.
 
     An id does not tell its side: `decode` of source ids without `use_source_tokenizer=True` gives a wrong text without
-    an error, and stop strings need `generate(stop_strings=..., tokenizer=tokenizer.target)`.
+    an error.
 
     The two sides have the same padding, bos, eos and unknown token, and start with the same `model_max_length`,
     `padding_side` and `truncation_side`; a later change of these on one side does not reach the other.
