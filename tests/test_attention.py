@@ -1,76 +1,163 @@
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_config
 
-from attention_rnn.models.attention import build_attention
-from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES
+from attention_rnn.models.attention import ATTENTIONS, Memory
 
-BATCH, TARGET, SOURCE, QUERY, MEMORY, HIDDEN = 2, 4, 6, 5, 3, 7
-MASK = torch.tensor([[1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 1]]).bool()
+BATCH, TARGET, SOURCE, QUERY, HIDDEN, HEADS = 2, 4, 9, 6, 7, 3
+MASKS = {
+    "none": None,
+    "right": torch.arange(SOURCE) < torch.tensor([[7], [9]]),
+    "holes": torch.tensor([[1, 1, 0, 1, 1, 0, 1, 0, 1], [0, 1, 1, 1, 1, 1, 0, 1, 1]]).bool(),
+}
+every_attention = pytest.mark.parametrize("attention_type", ATTENTIONS)
+every_mask = pytest.mark.parametrize("mask", MASKS)
+with_and_without_coverage = pytest.mark.parametrize("coverage", [False, True])
 
 
-def make(attention_type):
+def make(attention_type, coverage=False, **overrides):
     torch.manual_seed(0)
-    memory_size = QUERY if attention_type == "dot" else MEMORY
-    attention = build_attention(attention_type, QUERY, memory_size, HIDDEN).double()
-    query, memory = torch.randn(BATCH, TARGET, QUERY).double(), torch.randn(BATCH, SOURCE, memory_size).double()
-    return attention, query, memory
+    config = tiny_config(
+        attention_type=attention_type,
+        hidden_size=QUERY,
+        attention_size=HIDDEN,
+        num_attention_heads=HEADS,
+        coverage=coverage,
+        **overrides,
+    )
+    attention = ATTENTIONS[attention_type](config).double()
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
+    return (
+        attention,
+        torch.randn(BATCH, TARGET, QUERY).double(),
+        torch.randn(BATCH, SOURCE, config.memory_size).double(),
+    )
 
 
-def score_by_hand(attention_type, attention, query, memory):
-    """One score, of a query vector and a memory vector, in numpy, from the papers' equations."""
-    weights = {name: weight.detach().numpy() for name, weight in attention.named_parameters()}
-    if attention_type == "additive":
-        hidden = np.tanh(
-            weights["query.weight"] @ query + weights["memory.weight"] @ memory + weights["memory.bias"],
-        )
-        return (weights["energy.weight"] @ hidden)[0]
-    if attention_type == "dot":
-        return query @ memory
-    if attention_type == "general":
-        return query @ weights["memory.weight"] @ memory
-    raise NotImplementedError(attention_type)
+def attend(attention, query, memory, mask, alignment=None):
+    keys, values = attention.project(memory)
+    if alignment is None:
+        alignment = memory.new_zeros(memory.shape[0], attention.alignment_features, memory.shape[1])
+    return attention(query, Memory(keys, values, mask), alignment, None)
 
 
-@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
-def test_weights_and_context_equal_those_computed_by_hand(attention_type):
-    attention, query, memory = make(attention_type)
-    context, weights = attention(query, attention.project(memory), memory, MASK)
+def softmax(scores):
+    exponentials = np.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def weights_by_hand(attention_type, attention, query, memory, last_weights, coverage):
+    """
+    The weights (heads, source) of one query over a memory without padding, from the papers' equations.
+
+    `coverage` is the sum of the weights so far, or `None` for attention without coverage.
+    """
+    w = {name: weight.detach().numpy() for name, weight in attention.named_parameters()}
+    length = len(memory)
+
+    def with_coverage(keys):
+        return keys if coverage is None else keys + coverage[:, None] * w["coverage.weight"][:, 0]
+
+    if attention_type in ("additive", "concat", "location"):
+        keys = memory @ w["memory.weight"].T + w.get("memory.bias", 0)
+        if attention_type == "location":
+            filters = w["convolution.weight"][:, 0]  # (channels, kernel)
+            half = filters.shape[1] // 2
+            padded = np.pad(last_weights, half)
+            features = np.stack([filters @ padded[j : j + 2 * half + 1] for j in range(length)])
+            keys = keys + features @ w["location.weight"].T
+        hidden = np.tanh(w["query.weight"] @ query + with_coverage(keys))
+        return softmax(hidden @ w["energy.weight"][0])[None]
+    if attention_type in ("dot", "scaled_dot"):
+        scores = with_coverage(memory) @ query
+        return softmax(scores / np.sqrt(QUERY) if attention_type == "scaled_dot" else scores)[None]
+    if attention_type in ("general", "local"):
+        scores = with_coverage(memory @ w["memory.weight"].T) @ query
+        if attention_type == "general":
+            return softmax(scores)[None]
+        center = w["position_energy.weight"][0] @ np.tanh(w["position.weight"] @ query)
+        center = length / (1 + np.exp(-center))
+        distance = np.arange(length) - center
+        window = attention.window_size
+        products = np.exp(scores) * np.exp(-(distance**2) / (2 * (window / 2) ** 2)) * (np.abs(distance) <= window)
+        return (products / products.sum())[None]
+    queries = (w["query.weight"] @ query + w["query.bias"]).reshape(HEADS, -1)
+    keys = with_coverage(memory @ w["key.weight"].T + w["key.bias"]).reshape(length, HEADS, -1)
+    return np.stack(
+        [softmax(keys[:, head] @ queries[head] / np.sqrt(QUERY // HEADS)) for head in range(HEADS)],
+    )
+
+
+@with_and_without_coverage
+@every_mask
+@every_attention
+def test_weights_and_context_equal_those_computed_by_hand(attention_type, mask, coverage):
+    attention, query, memory = make(attention_type, coverage)
+    context, weights, _ = attend(attention, query, memory, MASKS[mask])
+    _, values = attention.project(memory)
     for b in range(BATCH):
-        real = [j for j in range(SOURCE) if MASK[b, j]]
+        real = np.arange(SOURCE) if MASKS[mask] is None else np.flatnonzero(MASKS[mask][b].numpy())
+        last_weights, seen = np.zeros(len(real)), np.zeros(len(real))
         for t in range(TARGET):
-            scores = [
-                score_by_hand(attention_type, attention, query[b, t].numpy(), memory[b, j].numpy()) for j in real
-            ]
-            expected = np.exp(scores) / np.exp(scores).sum()
-            np.testing.assert_allclose(weights[b, 0, t, real].detach().numpy(), expected, rtol=1e-10)
-            np.testing.assert_allclose(context[b, t].detach().numpy(), expected @ memory[b, real].numpy(), rtol=1e-10)
+            expected = weights_by_hand(
+                attention_type,
+                attention,
+                query[b, t].numpy(),
+                memory[b, real].numpy(),
+                last_weights,
+                seen if coverage else None,
+            )
+            last_weights = expected.mean(0)
+            seen = seen + last_weights
+            np.testing.assert_allclose(weights[b, :, t, real].detach().numpy(), expected, rtol=1e-8, atol=1e-12)
+            head_values = values[b, real].detach().numpy().reshape(len(real), len(expected), -1)
+            expected_context = np.einsum("hs,shd->hd", expected, head_values).reshape(-1)
+            if attention_type == "multi_head":
+                output = attention.output
+                expected_context = output.weight.detach().numpy() @ expected_context + output.bias.detach().numpy()
+            np.testing.assert_allclose(context[b, t].detach().numpy(), expected_context, rtol=1e-8)
 
 
-@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
-def test_rows_sum_to_one_over_real_tokens_and_are_zero_elsewhere(attention_type):
-    attention, query, memory = make(attention_type)
-    _, weights = attention(query, attention.project(memory), memory, MASK)
-    assert weights.shape == (BATCH, 1, TARGET, SOURCE)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, 1, TARGET).double())
-    assert (weights[~MASK[:, None, None].expand_as(weights)] == 0).all()
+@with_and_without_coverage
+@every_attention
+def test_rows_sum_to_one_over_real_tokens_and_are_zero_elsewhere(attention_type, coverage):
+    attention, query, memory = make(attention_type, coverage)
+    mask = MASKS["holes"]
+    _, weights, _ = attend(attention, query, memory, mask)
+    assert weights.shape == (BATCH, attention.heads, TARGET, SOURCE)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, attention.heads, TARGET).double())
+    assert (weights[~mask[:, None, None].expand_as(weights)] == 0).all()
 
 
-@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
-def test_one_step_equals_the_whole_sequence(attention_type):
-    attention, query, memory = make(attention_type)
-    keys = attention.project(memory)
-    context, weights = attention(query, keys, memory, MASK)
+@with_and_without_coverage
+@every_attention
+def test_one_step_equals_the_whole_sequence(attention_type, coverage):
+    attention, query, memory = make(attention_type, coverage)
+    mask, alignment = MASKS["holes"], None
+    context, weights, alignments = attend(attention, query, memory, mask)
     for t in range(TARGET):
-        step_context, step_weights = attention(query[:, t : t + 1], keys, memory, MASK)
-        torch.testing.assert_close(step_context, context[:, t : t + 1])
-        torch.testing.assert_close(step_weights, weights[:, :, t : t + 1])
+        step = attend(attention, query[:, t : t + 1], memory, mask, alignment)
+        torch.testing.assert_close(step[0], context[:, t : t + 1])
+        torch.testing.assert_close(step[1], weights[:, :, t : t + 1])
+        torch.testing.assert_close(step[2], alignments[:, t : t + 1])
+        alignment = step[2][:, 0]
 
 
-@pytest.mark.parametrize("attention_type", ATTENTION_TYPES)
+@every_attention
+def test_local_attention_alone_is_confined_to_its_window(attention_type):
+    attention, query, memory = make(attention_type, local_window_size=1)
+    _, weights, _ = attend(attention, query, memory, None)
+    seen = (weights > 0).sum(-1)
+    assert (seen <= 2).all() if attention_type == "local" else (seen == SOURCE).all()
+
+
+@every_attention
 def test_weights_in_half_precision_are_computed_in_single(attention_type):
     attention, query, memory = make(attention_type)
     attention, query, memory = attention.bfloat16(), query.bfloat16(), memory.bfloat16()
-    context, weights = attention(query, attention.project(memory), memory, MASK)
+    context, weights, _ = attend(attention, query, memory, MASKS["holes"])
     assert context.dtype == weights.dtype == torch.bfloat16
-    torch.testing.assert_close(weights.float().sum(-1), torch.ones(BATCH, 1, TARGET), atol=0.01, rtol=0)
+    ones = torch.ones(BATCH, attention.heads, TARGET)
+    torch.testing.assert_close(weights.float().sum(-1), ones, atol=0.02, rtol=0)

@@ -1,9 +1,11 @@
 import pytest
+import torch
 
-from attention_rnn import AttentionRnnConfig
-from attention_rnn.models.attention import build_attention
+from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+from attention_rnn.models.attention import ATTENTIONS
 from attention_rnn.models.cells import CELLS
 from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, CELL_TYPES
+from attention_rnn.models.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,30 @@ from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, CE
         ({"vocab_size": 10, "eos_token_id": 10}, ValueError, "`eos_token_id` must be a token .* 0 to 9 .*, got 10"),
         ({"pad_token_id": -1}, ValueError, "`pad_token_id` must be a token of the vocabulary, .*, got -1"),
         ({"bos_token_id": "<s>"}, TypeError, "`bos_token_id` must be an int, got '<s>'"),
+        ({"unk_token_id": 8000}, ValueError, "`unk_token_id` must be a token of the vocabulary, .*, got 8000"),
+        (
+            {"recurrent_initialization": "zeros"},
+            ValueError,
+            r"`recurrent_initialization` must be one of \['orthogonal'",
+        ),
+        ({"forget_gate_bias": "1"}, TypeError, "`forget_gate_bias` must be a number, got '1'"),
+        ({"forget_gate_bias": float("nan")}, ValueError, "`forget_gate_bias` must be .*, got nan"),
+        ({"word_dropout": -0.1}, ValueError, "`word_dropout` must be at least 0 and below 1, got -0.1"),
+        ({"coverage_loss_weight": 1.0}, ValueError, "`coverage_loss_weight` needs `coverage=True`, got 1.0"),
+        ({"location_kernel_size": 0}, ValueError, "`location_kernel_size` must be at least 1, got 0"),
+        (
+            {"attention_type": "multi_head", "num_attention_heads": 3},
+            ValueError,
+            r"`num_attention_heads` must divide `hidden_size` \(512\), got 3",
+        ),
+        ({"attention_type": None, "copy": True}, ValueError, "`coverage` and `copy` need attention"),
+        ({"attention_type": None, "bridge": "zeros"}, ValueError, "leaves the decoder ignorant of the source"),
+        (
+            {"attention_type": None, "context_feeding": "input"},
+            ValueError,
+            "`context_feeding` must be left at its default, got 'input'",
+        ),
+        ({"copy": True, "source_vocab_size": 9}, ValueError, "`copy` needs one vocabulary .*`source_vocab_size=9`"),
         ({"bidirectional": 2}, TypeError, "`bidirectional` must be a bool or a list of bools, got 2"),
         ({"bidirectional": [True, False]}, ValueError, "`bidirectional` must have one entry per encoder layer"),
         ({"decoder_layers": 1}, ValueError, "`decoder_layers` must be at least 2, got 1"),
@@ -63,5 +89,22 @@ def test_memory_is_as_wide_as_the_last_encoder_layer():
 
 def test_every_named_cell_and_score_exists():
     assert set(CELL_TYPES) == set(CELLS)
-    for attention_type in ATTENTION_TYPES:
-        build_attention(attention_type, query_size=4, memory_size=4, attention_size=3)
+    assert set(ATTENTION_TYPES) == set(ATTENTIONS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_makes_a_model_and_its_fields_can_be_overridden(name):
+    config = AttentionRnnConfig.from_preset(name, vocab_size=11, embedding_size=8, hidden_size=12)
+    assert (config.vocab_size, config.hidden_size) == (11, 12)
+    assert {field: getattr(config, field) for field in PRESETS[name]} == {
+        **PRESETS[name],
+        "embedding_size": 8,
+        "hidden_size": 12,
+    }
+    labels = torch.tensor([[5, 6, 2]])
+    assert AttentionRnnForConditionalGeneration(config)(input_ids=labels, labels=labels).loss.isfinite()
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match=r"`name` must be one of \['bahdanau2015'.*got 'bert'"):
+        AttentionRnnConfig.from_preset("bert")

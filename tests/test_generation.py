@@ -2,13 +2,17 @@
 
 import pytest
 import torch
-from tiny import BATCH, COMBINATIONS, SOURCE, name, tiny_batch, tiny_model
+from tiny import BATCH, SOME_COMBINATIONS, SOURCE, name, tiny_batch, tiny_model
 from transformers import MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
 from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
 
-every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
+COPYING = [
+    {"attention_type": "additive", "context_feeding": feeding, "copy": True, "coverage": True}
+    for feeding in ("parallel", "input")
+]
+every_combination = pytest.mark.parametrize("combination", [*SOME_COMBINATIONS, *COPYING], ids=name)
 
 STRATEGIES = {
     "greedy": {},

@@ -13,9 +13,11 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks"},
+    {"presets"},
+    {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
     {"cells", "attention", "cache"},
-    {"recurrence", "base"},
+    {"recurrence", "base", "dropout"},
+    {"readout"},
     {"encoder", "decoder", "bridge"},
     {"modeling_attention_rnn"},
 ]

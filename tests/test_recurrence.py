@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny import tiny_config
 
 from attention_rnn.models.cells import CELLS
 from attention_rnn.models.recurrence import recurrence, recurrence_reference
@@ -15,48 +16,62 @@ MASKS = {
 }
 
 
-def make_cell(cell_type: str) -> torch.nn.Module:
+def make_cell(cell_type: str, **overrides) -> torch.nn.Module:
     torch.manual_seed(1)
-    cell = CELLS[cell_type](INPUT, HIDDEN).double()
+    config = tiny_config(cell_type=cell_type, hidden_size=HIDDEN, num_attention_heads=1, **overrides)
+    cell = CELLS[cell_type](config, INPUT).double()
     for parameter in cell.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return cell
 
 
-def torch_gru(cell: torch.nn.Module) -> torch.nn.GRU:
-    gru = torch.nn.GRU(INPUT, HIDDEN, batch_first=True).double()
-    gru.weight_ih_l0.data = cell.input_to_hidden.weight.data
-    gru.weight_hh_l0.data = cell.hidden_to_hidden.weight.data
-    gru.bias_ih_l0.data = cell.input_to_hidden.bias.data
-    gru.bias_hh_l0.data = cell.hidden_to_hidden.bias.data
-    return gru
+def torch_twin(cell_type: str, cell: torch.nn.Module) -> torch.nn.Module:
+    """torch's own module with the numbers of `cell`."""
+    if cell_type.startswith("rnn"):
+        twin = torch.nn.RNN(INPUT, HIDDEN, nonlinearity=cell_type.removeprefix("rnn_"), batch_first=True)
+    else:
+        twin = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell_type](INPUT, HIDDEN, batch_first=True)
+    twin.double()
+    twin.weight_ih_l0.data = cell.input_to_hidden.weight.data
+    twin.weight_hh_l0.data = cell.hidden_to_hidden.weight.data
+    twin.bias_ih_l0.data = cell.input_to_hidden.bias.data
+    twin.bias_hh_l0.data = cell.hidden_to_hidden.bias.data
+    return twin
 
 
-def test_gru_equals_torch_gru_of_the_same_numbers():
-    cell = make_cell("gru")
-    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, HIDDEN).double()
-    expected, _ = torch_gru(cell)(inputs, state[None])
-    torch.testing.assert_close(recurrence_reference(cell, inputs, None, state), expected)
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_a_cell_equals_torch_s_of_the_same_numbers(cell_type):
+    cell = make_cell(cell_type)
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
+    initial = tuple(part[None].contiguous() for part in state.split(HIDDEN, dim=1))
+    expected, final = torch_twin(cell_type, cell)(inputs, initial if cell_type == "lstm" else initial[0])
+    states = recurrence_reference(cell, inputs, None, state)
+    torch.testing.assert_close(states[..., :HIDDEN], expected)
+    final = torch.cat(final, dim=-1) if cell_type == "lstm" else final
+    torch.testing.assert_close(states[:, -1], final[0])
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_ragged_batch_equals_packed_torch_gru(reverse):
-    cell, mask = make_cell("gru"), MASKS["right"]
-    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.zeros(BATCH, HIDDEN).double()
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_a_ragged_batch_equals_torch_on_each_sequence_alone(cell_type, reverse):
+    cell, mask = make_cell(cell_type), MASKS["right"]
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.zeros(BATCH, cell.state_size).double()
     states = recurrence(cell, inputs, mask, state, reverse)
     for row, length in enumerate(mask.sum(1).tolist()):
         sequence = inputs[row : row + 1, :length]
-        expected, _ = torch_gru(cell)(sequence.flip(1) if reverse else sequence)
+        expected, _ = torch_twin(cell_type, cell)(sequence.flip(1) if reverse else sequence)
         expected = expected.flip(1) if reverse else expected
-        torch.testing.assert_close(states[row : row + 1, :length], expected)
+        torch.testing.assert_close(states[row : row + 1, :length, :HIDDEN], expected)
 
 
 @pytest.mark.parametrize("time", [TIME, 1])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("cell_type", CELLS)
-def test_fast_path_equals_the_reference_in_outputs_and_gradients(cell_type, mask, reverse, time):
+def test_fast_path_equals_the_reference_in_outputs_and_gradients(cell_type, dropped, mask, reverse, time):
     cell = make_cell(cell_type)
+    recurrent_mask = torch.bernoulli(torch.full_like(cell.hidden_to_hidden.weight, 0.5)) * 2 if dropped else None
     mask = None if MASKS[mask] is None else MASKS[mask][:, :time]
     weights = torch.randn(BATCH, time, cell.state_size).double()
     results = []
@@ -64,7 +79,7 @@ def test_fast_path_equals_the_reference_in_outputs_and_gradients(cell_type, mask
         torch.manual_seed(2)
         inputs = torch.randn(BATCH, time, INPUT).double().requires_grad_()
         state = torch.randn(BATCH, cell.state_size).double().requires_grad_()
-        states = run(cell, inputs, mask, state, reverse)
+        states = run(cell, inputs, mask, state, reverse, recurrent_mask)
         gradients = torch.autograd.grad((states * weights).sum(), [inputs, state, *cell.parameters()])
         results.append((states, *gradients))
     for fast, reference in zip(*results, strict=True):
@@ -84,9 +99,10 @@ def test_gradients_are_those_of_finite_differences(cell_type):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_padding_keeps_the_state(reverse):
-    cell, mask = make_cell("gru"), MASKS["holes"]
-    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, HIDDEN).double()
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_padding_keeps_the_state(cell_type, reverse):
+    cell, mask = make_cell(cell_type), MASKS["holes"]
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
     states = recurrence(cell, inputs, mask, state, reverse)
     order = range(TIME - 1, -1, -1) if reverse else range(TIME)
     previous = state
@@ -107,3 +123,35 @@ def test_a_wrapped_matrix_is_called_rather_than_read():
     wrapped = recurrence(cell, inputs, None, state)
     assert not torch.allclose(plain, wrapped)
     torch.testing.assert_close(wrapped, recurrence_reference(cell, inputs, None, state))
+
+
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_layer_norm_normalises_the_products(cell_type):
+    cell = make_cell(cell_type, cell_layer_norm=True)
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
+    expected = recurrence(cell, inputs, None, state)
+    with torch.no_grad():
+        cell.input_to_hidden.weight *= 10
+        cell.input_to_hidden.bias *= 10
+        cell.hidden_to_hidden.weight *= 10
+        cell.hidden_to_hidden.bias *= 10
+    torch.testing.assert_close(recurrence(cell, inputs, None, state), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["orthogonal", "xavier", "uniform"])
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_initial_values_are_those_asked_for(cell_type, kind):
+    config = tiny_config(hidden_size=40, recurrent_initialization=kind, forget_gate_bias=1.5)
+    cell = CELLS[cell_type](config, INPUT)
+    with torch.no_grad():
+        cell.initialize(config)
+    bias = cell.hidden_to_hidden.bias.clone()
+    if cell_type == "lstm":
+        bias[40:80] -= 1.5
+    for gate in cell.hidden_to_hidden.weight.chunk(cell.gates):
+        if kind == "orthogonal":
+            torch.testing.assert_close(gate @ gate.T, torch.eye(40), atol=1e-5, rtol=0)
+        else:
+            bound = 40**-0.5 if kind == "uniform" else (6 / 80) ** 0.5
+            assert 0.95 * bound < gate.abs().max() <= bound
+    assert (bias.abs().max() <= 40**-0.5) if kind == "uniform" else (bias == 0).all()

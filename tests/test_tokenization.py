@@ -361,9 +361,7 @@ def test_special_tokens_of_the_source_alone_do_not_enter_the_target(sides):
 def test_pairs_cannot_be_paired(sides, position):
     arguments = list(sides)
     arguments[position] = pair_tokenizers(*sides)
-    with pytest.raises(
-        TypeError, match=f"`{('source', 'target')[position]}` must be a PreTrainedTokenizerFast of one"
-    ):
+    with pytest.raises(TypeError, match=f"`{('source', 'target')[position]}` must be a PreTrainedTokenizerFast of one"):
         pair_tokenizers(*arguments)
 
 

@@ -11,10 +11,16 @@ from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, CE
 
 BATCH, SOURCE, TARGET = 3, 8, 5
 
-# every cell x attention x feeding
-COMBINATIONS = [
+# every cell x attention x feeding, and each cell without attention
+COMBINATIONS: list[dict[str, Any]] = [
     {"cell_type": cell_type, "attention_type": attention_type, "context_feeding": context_feeding}
     for cell_type, attention_type, context_feeding in itertools.product(CELL_TYPES, ATTENTION_TYPES, CONTEXT_FEEDINGS)
+] + [{"cell_type": cell_type, "attention_type": None} for cell_type in CELL_TYPES]
+# each attention and each feeding once, where the cell does not matter
+SOME_COMBINATIONS = [
+    combination
+    for index, combination in enumerate(COMBINATIONS)
+    if combination["attention_type"] is None or index % (len(CONTEXT_FEEDINGS) + 1) == 0
 ]
 
 
@@ -30,7 +36,11 @@ def tiny_config(**overrides: Any) -> AttentionRnnConfig:
         "attention_size": 7,
         "encoder_layers": 2,
         "decoder_layers": 3,
-        "bidirectional": overrides.get("attention_type") != "dot",
+        "bidirectional": overrides.get("attention_type") not in ("dot", "scaled_dot"),
+        "num_attention_heads": 2,
+        "location_channels": 4,
+        "location_kernel_size": 3,
+        "local_window_size": 2,
         "embedding_dropout": 0.0,
         "hidden_dropout": 0.0,
         "readout_dropout": 0.0,

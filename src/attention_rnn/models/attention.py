@@ -1,79 +1,187 @@
 """
 Attention: how a query of the decoder scores each position of the memory, and the context that follows.
 
-Each score function is a class with two methods: `project` makes keys of the memory, once per source; `score` compares
-queries with keys. The softmax, the mask and the context are the same for all.
+Each score function is a class with two methods: `project` makes keys and values of the memory, once per source; `score`
+compares queries with keys. The mask, the softmax and the context are the same for all.
+
+Two scores look back: location-aware attention at where it looked the step before, coverage at where it has looked so
+far. What they look back at is the alignment state, (batch, features, source); with it attention goes step by step.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from .configuration_attention_rnn import AttentionRnnConfig
+
+
+class Memory(NamedTuple):
+    """What the attention looks at."""
+
+    keys: Tensor  # (batch, source, key)
+    values: Tensor  # (batch, source, value)
+    mask: Tensor | None  # (batch, source), true at real tokens; `None` where there is no padding
 
 
 class Attention(nn.Module):
     """
     Attention of a query over a memory (Bahdanau et al., 2015, https://arxiv.org/abs/1409.0473, equations 5 and 6):
 
-        weights = softmax_j(score(query_t, key_j)),  context_t = sum_j weights_tj memory_j
+        weights = softmax_j(score(query_t, key_j)),  context_t = sum_j weights_tj value_j
+
+    With coverage (See et al., 2017, https://arxiv.org/abs/1704.04368, equations 10 and 11), what has been attended to
+    so far is added to the keys, c_t being the sum of the weights of the steps before: key_j + w_c c_tj. In additive
+    attention that is the paper's equation; the other scores get the same hint.
     """
 
-    def project(self, memory: Tensor) -> Tensor:
-        """Keys (batch, source, key) of a memory (batch, source, memory)."""
+    heads = 1
+    looks_at_last_weights = False
+
+    def __init__(self, config: AttentionRnnConfig, key_size: int) -> None:
+        super().__init__()
+        self.coverage = nn.Linear(1, key_size, bias=False) if config.coverage else None
+
+    @property
+    def alignment_features(self) -> int:
+        """Number of features of the alignment state: the last weights, and the coverage."""
+        return int(self.looks_at_last_weights) + int(self.coverage is not None)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (batch, source, key) and values (batch, source, value) of a memory (batch, source, memory)."""
         raise NotImplementedError
 
-    def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (batch, target, source) of queries (batch, target, query)."""
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        """Scores (batch, heads, target, source) of queries (batch, target, query)."""
         raise NotImplementedError
 
-    def forward(self, query: Tensor, keys: Tensor, memory: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, memory: Memory, alignment: Tensor, target_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """
         Args:
             query: (batch, target, query).
-            keys: what `project` made of the memory, (batch, source, key).
-            memory: (batch, source, memory).
-            mask: (batch, source), true at real tokens; `None` where there is no padding.
+            memory: what `project` made of the memory, and its mask.
+            alignment: the alignment state before the first query, (batch, features, source); zeros at the beginning.
+            target_mask: (batch, target) or `None`. The alignment state does not move at padding.
 
         Returns:
-            The context (batch, target, memory) and the weights (batch, 1, target, source), whose rows sum to one over
-            the real tokens and are zero elsewhere.
+            The context (batch, target, value); the weights (batch, heads, target, source), whose rows sum to one over
+            the real tokens and are zero elsewhere; the alignment state after each query, (batch, target, features,
+            source).
         """
-        scores = self.score(query, keys)
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, :], torch.finfo(scores.dtype).min)
+        if not self.alignment_features:
+            context, weights = self._attend(query, memory, alignment)
+            return context, weights, alignment[:, None].expand(-1, query.shape[1], -1, -1)
+        steps = []
+        for step in range(query.shape[1]):
+            context, weights = self._attend(query[:, step : step + 1], memory, alignment)
+            seen = self._look_back(alignment, weights)
+            alignment = seen if target_mask is None else torch.where(target_mask[:, step, None, None], seen, alignment)
+            steps.append((context, weights, alignment))
+        contexts, all_weights, alignments = zip(*steps, strict=True)
+        return torch.cat(contexts, dim=1), torch.cat(all_weights, dim=2), torch.stack(alignments, dim=1)
+
+    def _attend(self, query: Tensor, memory: Memory, alignment: Tensor) -> tuple[Tensor, Tensor]:
+        if self.coverage is not None:
+            keys = memory.keys + self.coverage(alignment[:, -1, :, None])
+            memory = memory._replace(keys=keys)
+        scores = self.score(query, memory, alignment)
+        if memory.mask is not None:
+            scores = scores.masked_fill(~memory.mask[:, None, None], torch.finfo(scores.dtype).min)
         precision = torch.promote_types(scores.dtype, torch.float32)  # halves lose too much in a long sum
-        weights = torch.softmax(scores, dim=-1, dtype=precision).to(memory.dtype)[:, None]
-        context = (weights @ memory[:, None])[:, 0]
-        return context, weights
+        weights = torch.softmax(scores, dim=-1, dtype=precision).to(memory.values.dtype)
+        values = memory.values.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, source, value / heads)
+        return (weights @ values).transpose(1, 2).flatten(2), weights
+
+    def _look_back(self, alignment: Tensor, weights: Tensor) -> Tensor:
+        seen = weights.mean(dim=1)  # (batch, 1, source)
+        features = [seen] if self.looks_at_last_weights else []
+        if self.coverage is not None:
+            features.append(alignment[:, -1:] + seen)
+        return torch.cat(features, dim=1)
 
 
 class AdditiveAttention(Attention):
     """
-    score(s, h) = v^T tanh(W s + U h + b)  (Bahdanau et al., 2015, appendix A.1.2; "concat" in Luong's terms)
+    score(s, h) = v^T tanh(W s + U h + b)  (Bahdanau et al., 2015, appendix A.1.2)
 
     Initialised Xavier uniform, bias zero.
     """
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.query = nn.Linear(query_size, attention_size, bias=False)
-        self.memory = nn.Linear(memory_size, attention_size)
+    bias = True
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        attention_size = config.attention_size or config.hidden_size
+        super().__init__(config, key_size=attention_size)
+        self.query = nn.Linear(config.hidden_size, attention_size, bias=False)
+        self.memory = nn.Linear(config.memory_size, attention_size, bias=self.bias)
         self.energy = nn.Linear(attention_size, 1, bias=False)
 
-    def project(self, memory: Tensor) -> Tensor:
-        return self.memory(memory)
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return self.memory(memory), memory
 
-    def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        hidden = torch.tanh(self.query(query)[:, :, None] + keys[:, None])  # (batch, target, source, attention)
-        return self.energy(hidden)[..., 0]
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        hidden = torch.tanh(self.query(query)[:, :, None] + memory.keys[:, None])  # (batch, target, source, attention)
+        return self.energy(hidden)[..., 0][:, None]
+
+
+class ConcatAttention(AdditiveAttention):
+    """
+    score(s, h) = v^T tanh(W [s; h])  (Luong et al., 2015, https://arxiv.org/abs/1508.04025, equation 8); additive
+    attention without a bias, W being kept as the two matrices that meet s and h.
+    """
+
+    bias = False
+
+
+class LocationAttention(AdditiveAttention):
+    """
+    score(s, h_j) = v^T tanh(W s + U h_j + F f_j + b),  f = convolution of the last weights over the source
+    (Chorowski et al., 2015, https://arxiv.org/abs/1506.07503, equations 8 and 9)
+
+    The convolution has `location_channels` filters of `location_kernel_size` positions, without bias; its padding is
+    zero, and so is the weight of padded positions. Initialised Xavier uniform.
+    """
+
+    looks_at_last_weights = True
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config)
+        self.convolution = nn.Conv1d(
+            1, config.location_channels, config.location_kernel_size, padding="same", bias=False
+        )
+        self.location = nn.Linear(config.location_channels, self.query.out_features, bias=False)
+
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        last_weights = alignment[:, :1]
+        if memory.mask is not None:
+            last_weights = _close_holes(last_weights, memory.mask)
+        features = self.convolution(last_weights).transpose(1, 2)  # (batch, source, channels)
+        if memory.mask is not None:
+            features = _open_holes(features, memory.mask)
+        return super().score(query, memory._replace(keys=memory.keys + self.location(features)), alignment)
 
 
 class DotAttention(Attention):
     """score(s, h) = s^T h  (Luong et al., 2015, https://arxiv.org/abs/1508.04025, equation 8)"""
 
-    def project(self, memory: Tensor) -> Tensor:
-        return memory
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config, key_size=config.hidden_size)
 
-    def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        return query @ keys.transpose(1, 2)
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return memory, memory
+
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        return (query @ memory.keys.transpose(1, 2))[:, None]
+
+
+class ScaledDotAttention(DotAttention):
+    """score(s, h) = s^T h / sqrt(hidden)  (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, equation 1)"""
+
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        return super().score(query * query.shape[-1] ** -0.5, memory, alignment)
 
 
 class GeneralAttention(DotAttention):
@@ -83,18 +191,93 @@ class GeneralAttention(DotAttention):
     Initialised Xavier uniform.
     """
 
-    def __init__(self, query_size: int, memory_size: int) -> None:
-        super().__init__()
-        self.memory = nn.Linear(memory_size, query_size, bias=False)
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config)
+        self.memory = nn.Linear(config.memory_size, config.hidden_size, bias=False)
 
-    def project(self, memory: Tensor) -> Tensor:
-        return self.memory(memory)
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return self.memory(memory), memory
 
 
-def build_attention(attention_type: str, query_size: int, memory_size: int, attention_size: int) -> Attention:
-    """The attention of that name; `attention_size` is the width of the hidden layer where there is one."""
-    if attention_type == "additive":
-        return AdditiveAttention(query_size, memory_size, attention_size)
-    if attention_type == "dot":
-        return DotAttention()
-    return GeneralAttention(query_size, memory_size)
+class LocalAttention(GeneralAttention):
+    """
+    Local attention with predicted alignment, local-p (Luong et al., 2015, equations 9 and 10):
+
+        p = S sigmoid(v^T tanh(W_p s)),  weights_j ~ softmax(s^T W h_j) exp(-(j - p)^2 / (2 sigma^2))
+
+    for the positions j within D = `local_window_size` of p, with sigma = D / 2 and S the number of real source tokens,
+    which alone are counted by j. The weights are normalised after the Gaussian, so that they sum to one. Initialised
+    Xavier uniform.
+    """
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config)
+        self.position = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.position_energy = nn.Linear(config.hidden_size, 1, bias=False)
+        self.window_size = config.local_window_size
+
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        scores = super().score(query, memory, alignment)
+        if memory.mask is None:
+            length = torch.full((scores.shape[0], 1), scores.shape[-1], device=scores.device)
+            position = torch.arange(scores.shape[-1], device=scores.device)[None]
+        else:
+            length, position = memory.mask.sum(dim=1, keepdim=True), memory.mask.cumsum(dim=1) - 1
+        center = torch.sigmoid(self.position_energy(torch.tanh(self.position(query)))) * length[:, None]
+        distance = (position[:, None] - center)[:, None]  # (batch, 1, target, source)
+        scores = scores - distance**2 / (2 * (self.window_size / 2) ** 2)
+        return scores.masked_fill(distance.abs() > self.window_size, torch.finfo(scores.dtype).min)
+
+
+class MultiHeadAttention(Attention):
+    """
+    Scaled dot products in several subspaces side by side (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762,
+    section 3.2.2); the context is as wide as the memory.
+
+    Initialised Xavier uniform, biases zero.
+    """
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config, key_size=config.hidden_size)
+        self.heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.memory_size, config.hidden_size)
+        self.value = nn.Linear(config.memory_size, config.memory_size)
+        self.output = nn.Linear(config.memory_size, config.memory_size)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return self.key(memory), self.value(memory)
+
+    def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
+        queries = self.query(query).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, target, width)
+        keys = memory.keys.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, source, width)
+        return queries @ keys.transpose(2, 3) * keys.shape[-1] ** -0.5
+
+    def _attend(self, query: Tensor, memory: Memory, alignment: Tensor) -> tuple[Tensor, Tensor]:
+        context, weights = super()._attend(query, memory, alignment)
+        return self.output(context), weights
+
+
+ATTENTIONS: dict[str, Callable[[AttentionRnnConfig], Attention]] = {
+    "additive": AdditiveAttention,
+    "concat": ConcatAttention,
+    "location": LocationAttention,
+    "dot": DotAttention,
+    "scaled_dot": ScaledDotAttention,
+    "general": GeneralAttention,
+    "local": LocalAttention,
+    "multi_head": MultiHeadAttention,
+}
+
+
+def _close_holes(features: Tensor, mask: Tensor) -> Tensor:
+    """Move the real tokens of (batch, features, source) to the front and leave zeros behind them."""
+    slots = torch.where(mask, mask.cumsum(dim=1), 0)[:, None].expand_as(features)
+    closed = features.new_zeros(*features.shape[:2], features.shape[2] + 1)
+    return closed.scatter(2, slots, features)[..., 1:]  # padded positions share slot 0
+
+
+def _open_holes(features: Tensor, mask: Tensor) -> Tensor:
+    """Move the tokens of (batch, source, features) from the front back to where they were."""
+    slots = (mask.cumsum(dim=1) - 1).clamp(min=0)[..., None].expand_as(features)
+    return features.gather(1, slots)

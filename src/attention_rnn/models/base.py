@@ -18,8 +18,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     """
     What all models of the family share: initial values, and a checkpoint that carries its code.
 
-    Initial values: cells and layer norms as they say themselves; embeddings and `lm_head` normal with standard
-    deviation `embedding_size ** -0.5`, the padding row zero; other matrices Xavier uniform, biases zero.
+    Initial values: cells as they say themselves; embeddings and `lm_head` normal with standard deviation
+    `embedding_size ** -0.5`, the padding row zero; other matrices and convolutions Xavier uniform, biases zero; layer
+    norms one and zero.
     """
 
     config: AttentionRnnConfig
@@ -33,7 +34,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Cell):
-            module.initialize()
+            module.initialize(self.config)
         elif isinstance(module, nn.Embedding) or module is getattr(self, "lm_head", None):
             init.normal_(module.weight, std=self.config.embedding_size**-0.5)
             padding_index = getattr(module, "padding_idx", None)
@@ -42,7 +43,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, (nn.Linear, nn.Conv1d)):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)

@@ -8,44 +8,86 @@ gives the same numbers, and tools that look for `nn.Linear` (LoRA, quantisers) f
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import initialization as init
+
+from .configuration_attention_rnn import AttentionRnnConfig
 
 
 class Cell(nn.Module):
     """
     The parameters of a cell. A subclass says how many gates it has and gives the equation.
 
-    Initialised with a Xavier uniform input matrix and an orthogonal recurrent matrix for each gate, biases zero.
+    With `cell_layer_norm`, the products with the input and with the state are normalised, each with a gain and a bias
+    of its own (Ba, Kiros and Hinton, 2016, https://arxiv.org/abs/1607.06450, equations 20 to 22).
     """
 
     gates: int
     states: int = 1  # a state is so many vectors of `hidden_size`
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, config: AttentionRnnConfig, input_size: int) -> None:
         super().__init__()
-        self.hidden_size = hidden_size
-        self.state_size = self.states * hidden_size
-        self.input_to_hidden = nn.Linear(input_size, self.gates * hidden_size)
-        self.hidden_to_hidden = nn.Linear(hidden_size, self.gates * hidden_size)
+        self.hidden_size = config.hidden_size
+        self.state_size = self.states * config.hidden_size
+        self.input_to_hidden = nn.Linear(input_size, self.gates * config.hidden_size)
+        self.hidden_to_hidden = nn.Linear(config.hidden_size, self.gates * config.hidden_size)
+        self.input_norm, self.hidden_norm = (
+            nn.LayerNorm(self.gates * config.hidden_size) if config.cell_layer_norm else nn.Identity() for _ in range(2)
+        )
 
-    def forward(self, input_products: Tensor, state: Tensor) -> Tensor:
+    def input_products(self, inputs: Tensor) -> Tensor:
+        """(..., input) -> (..., gates * hidden), for all steps at once."""
+        return self.input_norm(self.input_to_hidden(inputs))
+
+    def hidden_products(self, state: Tensor, recurrent_mask: Tensor | None) -> Tensor:
+        """
+        (batch, state) -> (batch, gates * hidden). `recurrent_mask`, of the shape of the recurrent matrix, scales its
+        entries (DropConnect of Merity et al., 2018, https://arxiv.org/abs/1708.02182, section 2).
+        """
+        hidden = state[..., : self.hidden_size]
+        if recurrent_mask is None:
+            return self.hidden_norm(self.hidden_to_hidden(hidden))
+        return self.hidden_norm(
+            linear(hidden, self.hidden_to_hidden.weight * recurrent_mask, self.hidden_to_hidden.bias)
+        )
+
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
         """
         Args:
-            input_products: `input_to_hidden` of the current input, (batch, gates * hidden).
+            input_products: of the current input, (batch, gates * hidden).
             state: (batch, state).
+            recurrent_mask: see `hidden_products`.
 
         Returns:
             The next state, (batch, state).
         """
         raise NotImplementedError
 
-    def initialize(self) -> None:
-        """Give every parameter its initial value, except those that a checkpoint has filled."""
-        _initialize_gates(self.input_to_hidden, self.gates, nn.init.xavier_uniform_)
-        _initialize_gates(self.hidden_to_hidden, self.gates, nn.init.orthogonal_)
+    def initialize(self, config: AttentionRnnConfig) -> None:
+        """
+        Give every parameter its initial value, except those that a checkpoint has filled. By
+        `recurrent_initialization`:
+
+        - `"orthogonal"`: Xavier uniform input matrix and orthogonal recurrent matrix, gate by gate, biases zero;
+        - `"xavier"`: Xavier uniform matrices, gate by gate, biases zero;
+        - `"uniform"`: everything uniform within `hidden_size ** -0.5`, as torch's own modules.
+        """
+        kind = config.recurrent_initialization
+        bound = self.hidden_size**-0.5
+        uniform = partial(nn.init.uniform_, a=-bound, b=bound)
+        for matrix, initialize_gate in (
+            (self.input_to_hidden, nn.init.xavier_uniform_),
+            (self.hidden_to_hidden, nn.init.orthogonal_ if kind == "orthogonal" else nn.init.xavier_uniform_),
+        ):
+            _initialize_gates(matrix, self.gates, uniform if kind == "uniform" else initialize_gate)
+            if kind == "uniform":
+                init.uniform_(matrix.bias, -bound, bound)
+            else:
+                init.zeros_(matrix.bias)
 
 
 class GRUCell(Cell):
@@ -61,16 +103,76 @@ class GRUCell(Cell):
 
     gates = 3
 
-    def forward(self, input_products: Tensor, state: Tensor) -> Tensor:
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
         reset_input, update_input, new_input = input_products.chunk(3, dim=-1)
-        reset_hidden, update_hidden, new_hidden = self.hidden_to_hidden(state).chunk(3, dim=-1)
+        reset_hidden, update_hidden, new_hidden = self.hidden_products(state, recurrent_mask).chunk(3, dim=-1)
         reset = torch.sigmoid(reset_input + reset_hidden)
         update = torch.sigmoid(update_input + update_hidden)
         new = torch.tanh(new_input + reset * new_hidden)
         return new + update * (state - new)
 
 
-CELLS: dict[str, type[Cell]] = {"gru": GRUCell}
+class LSTMCell(Cell):
+    """
+    Long short-term memory (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000; no peepholes,
+    as in `torch.nn.LSTM`). The state is [h; c]:
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
+        f = sigmoid(W_if x + b_if + W_hf h + b_hf)
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+        o = sigmoid(W_io x + b_io + W_ho h + b_ho)
+        c' = f * c + i * g
+        h' = o * tanh(c')
+
+    The bias of the forget gate starts at `forget_gate_bias` (Jozefowicz et al., 2015), all of it in the recurrent bias.
+    With `cell_layer_norm` the cell is normalised before its tanh.
+    """
+
+    gates = 4
+    states = 2
+
+    def __init__(self, config: AttentionRnnConfig, input_size: int) -> None:
+        super().__init__(config, input_size)
+        self.cell_norm = nn.LayerNorm(config.hidden_size) if config.cell_layer_norm else nn.Identity()
+
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
+        products = input_products + self.hidden_products(state, recurrent_mask)
+        input_gate, forget_gate, new, output_gate = products.chunk(4, dim=-1)
+        cell = torch.sigmoid(forget_gate) * state[..., self.hidden_size :]
+        cell = cell + torch.sigmoid(input_gate) * torch.tanh(new)
+        hidden = torch.sigmoid(output_gate) * torch.tanh(self.cell_norm(cell))
+        return torch.cat([hidden, cell], dim=-1)
+
+    def initialize(self, config: AttentionRnnConfig) -> None:
+        super().initialize(config)
+        bias = self.hidden_to_hidden.bias
+        if not getattr(bias, "_is_hf_initialized", False):
+            with torch.no_grad():
+                bias[self.hidden_size : 2 * self.hidden_size] += config.forget_gate_bias
+
+
+class TanhRNNCell(Cell):
+    """Plain recurrent network (Elman, 1990): h' = tanh(W_ih x + b_ih + W_hh h + b_hh)"""
+
+    gates = 1
+
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
+        return torch.tanh(input_products + self.hidden_products(state, recurrent_mask))
+
+
+class ReluRNNCell(TanhRNNCell):
+    """Plain recurrent network with rectified linear units: h' = max(0, W_ih x + b_ih + W_hh h + b_hh)"""
+
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
+        return torch.relu(input_products + self.hidden_products(state, recurrent_mask))
+
+
+CELLS: dict[str, type[Cell]] = {
+    "gru": GRUCell,
+    "lstm": LSTMCell,
+    "rnn_tanh": TanhRNNCell,
+    "rnn_relu": ReluRNNCell,
+}
 
 
 def _initialize_gates(linear: nn.Linear, gates: int, initialize: Callable[[Tensor], Tensor]) -> None:
@@ -81,4 +183,3 @@ def _initialize_gates(linear: nn.Linear, gates: int, initialize: Callable[[Tenso
         for gate in weight.chunk(gates):
             initialize(gate)
         init.copy_(linear.weight, weight)
-    init.zeros_(linear.bias)

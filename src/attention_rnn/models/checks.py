@@ -11,11 +11,11 @@ from torch import Tensor
 IGNORED_LABEL = -100
 
 
-def check_token_ids(name: str, token_ids: Tensor, vocab_size: int) -> None:
+def check_token_ids(name: str, token_ids: Tensor, vocab_size: int | None) -> None:
     """
     Raises:
-        ValueError: `token_ids` is not (batch, length) with a length of one or more, or holds an id that is not in
-            [0, vocab_size).
+        ValueError: `token_ids` is not (batch, length) with a length of one or more, or holds an id that is negative or
+            not below `vocab_size` (`None`: no limit).
     """
     if token_ids.dim() != 2 or token_ids.shape[1] == 0:
         raise ValueError(
@@ -23,13 +23,12 @@ def check_token_ids(name: str, token_ids: Tensor, vocab_size: int) -> None:
         )
     if _has_values(token_ids):
         low, high = token_ids.min().item(), token_ids.max().item()
-        if low < 0 or high >= vocab_size:
-            raise ValueError(
-                f"`{name}` must be tokens of the vocabulary, 0 to {vocab_size - 1}, got {low if low < 0 else high}."
-            )
+        if low < 0 or (vocab_size is not None and high >= vocab_size):
+            largest = "" if vocab_size is None else f" to {vocab_size - 1}"
+            raise ValueError(f"`{name}` must be tokens of the vocabulary, 0{largest}, got {low if low < 0 else high}.")
 
 
-def check_labels(labels: Tensor, vocab_size: int) -> None:
+def check_labels(labels: Tensor, vocab_size: int | None) -> None:
     """
     Raises:
         ValueError: `labels` is not (batch, target), holds an id outside the vocabulary other than -100, or no target

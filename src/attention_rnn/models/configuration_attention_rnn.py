@@ -1,8 +1,11 @@
 """Configuration of the attention RNN family: one field per axis of the design."""
 
+import math
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
+
+from .presets import PRESETS
 
 # Which class of which file opens a checkpoint through which Auto class. It is written into every saved
 # `config.json`, so that any head can be loaded from the code that travels with the checkpoint.
@@ -15,9 +18,10 @@ AUTO_MAP = {
 # The name under which `cache.py` registers the cache layer of a recurrent layer.
 LAYER_TYPE = "attention_rnn"
 
-CELL_TYPES = ("gru",)
-ATTENTION_TYPES = ("additive", "dot", "general")
-CONTEXT_FEEDINGS = ("parallel", "input")
+CELL_TYPES = ("gru", "lstm", "rnn_tanh", "rnn_relu")
+RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
+ATTENTION_TYPES = ("additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local")
+CONTEXT_FEEDINGS = ("parallel", "input", "conditional", "output")
 BRIDGES = ("zeros", "copy", "linear", "mean")
 
 
@@ -43,17 +47,41 @@ class AttentionRnnConfig(PreTrainedConfig):
             Whether the encoder layers read in both directions; a list says it layer by layer. The memory, i.e. the
             output of the last encoder layer, is `2 * hidden_size` wide when that layer is bidirectional.
         cell_type (`str`, defaults to `"gru"`):
-            The recurrent cell, see `cells.py`: `"gru"`.
-        attention_type (`str`, defaults to `"additive"`):
-            The score function, see `attention.py`: `"additive"`, `"dot"` (needs a memory as wide as `hidden_size`) or
-            `"general"`.
+            The recurrent cell, see `cells.py`: `"gru"`, `"lstm"`, `"rnn_tanh"` or `"rnn_relu"`.
+        recurrent_initialization (`str`, defaults to `"orthogonal"`):
+            Initial recurrent matrices: `"orthogonal"`, `"xavier"`, or `"uniform"` for everything in the cell as in
+            torch's own modules. See `Cell.initialize`.
+        forget_gate_bias (`float`, defaults to 1.0):
+            What is added to the initial bias of the forget gate of an LSTM.
+        cell_layer_norm (`bool`, defaults to `False`):
+            Layer normalisation of the products inside the cell (Ba et al., 2016).
+        attention_type (`str`, *optional*, defaults to `"additive"`):
+            The score function, see `attention.py`: `"additive"`, `"concat"`, `"general"`, `"multi_head"`, `"location"`,
+            `"local"`, and `"dot"` and `"scaled_dot"`, which need a memory as wide as `hidden_size`. `None`: no
+            attention; the decoder knows the source from its first state alone (Sutskever et al., 2014,
+            https://arxiv.org/abs/1409.3215).
         attention_size (`int`, *optional*):
-            Width of the hidden layer of `"additive"` attention; `None` takes `hidden_size`.
+            Width of the hidden layer of `"additive"`, `"concat"` and `"location"`; `None` takes `hidden_size`.
+        num_attention_heads (`int`, defaults to 4):
+            Heads of `"multi_head"`; they must divide `hidden_size`.
+        location_channels (`int`, defaults to 10), location_kernel_size (`int`, defaults to 15):
+            Filters, and positions that a filter spans, of the convolution over the last weights in `"location"`.
+        local_window_size (`int`, defaults to 5):
+            How many positions on either side of its centre `"local"` sees: D of Luong et al. (2015).
+        coverage (`bool`, defaults to `False`):
+            Whether the attention knows how much it has attended to each position so far (See et al., 2017).
+        coverage_loss_weight (`float`, defaults to 0.0):
+            Weight of the coverage loss, which punishes attending to the same position again; See et al. (2017) use 1.
         context_feeding (`str`, defaults to `"parallel"`):
             Where the context enters the decoder. `"parallel"`: the first layer reads the target alone and queries the
             memory, the context joins the input of the layers above (as in GNMT v2); training has no loop over
             attention. `"input"`: the last layer queries the memory and the last attentional vector joins the next
-            input (input feeding, Luong et al., 2015, section 3.3).
+            input (input feeding, Luong et al., 2015, section 3.3). `"conditional"`: the first layer steps with the
+            target, queries the memory, and steps again with the context (Sennrich et al., 2017). `"output"`: the last
+            layer queries the memory and the context meets the readout alone. Of no effect without attention.
+        copy (`bool`, defaults to `False`):
+            Whether the decoder may copy tokens of the source (pointer-generator, See et al., 2017). The source must
+            share the target's vocabulary; tokens that are not in it can be copied too, see `copy_ids` of the models.
         bridge (`str`, defaults to `"linear"`):
             How the first decoder state is made. `"zeros"`; `"copy"`: the final states of the encoder, layer by layer
             (needs a unidirectional encoder with `decoder_layers` layers); `"linear"`: a tanh layer on the final state
@@ -66,12 +94,19 @@ class AttentionRnnConfig(PreTrainedConfig):
         embedding_dropout, hidden_dropout, readout_dropout (`float`, default to 0.1):
             Dropout on the embeddings; on the output of each recurrent layer (the memory and the query included); on
             the attentional vector.
+        word_dropout (`float`, defaults to 0.0):
+            Probability that a whole token is dropped, that is, its embedding is zero.
+        recurrent_dropout (`float`, defaults to 0.0):
+            Probability that an entry of a recurrent matrix is dropped, for a whole sequence (Merity et al., 2018).
+        variational_dropout (`bool`, defaults to `False`):
+            Whether the three dropouts above drop the same units at every step (Gal and Ghahramani, 2016).
         tie_word_embeddings (`bool`, defaults to `True`):
             Whether `lm_head` uses the target's embedding matrix.
         use_cache (`bool`, defaults to `True`):
             Whether the model returns the decoding state, so that the next call reads new tokens alone.
-        pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, default to 0, 1, 2, 1):
-            Ids of the special tokens. The decoder reads `decoder_start_token_id` first.
+        pad_token_id, bos_token_id, eos_token_id, unk_token_id, decoder_start_token_id (`int`, default 0, 1, 2, 3, 1):
+            Ids of the special tokens. The decoder reads `decoder_start_token_id` first, and `unk_token_id` for a copied
+            token that the vocabulary lacks.
 
     Raises:
         ValueError, TypeError: a value is out of range, of the wrong type, or contradicts another one.
@@ -99,22 +134,50 @@ class AttentionRnnConfig(PreTrainedConfig):
     decoder_layers: int = 2
     bidirectional: bool | list[bool] = True
     cell_type: str = "gru"
-    attention_type: str = "additive"
+    recurrent_initialization: str = "orthogonal"
+    forget_gate_bias: float = 1.0
+    cell_layer_norm: bool = False
+    attention_type: str | None = "additive"
     attention_size: int | None = None
+    num_attention_heads: int = 4
+    location_channels: int = 10
+    location_kernel_size: int = 15
+    local_window_size: int = 5
+    coverage: bool = False
+    coverage_loss_weight: float = 0.0
     context_feeding: str = "parallel"
+    copy: bool = False
     bridge: str = "linear"
     residual: bool = False
     layer_norm: bool = False
     embedding_dropout: float = 0.1
     hidden_dropout: float = 0.1
     readout_dropout: float = 0.1
+    word_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
     tie_word_embeddings: bool = True
     use_cache: bool = True
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
+    unk_token_id: int | None = 3
     decoder_start_token_id: int | None = 1
     is_encoder_decoder: bool = True
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "AttentionRnnConfig":
+        """
+        The architecture of a paper, see `presets.py` for what differs from it.
+
+        Args:
+            name: `"bahdanau2015"`, `"luong2015"`, `"nematus"`, `"gnmt"`, `"pointer-generator"`, `"sutskever2014"`, or
+                `"tiny"` for small data on a small machine.
+            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"`name` must be one of {list(PRESETS)}, got {name!r}.")
+        return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.validate()
@@ -134,36 +197,65 @@ class AttentionRnnConfig(PreTrainedConfig):
 
     @property
     def memory_size(self) -> int:
-        """Width of the memory that the decoder attends to."""
+        """Width of the memory, that is, of the last encoder layer's output."""
         return self.encoder_directions[-1] * self.hidden_size
+
+    @property
+    def context_size(self) -> int:
+        """Width of the context that the attention returns; zero without attention."""
+        return 0 if self.attention_type is None else self.memory_size
 
     def validate(self) -> None:
         """Check every field; done at construction and, by transformers, before saving."""
         # the `@strict` of huggingface_hub would raise errors that are neither ValueError nor TypeError, and it knows
         # no `layer_types` but those of transformers itself
-        for name in ("vocab_size", "embedding_size", "hidden_size", "encoder_layers", "decoder_layers"):
+        for name in (
+            "vocab_size",
+            "embedding_size",
+            "hidden_size",
+            "encoder_layers",
+            "decoder_layers",
+            "num_attention_heads",
+            "location_channels",
+            "location_kernel_size",
+            "local_window_size",
+        ):
             _check_size(name, getattr(self, name))
         for name in ("source_vocab_size", "attention_size"):
             if getattr(self, name) is not None:
                 _check_size(name, getattr(self, name))
-        for name in ("residual", "layer_norm", "tie_word_embeddings", "use_cache"):
+        for name in (
+            "cell_layer_norm",
+            "coverage",
+            "copy",
+            "residual",
+            "layer_norm",
+            "variational_dropout",
+            "tie_word_embeddings",
+            "use_cache",
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"`{name}` must be a bool, got {getattr(self, name)!r}.")
         for name, allowed in (
             ("cell_type", CELL_TYPES),
-            ("attention_type", ATTENTION_TYPES),
+            ("recurrent_initialization", RECURRENT_INITIALIZATIONS),
+            ("attention_type", (*ATTENTION_TYPES, None)),
             ("context_feeding", CONTEXT_FEEDINGS),
             ("bridge", BRIDGES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.")
-        for name in ("embedding_dropout", "hidden_dropout", "readout_dropout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"`{name}` must be a number, got {value!r}.")
-            if not 0 <= value < 1:
-                raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
-        for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id"):
+        for name in (
+            "embedding_dropout",
+            "hidden_dropout",
+            "readout_dropout",
+            "word_dropout",
+            "recurrent_dropout",
+        ):
+            _check_number(name, getattr(self, name), below=1)
+        _check_number("coverage_loss_weight", self.coverage_loss_weight)
+        _check_number("forget_gate_bias", self.forget_gate_bias, least=None)
+        for name in ("pad_token_id", "bos_token_id", "unk_token_id", "decoder_start_token_id"):
             self._check_token_id(name, getattr(self, name))
         eos_token_ids = self.eos_token_id if isinstance(self.eos_token_id, list) else [self.eos_token_id]
         for token_id in eos_token_ids:
@@ -194,16 +286,37 @@ class AttentionRnnConfig(PreTrainedConfig):
             )
 
     def _check_contradictions(self) -> None:
-        if self.context_feeding == "parallel" and self.decoder_layers < 2:
+        attention, feeding = self.attention_type, self.context_feeding
+        if attention is not None and feeding == "parallel" and self.decoder_layers < 2:
             raise ValueError(
                 '`context_feeding="parallel"` feeds the context to the layers above the first, so `decoder_layers` '
                 f'must be at least 2, got {self.decoder_layers}. With one layer use `context_feeding="input"`.'
             )
-        if self.attention_type == "dot" and self.memory_size != self.hidden_size:
+        if attention is None and feeding != "parallel":
             raise ValueError(
-                f'`attention_type="dot"` needs a memory as wide as the query (`hidden_size` is {self.hidden_size}), '
-                f"but a bidirectional last encoder layer makes it {self.memory_size} wide. Use "
+                "`attention_type=None` makes no context to feed, so `context_feeding` must be left at its default, got "
+                f"{feeding!r}."
+            )
+        if attention is None and (self.coverage or self.copy):
+            raise ValueError("`coverage` and `copy` need attention, got `attention_type=None`.")
+        if attention is None and self.bridge == "zeros":
+            raise ValueError('`attention_type=None` with `bridge="zeros"` leaves the decoder ignorant of the source.')
+        if attention in ("dot", "scaled_dot") and self.memory_size != self.hidden_size:
+            raise ValueError(
+                f'`attention_type="{attention}"` needs a memory as wide as the query (`hidden_size` is '
+                f"{self.hidden_size}), but a bidirectional last encoder layer makes it {self.memory_size} wide. Use "
                 '`attention_type="general"` or `bidirectional=False`.'
+            )
+        if attention == "multi_head" and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`num_attention_heads` must divide `hidden_size` ({self.hidden_size}), got {self.num_attention_heads}."
+            )
+        if self.coverage_loss_weight and not self.coverage:
+            raise ValueError(f"`coverage_loss_weight` needs `coverage=True`, got {self.coverage_loss_weight}.")
+        if self.copy and self.source_vocab_size is not None:
+            raise ValueError(
+                "`copy` needs one vocabulary for source and target (`source_vocab_size=None`), got "
+                f"`source_vocab_size={self.source_vocab_size}`."
             )
         if self.bridge == "copy" and (
             set(self.encoder_directions) != {1} or self.encoder_layers != self.decoder_layers
@@ -220,3 +333,13 @@ def _check_size(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must be an int, got {value!r}.")
     if value < 1:
         raise ValueError(f"`{name}` must be at least 1, got {value}.")
+
+
+def _check_number(name: str, value: Any, least: float | None = 0, below: float | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite, got {value}.")
+    if (least is not None and value < least) or (below is not None and value >= below):
+        limit = "" if below is None else f" and below {below}"
+        raise ValueError(f"`{name}` must be at least {least}{limit}, got {value}.")

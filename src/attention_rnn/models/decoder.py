@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.utils.generic import can_return_tuple
 
-from .attention import build_attention
+from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel, embed
 from .cache import is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
 from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
+from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
+from .outputs import AttentionRnnDecoderOutput
+from .readout import AttentionRnnReadout, CopyGate
 from .recurrence import recurrence
 
 
@@ -24,12 +26,23 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: AttentionRnnConfig, input_size: int, context_size: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(input_size + context_size) if config.layer_norm else nn.Identity()
-        self.cell = CELLS[config.cell_type](input_size + context_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.cell = CELLS[config.cell_type](config, input_size + context_size)
+        self.dropout = SequenceDropout(config.hidden_dropout, config.variational_dropout)
+        self.recurrent_dropout = config.recurrent_dropout
         self.residual = config.residual and input_size == config.hidden_size
 
+    def draw_noise(self, batch_size: int, like: Tensor) -> LayerNoise:
+        """What is dropped at every step of the coming sequence."""
+        recurrent_mask = draw_recurrent_mask(self.cell, self.recurrent_dropout)
+        return LayerNoise(recurrent_mask, self.dropout.draw(batch_size, self.cell.hidden_size, like))
+
     def forward(
-        self, hidden_states: Tensor, context: Tensor | None, initial_state: Tensor, mask: Tensor | None
+        self,
+        hidden_states: Tensor,
+        context: Tensor | None,
+        initial_state: Tensor,
+        mask: Tensor | None,
+        noise: LayerNoise,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
@@ -37,76 +50,84 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
             context: (batch, target, context), or `None` for a layer without.
             initial_state: (batch, state).
             mask: (batch, target) or `None`.
+            noise: what `draw_noise` returned for this sequence.
 
         Returns:
             The outputs (batch, target, hidden) and the state after each token (batch, target, state).
         """
         inputs = hidden_states if context is None else torch.cat([hidden_states, context], dim=-1)
-        states = recurrence(self.cell, self.norm(inputs), mask, initial_state)
-        output = self.dropout(states[..., : self.cell.hidden_size])
+        states = recurrence(self.cell, self.norm(inputs), mask, initial_state, recurrent_mask=noise.recurrent_mask)
+        output = self.dropout(states[..., : self.cell.hidden_size], noise.output_mask)
         if self.residual:
             output = output + hidden_states
         return output, states
 
 
-class AttentionRnnReadout(nn.Module):
-    """
-    The attentional vector that `lm_head` reads, with the last target token beside it (the deep output of Bahdanau et
-    al., 2015, appendix A.2.2, with the tanh of Luong et al., 2015, equation 5):
+class Start(NamedTuple):
+    """What the decoder knows before the first of the tokens given."""
 
-        vector_t = tanh(W [state_t; context_t; embedding_t] + b)
-    """
-
-    def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__()
-        width = config.hidden_size + config.memory_size + config.embedding_size
-        self.projection = nn.Linear(width, config.embedding_size)
-        self.dropout = nn.Dropout(config.readout_dropout)
-
-    def forward(self, output: Tensor, context: Tensor, embeddings: Tensor) -> Tensor:
-        """(batch, target, hidden | memory | embedding) -> (batch, target, embedding)"""
-        return self.dropout(torch.tanh(self.projection(torch.cat([output, context, embeddings], dim=-1))))
+    states: list[Tensor]  # the state of each layer, (batch, state)
+    fed: Tensor  # the last attentional vector where it is fed back, (batch, 1, fed); the width may be zero
+    alignment: Tensor  # where the attention has looked, (batch, features, source)
 
 
-class Memory(NamedTuple):
-    """What the attention looks at: its keys, the memory, and the mask of the source."""
+class Noise(NamedTuple):
+    """What is dropped at every step of a sequence."""
 
-    keys: Tensor
-    values: Tensor
-    mask: Tensor | None
+    layers: list[LayerNoise]
+    context_layer: LayerNoise | None
+    readout: Tensor | None
 
 
 class Decoded(NamedTuple):
-    """What a feeding of the context returns."""
+    """What the decoder makes of the tokens given, for each of them."""
 
     vectors: Tensor  # the attentional vectors, (batch, target, embedding)
+    generation_probability: Tensor | None  # of writing rather than copying, (batch, target, 1)
     hidden_states: list[Tensor]  # the outputs of each layer, (batch, target, hidden)
-    states: list[Tensor]  # the states of each layer after each token, (batch, target, state)
-    weights: Tensor  # the attention, (batch, heads, target, source)
-    fed: Tensor  # what each token feeds to the next, (batch, target, fed); the width may be zero
+    weights: Tensor | None  # the attention, (batch, heads, target, source)
+    states: list[Tensor]  # the states of each layer, (batch, target, state)
+    fed: Tensor  # what is fed to the next token, (batch, target, fed)
+    alignment: Tensor  # the alignment states, (batch, target, features, source)
 
 
 class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
-    """Embeddings, recurrent layers and attention over the target; `context_feeding` says how they are wired."""
+    """
+    Embeddings, recurrent layers and attention over the target. `context_feeding` says where the context enters:
+
+    - `parallel`: the first layer reads the target alone and queries the memory for all steps at once; the context joins
+      the input of the layers above (Wu et al., 2016, https://arxiv.org/abs/1609.08144, section 3, as in GNMT v2).
+    - `output`: the last layer queries the memory; the context meets the readout alone (Luong et al., 2015, without
+      input feeding).
+    - `input`: the last layer queries the memory, and the attentional vector joins the next input (input feeding, Luong
+      et al., 2015, section 3.3).
+    - `conditional`: the first layer steps with the target, queries the memory, and steps again with the context (the
+      conditional GRU of Sennrich et al., 2017, https://arxiv.org/abs/1703.04357, appendix A).
+    """
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         super().__init__(config)
+        feeding = config.context_feeding
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
-        self.dropout = nn.Dropout(config.embedding_dropout)
-        fed_size = config.embedding_size if config.context_feeding == "input" else 0
-        context_size = config.memory_size if config.context_feeding == "parallel" else 0
+        self.word_dropout = WordDropout(config.word_dropout)
+        self.dropout = SequenceDropout(config.embedding_dropout, config.variational_dropout)
+        self.fed_size = config.embedding_size if feeding == "input" else 0
+        joined_size = config.context_size if feeding == "parallel" else 0
         self.layers = nn.ModuleList(
-            [AttentionRnnDecoderLayer(config, config.embedding_size, fed_size)]
+            [AttentionRnnDecoderLayer(config, config.embedding_size, self.fed_size)]
             + [
-                AttentionRnnDecoderLayer(config, config.hidden_size, context_size)
+                AttentionRnnDecoderLayer(config, config.hidden_size, joined_size)
                 for _ in range(config.decoder_layers - 1)
             ]
         )
-        self.attention = build_attention(
-            config.attention_type, config.hidden_size, config.memory_size, config.attention_size or config.hidden_size
+        self.attention: Any = None if config.attention_type is None else ATTENTIONS[config.attention_type](config)
+        # the second step of the first layer, from its state and the context alone
+        self.context_layer = (
+            AttentionRnnDecoderLayer(config, 0, config.context_size) if feeding == "conditional" else None
         )
         self.readout = AttentionRnnReadout(config)
-        self.fed_size = fed_size
+        self.copy_gate = CopyGate(config) if config.copy else None
+        self.query_layer = 0 if feeding in ("parallel", "conditional") else config.decoder_layers - 1
         self.post_init()
 
     @can_return_tuple
@@ -123,7 +144,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPastAndCrossAttentions:
+    ) -> AttentionRnnDecoderOutput:
         """
         Args:
             input_ids: target tokens, beginning with `decoder_start_token_id`, (batch, target). With a filled cache the
@@ -141,90 +162,143 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             `last_hidden_state`: the attentional vectors, (batch, target, embedding).
             `cross_attentions`: one tensor, (batch, heads, target, source).
             `hidden_states`: the embeddings and the output of each layer.
+            `generation_probability`: with `copy`, the probability of writing each token, (batch, target, 1).
         """
-        embeddings = self.dropout(embed("decoder_", self.embed_tokens, input_ids, inputs_embeds))
+        embeddings = self.word_dropout(embed("decoder_", self.embed_tokens, input_ids, inputs_embeds))
+        embeddings = self.dropout(embeddings)
         mask = _target_mask(attention_mask, *embeddings.shape[:2])
         use_cache = self.option("use_cache", use_cache)
         if use_cache and past_key_values is None:
             past_key_values = new_cache(self.config)
 
         if past_key_values is not None and is_filled(past_key_values):
-            keys, memory = read_memory(past_key_values)
-            states, fed = read_states(past_key_values)
+            keys, values = read_memory(past_key_values)
+            start = self._unpack(*read_states(past_key_values))
         elif encoder_hidden_states is None:
             raise ValueError("`encoder_hidden_states` must be given with an empty `past_key_values` or none.")
         else:
-            memory = encoder_hidden_states
-            keys = self.attention.project(memory)
-            if initial_state is None:
-                state_size = CELLS[self.config.cell_type].states * self.config.hidden_size
-                initial_state = embeddings.new_zeros(embeddings.shape[0], len(self.layers), state_size)
-            states = list(initial_state.unbind(dim=1))
-            fed = embeddings.new_zeros(embeddings.shape[0], 1, self.fed_size)
+            keys, values = self._project(encoder_hidden_states)
+            start = self._begin(initial_state, embeddings, source_length=encoder_hidden_states.shape[1])
             if past_key_values is not None:
-                write_memory(past_key_values, keys, memory)
-        source_mask = padding_mask("attention_mask", encoder_attention_mask, *memory.shape[:2])
+                write_memory(past_key_values, keys, values)
+        memory = Memory(keys, values, padding_mask("attention_mask", encoder_attention_mask, *values.shape[:2]))
 
-        decode = self._decode_parallel if self.config.context_feeding == "parallel" else self._decode_input
-        decoded = decode(embeddings, states, fed, Memory(keys, memory, source_mask), mask)
+        stepwise = self.config.context_feeding in ("input", "conditional")
+        decode = self._decode_stepwise if stepwise else self._decode_whole
+        decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings))
 
         if past_key_values is not None:
-            write_states(past_key_values, decoded.states, decoded.fed)
+            write_states(past_key_values, decoded.states, self._pack(decoded))
         output_attentions = self.option("output_attentions", output_attentions)
         output_hidden_states = self.option("output_hidden_states", output_hidden_states)
-        return BaseModelOutputWithPastAndCrossAttentions(
+        weights = () if decoded.weights is None else (decoded.weights,)
+        return AttentionRnnDecoderOutput(
             last_hidden_state=decoded.vectors,
             past_key_values=past_key_values if use_cache else None,
             hidden_states=(embeddings, *decoded.hidden_states) if output_hidden_states else None,
             attentions=() if output_attentions else None,
-            cross_attentions=(decoded.weights,) if output_attentions else None,
+            cross_attentions=weights if output_attentions else None,
+            generation_probability=decoded.generation_probability,
         )
 
-    def _decode_parallel(
-        self, embeddings: Tensor, states: list[Tensor], fed: Tensor, memory: Memory, mask: Tensor | None
+    def _decode_whole(
+        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise
     ) -> Decoded:
-        """
-        The first layer reads the target alone and queries the memory for all steps at once; the context joins the
-        input of the layers above (Wu et al., 2016, https://arxiv.org/abs/1609.08144, section 3, as in GNMT v2).
-        """
-        output, layer_states = self.layers[0](embeddings, None, states[0], mask)
-        outputs, new_states = [output], [layer_states]
-        context, weights = self.attention(output, *memory)
-        for layer, state in zip(self.layers[1:], states[1:], strict=True):
-            output, layer_states = layer(output, context, state, mask)
+        """`parallel`, `output`, and no attention: each layer reads the whole target at once."""
+        output, context, joined = embeddings, embeddings[..., :0], None
+        weights, alignment = None, start.alignment[:, None]
+        outputs, all_states = [], []
+        for index, layer in enumerate(self.layers):
+            output, states = layer(output, joined, start.states[index], mask, noise.layers[index])
             outputs.append(output)
-            new_states.append(layer_states)
-        vectors = self.readout(output, context, embeddings)
-        return Decoded(vectors, outputs, new_states, weights, fed=vectors[..., :0])
+            all_states.append(states)
+            if self.attention is not None and index == self.query_layer:
+                context, weights, alignment = self.attention(output, memory, start.alignment, mask)
+                joined = context
+        vectors = self.readout(output, context, embeddings, noise.readout)
+        gate = None if self.copy_gate is None else self.copy_gate(output, context, embeddings)
+        return Decoded(vectors, gate, outputs, weights, all_states, vectors[..., :0], alignment)
 
-    def _decode_input(
-        self, embeddings: Tensor, states: list[Tensor], fed: Tensor, memory: Memory, mask: Tensor | None
+    def _decode_stepwise(
+        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise
     ) -> Decoded:
-        """
-        The last layer queries the memory, and the attentional vector joins the next input (input feeding, Luong et
-        al., 2015, section 3.3).
-        """
+        """`input` and `conditional`: what a token attends to changes the state before the next one."""
+        states, fed, alignment = start
         steps = []
         for step in range(embeddings.shape[1]):
             token = slice(step, step + 1)
             token_mask = None if mask is None else mask[:, token]
             output, states, outputs = embeddings[:, token], list(states), []
             for index, layer in enumerate(self.layers):
-                output, state = layer(output, fed if index == 0 else None, states[index], token_mask)
+                joined = fed if index == 0 and self.fed_size else None
+                output, layer_states = layer(output, joined, states[index], token_mask, noise.layers[index])
+                if index == self.query_layer:
+                    context, weights, alignments = self.attention(output, memory, alignment, token_mask)
+                    if self.context_layer is not None:
+                        output, layer_states = self.context_layer(
+                            output[..., :0], context, layer_states[:, -1], token_mask, noise.context_layer
+                        )
+                states[index] = layer_states[:, -1]
                 outputs.append(output)
-                states[index] = state[:, -1]
-            context, weights = self.attention(output, *memory)
-            vector = self.readout(output, context, embeddings[:, token])
-            fed = vector if token_mask is None else torch.where(token_mask[..., None], vector, fed)
-            steps.append((vector, outputs, [state[:, None] for state in states], weights, fed))
-        all_vectors, all_outputs, all_states, all_weights, all_fed = zip(*steps, strict=True)
-        return Decoded(
-            torch.cat(all_vectors, dim=1),
-            [torch.cat(layer_outputs, dim=1) for layer_outputs in zip(*all_outputs, strict=True)],
-            [torch.cat(layer_states, dim=1) for layer_states in zip(*all_states, strict=True)],
-            torch.cat(all_weights, dim=2),
-            torch.cat(all_fed, dim=1),
+            vector = self.readout(output, context, embeddings[:, token], noise.readout)
+            gate = None if self.copy_gate is None else self.copy_gate(output, context, embeddings[:, token])
+            if self.fed_size:
+                fed = vector if token_mask is None else torch.where(token_mask[..., None], vector, fed)
+            alignment = alignments[:, -1]
+            new_states = [state[:, None] for state in states]
+            steps.append(Decoded(vector, gate, outputs, weights, new_states, fed, alignments))
+        return _join(steps)
+
+    def _project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        if self.attention is None:
+            return memory[..., :0], memory[..., :0]
+        return self.attention.project(memory)
+
+    def _begin(self, initial_state: Tensor | None, embeddings: Tensor, source_length: int) -> Start:
+        batch_size = embeddings.shape[0]
+        if initial_state is None:
+            state_size = CELLS[self.config.cell_type].states * self.config.hidden_size
+            initial_state = embeddings.new_zeros(batch_size, self.config.decoder_layers, state_size)
+        fed = embeddings.new_zeros(batch_size, 1, self.fed_size)
+        alignment = embeddings.new_zeros(batch_size, self._alignment_features(), source_length)
+        return Start(list(initial_state.unbind(dim=1)), fed, alignment)
+
+    def _pack(self, decoded: Decoded) -> Tensor:
+        """What the cache keeps besides the states, (batch, target, fed + features * source)."""
+        alignment = decoded.alignment.flatten(2)
+        return torch.cat([decoded.fed, alignment.expand(-1, decoded.fed.shape[1], -1)], dim=-1)
+
+    def _unpack(self, states: list[Tensor], packed: Tensor) -> Start:
+        features = self._alignment_features()
+        alignment = packed[:, 0, self.fed_size :]
+        source_length = alignment.shape[-1] // max(features, 1)
+        return Start(states, packed[..., : self.fed_size], alignment.reshape(len(alignment), features, source_length))
+
+    def _alignment_features(self) -> int:
+        return 0 if self.attention is None else self.attention.alignment_features
+
+    def _draw_noise(self, embeddings: Tensor) -> Noise:
+        batch_size = embeddings.shape[0]
+        return Noise(
+            layers=[layer.draw_noise(batch_size, embeddings) for layer in self.layers],
+            context_layer=None if self.context_layer is None else self.context_layer.draw_noise(batch_size, embeddings),
+            readout=self.readout.dropout.draw(batch_size, self.config.embedding_size, embeddings),
         )
+
+
+def _join(steps: list[Decoded]) -> Decoded:
+    """Single steps one after another."""
+    along_target = {"weights": 2}  # of all but the weights, the target is the second axis
+
+    def join(name: str) -> Any:
+        values = [getattr(step, name) for step in steps]
+        if values[0] is None:
+            return None
+        if isinstance(values[0], list):
+            return [torch.cat(layer, dim=1) for layer in zip(*values, strict=True)]
+        return torch.cat(values, dim=along_target.get(name, 1))
+
+    return Decoded(*(join(name) for name in Decoded._fields))
 
 
 def _target_mask(attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:

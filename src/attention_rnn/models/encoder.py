@@ -11,6 +11,7 @@ from .base import AttentionRnnPreTrainedModel, embed
 from .cells import CELLS
 from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
+from .dropout import SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnEncoderOutput
 from .recurrence import recurrence
 
@@ -22,8 +23,9 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         super().__init__()
         cell_class = CELLS[config.cell_type]
         self.norm = nn.LayerNorm(input_size) if config.layer_norm else nn.Identity()
-        self.cells = nn.ModuleList(cell_class(input_size, config.hidden_size) for _ in range(directions))
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.cells = nn.ModuleList(cell_class(config, input_size) for _ in range(directions))
+        self.dropout = SequenceDropout(config.hidden_dropout, config.variational_dropout)
+        self.recurrent_dropout = config.recurrent_dropout
         self.residual = config.residual and input_size == directions * config.hidden_size
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -37,9 +39,11 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         """
         inputs = self.norm(hidden_states)
         outputs, final_states = [], []
+        cell: Any
         for direction, cell in enumerate(self.cells):
             initial_state = inputs.new_zeros(inputs.shape[0], cell.state_size)
-            states = recurrence(cell, inputs, mask, initial_state, reverse=direction == 1)  # type: ignore[arg-type]
+            recurrent_mask = draw_recurrent_mask(cell, self.recurrent_dropout)
+            states = recurrence(cell, inputs, mask, initial_state, direction == 1, recurrent_mask)
             outputs.append(states[..., : cell.hidden_size])
             final_states.append(states[:, 0 if direction == 1 else -1])
         output = self.dropout(torch.cat(outputs, dim=-1))
@@ -55,10 +59,9 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
         super().__init__(config)
         vocab_size = config.source_vocab_size or config.vocab_size
         self.embed_tokens = nn.Embedding(vocab_size, config.embedding_size, config.pad_token_id)
-        self.dropout = nn.Dropout(config.embedding_dropout)
-        widths = [config.embedding_size] + [
-            directions * config.hidden_size for directions in config.encoder_directions
-        ]
+        self.word_dropout = WordDropout(config.word_dropout)
+        self.dropout = SequenceDropout(config.embedding_dropout, config.variational_dropout)
+        widths = [config.embedding_size] + [directions * config.hidden_size for directions in config.encoder_directions]
         self.layers = nn.ModuleList(
             AttentionRnnEncoderLayer(config, input_size, directions)
             for input_size, directions in zip(widths[:-1], config.encoder_directions, strict=True)
@@ -71,6 +74,7 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        copy_ids: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Any,
@@ -80,13 +84,15 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
             input_ids: source tokens, (batch, source).
             attention_mask: 1 at real tokens, 0 at padding, (batch, source); padding may stand anywhere.
             inputs_embeds: embeddings instead of `input_ids`, (batch, source, embedding).
+            copy_ids: with `copy`, the token that stands at each position, (batch, source); `input_ids` by default. Ids
+                from `vocab_size` on stand for tokens that the vocabulary lacks.
 
         Raises:
             ValueError: ids outside the vocabulary, an empty source, a mask of another shape or with a row of zeros.
         """
         hidden_states = embed("", self.embed_tokens, input_ids, inputs_embeds)
         mask = padding_mask("attention_mask", attention_mask, *hidden_states.shape[:2])
-        hidden_states = self.dropout(hidden_states)
+        hidden_states = self.dropout(self.word_dropout(hidden_states))
         all_hidden_states, final_states = [hidden_states], []
         for layer in self.layers:
             hidden_states, final_state = layer(hidden_states, mask)
@@ -97,8 +103,20 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
         return AttentionRnnEncoderOutput(
             last_hidden_state=hidden_states,
             final_state=torch.stack(final_states, dim=1),  # (batch, layers, width)
+            copy_ids=self._copy_ids(input_ids, copy_ids),
             hidden_states=tuple(all_hidden_states)
             if self.option("output_hidden_states", output_hidden_states)
             else None,
             attentions=() if self.option("output_attentions", output_attentions) else None,
         )
+
+    def _copy_ids(self, input_ids: Tensor | None, copy_ids: Tensor | None) -> Tensor | None:
+        if not self.config.copy:
+            return None
+        copy_ids = input_ids if copy_ids is None else copy_ids
+        if copy_ids is None or (input_ids is not None and copy_ids.shape != input_ids.shape):
+            given = None if copy_ids is None else tuple(copy_ids.shape)
+            raise ValueError(
+                f"`copy_ids` must name the token at each position of the source, (batch, source), got {given}."
+            )
+        return copy_ids

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache, GenerationMixin
-from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
@@ -24,9 +24,11 @@ from .bridge import AttentionRnnBridge
 from .cache import is_filled
 from .checks import IGNORED_LABEL, check_labels, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
+from .copying import mix_copies
 from .decoder import AttentionRnnDecoder
 from .encoder import AttentionRnnEncoder
-from .outputs import AttentionRnnEncoderOutput
+from .losses import coverage_loss
+from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
 
 
 class AttentionRnnModel(AttentionRnnPreTrainedModel):
@@ -60,14 +62,15 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
+        copy_ids: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Any,
-    ) -> Seq2SeqModelOutput:
+    ) -> AttentionRnnModelOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds: the source, see `AttentionRnnEncoder.forward`.
+            input_ids, attention_mask, inputs_embeds, copy_ids: the source, see `AttentionRnnEncoder.forward`.
             decoder_input_ids, decoder_attention_mask, decoder_inputs_embeds: the target, see
                 `AttentionRnnDecoder.forward`.
             encoder_outputs: what the encoder returned for this source, instead of the source itself.
@@ -84,6 +87,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 inputs_embeds=inputs_embeds,
+                copy_ids=copy_ids,
                 output_attentions=output_attentions,
                 output_hidden_states=output_hidden_states,
                 return_dict=True,
@@ -110,7 +114,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        return Seq2SeqModelOutput(
+        return AttentionRnnModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
             past_key_values=decoder_outputs.past_key_values,
             decoder_hidden_states=decoder_outputs.hidden_states,
@@ -119,6 +123,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             encoder_last_hidden_state=memory,
             encoder_hidden_states=encoded.hidden_states,
             encoder_attentions=encoded.attentions,
+            generation_probability=decoder_outputs.generation_probability,
+            copy_ids=encoded.copy_ids if self.config.copy else None,
         )
 
 
@@ -155,6 +161,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
+        copy_ids: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -169,16 +176,23 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
 
         Returns:
             `loss`: mean cross entropy per target token in nats, or the sum over `num_items_in_batch` where the Trainer
-            gives that number. `logits`: (batch, target, vocabulary).
+            gives that number, plus the weighted coverage loss. `logits`: (batch, target, vocabulary); with `copy`, the
+            log probabilities of the extended vocabulary.
 
         Raises:
             ValueError: labels outside the vocabulary or without any target token; see also the encoder and decoder.
         """
+        config = self.config
+        output_attentions = self.option("output_attentions", output_attentions)
         if labels is not None:
-            check_labels(labels, self.config.vocab_size)
+            check_labels(labels, None if config.copy else config.vocab_size)
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if config.copy and decoder_input_ids is not None and config.unk_token_id is not None:
+            # copied tokens that the vocabulary lacks have no embedding
+            is_known = decoder_input_ids < config.vocab_size
+            decoder_input_ids = decoder_input_ids.where(is_known, config.unk_token_id)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -188,32 +202,43 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
+            copy_ids=copy_ids,
             use_cache=use_cache,
-            output_attentions=output_attentions,
+            output_attentions=output_attentions or config.copy or config.coverage_loss_weight > 0,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        if config.copy:
+            (weights,) = outputs.cross_attentions
+            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
+        loss = None if labels is None else self._loss(logits, labels, outputs.cross_attentions, **kwargs)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
+            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
+            cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
             encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
+            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
+
+    def _loss(self, logits: Tensor, labels: Tensor, cross_attentions: Any, **kwargs: Any) -> Tensor:
+        check_labels(labels, logits.shape[-1])
+        loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
+        if self.config.coverage_loss_weight > 0:
+            (weights,) = cross_attentions
+            covered = coverage_loss(weights, labels != IGNORED_LABEL, kwargs.get("num_items_in_batch"))
+            loss = loss + self.config.coverage_loss_weight * covered
+        return loss
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's."""
         if "tokenizer" in kwargs:
             kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        return super().generate(*args, **kwargs)
+        return super().generate(*args, **kwargs)  # type: ignore[misc]
 
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:

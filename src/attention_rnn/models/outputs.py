@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions, Seq2SeqModelOutput
 from transformers.utils import ModelOutput
 
 
@@ -13,11 +14,37 @@ class AttentionRnnEncoderOutput(ModelOutput):
         last_hidden_state: the memory, (batch, source, memory).
         final_state: the state of every encoder layer after the last token that it reads, the two directions of a layer
             side by side, (batch, layers, width); narrower layers are filled up with zeros.
+        copy_ids: with `copy`, the token that stands at each position of the source, (batch, source).
         hidden_states: the embeddings and the output of each layer, when asked for.
         attentions: an empty tuple when asked for; an encoder of this family has no attention of its own.
     """
 
     last_hidden_state: Tensor | None = None
     final_state: Tensor | None = None
+    copy_ids: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class AttentionRnnDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
+    """
+    Args:
+        generation_probability: with `copy`, the probability of writing each token rather than copying it, (batch,
+            target, 1).
+        Others: see transformers.
+    """
+
+    generation_probability: Tensor | None = None
+
+
+@dataclass
+class AttentionRnnModelOutput(Seq2SeqModelOutput):
+    """
+    Args:
+        generation_probability, copy_ids: with `copy`, see the outputs of the decoder and of the encoder.
+        Others: see transformers.
+    """
+
+    generation_probability: Tensor | None = None
+    copy_ids: Tensor | None = None
