@@ -279,8 +279,9 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
 
     def _draw_noise(self, embeddings: Tensor) -> Noise:
         batch_size = embeddings.shape[0]
+        layers: Any = self.layers
         return Noise(
-            layers=[layer.draw_noise(batch_size, embeddings) for layer in self.layers],
+            layers=[layer.draw_noise(batch_size, embeddings) for layer in layers],
             context_layer=None if self.context_layer is None else self.context_layer.draw_noise(batch_size, embeddings),
             readout=self.readout.dropout.draw(batch_size, self.config.embedding_size, embeddings),
         )
