@@ -9,15 +9,12 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import ast
 import json
 import logging
-import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -26,30 +23,29 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-import yaml
 from datasets import Dataset, IterableDataset, load_dataset
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    DataCollatorForSeq2Seq,
     EarlyStoppingCallback,
     EvalPrediction,
     HfArgumentParser,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.alignment import Alignment, alignment_from_outputs
+from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import get_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.metrics import METRICS, TextMetric, load_metric
-from attention_rnn.plotting import alignment_from_outputs, plot_alignment
+from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.tokenization import TokenizerKind, pair_tokenizers, train_tokenizer
+from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
 
 logger = logging.getLogger("run_seq2seq")
 
@@ -238,23 +234,29 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         name: load_metric(name, **({"tokenize": data_args.bleu_tokenize} if name == "bleu" else {}))
         for name in training_args.metrics
     }
-    checkpoint = find_checkpoint(training_args)
+    output_dir = Path(training_args.output_dir)
+    checkpoint = find_checkpoint(output_dir, training_args.resume_from_checkpoint, training_args.overwrite_output_dir)
     pretrained = checkpoint or model_args.model_name_or_path
     pairs = read_splits(data_args, training_args)
 
     set_seed(training_args.seed)
     with training_args.main_process_first(local=False, desc="preparing the output folder"):
         if training_args.overwrite_output_dir and checkpoint is None and training_args.process_index == 0:
-            delete_run(Path(training_args.output_dir))
+            delete_run(output_dir)
         tokenizer = make_tokenizer(pretrained, pairs, model_args, training_args)
     model = make_model(pretrained, tokenizer, model_args)
     model.generation_config.num_beams = data_args.num_beams
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
-    encoded = {split: encode(split, examples, tokenizer, data_args) for split, examples in pairs.items()}
+    copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
+    encoded = {split: encode(split, examples, tokenizer, copying, data_args) for split, examples in pairs.items()}
+
+    def evaluate(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
+        predictions = decode(generated, pairs[split], encoded[split], tokenizer, copying)
+        return score(predictions, pairs[split], metrics), predictions
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
-        scores, _ = score(output.predictions, pairs["validation"], metrics, tokenizer)
+        scores, _ = evaluate("validation", output.predictions)
         return {name: value for name, value in scores.items() if not isinstance(value, str)}
 
     trainer = Trainer(
@@ -263,7 +265,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         train_dataset=encoded.get("train"),
         eval_dataset=encoded.get("validation"),
         processing_class=tokenizer,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        data_collator=DataCollatorForCopying(tokenizer, model=model),
         compute_metrics=compute_metrics,
     )
     if training_args.early_stopping_patience is not None:
@@ -284,37 +286,22 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         if split not in pairs:
             continue
         output = trainer.predict(encoded[split], metric_key_prefix=name, num_beams=data_args.num_beams)
-        all_scores[split], predictions = score(output.predictions, pairs[split], metrics, tokenizer)
+        all_scores[split], predictions = evaluate(split, output.predictions)
         result = output.metrics | {f"{name}_{metric}": value for metric, value in all_scores[split].items()}
         trainer.log_metrics(name, result)
         trainer.save_metrics(name, result)
         if split == "test" and trainer.is_world_process_zero():
-            write_predictions(Path(training_args.output_dir), pairs[split], predictions)
+            write_predictions(output_dir, pairs[split], predictions)
 
     if trainer.is_world_process_zero():
         shown = pairs.get("test", pairs.get("validation"))
-        pictures = draw_attention(trainer, shown, data_args) if shown is not None else []
+        pictures = draw_attention(trainer, shown, copying, data_args) if shown is not None else []
         if training_args.do_train:
             write_card(trainer, pairs, all_scores, training_seconds, pictures, argv, model_args, data_args)
         logger.info(f"All results lie in {training_args.output_dir}.")
     if training_args.push_to_hub:
         trainer.push_to_hub()
     return all_scores
-
-
-def expand_config_file(argv: list[str]) -> list[str]:
-    """Turn a config file at the start of the command line into arguments, so that argparse converts the values."""
-    if not argv or not argv[0].endswith((".json", ".yaml", ".yml")):
-        return argv
-    settings = yaml.safe_load(Path(argv[0]).read_text(encoding="utf-8"))  # JSON is YAML too
-    if not isinstance(settings, dict):
-        raise ValueError(f"{argv[0]} must map arguments to values, got {settings!r}")
-    expanded = []
-    for name, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            expanded += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
-    return expanded + argv[1:]
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
@@ -350,7 +337,11 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         return
     if "train" not in splits:
         raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-    AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
+    config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
+    if config.copy and not model_args.shared_vocabulary and model_args.tokenizer_name is None:
+        raise ValueError(
+            "--config_overrides copy=True needs --shared_vocabulary: what is copied must be a target token"
+        )
     kinds = get_args(TokenizerKind)
     for name in ("source_tokenizer", "target_tokenizer"):
         if getattr(model_args, name) not in (*kinds, None):
@@ -359,65 +350,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         model_args.target_tokenizer not in (None, model_args.source_tokenizer)
         or model_args.source_vocab_size is not None
     ):
-        raise ValueError(
-            "--shared_vocabulary makes one tokenizer: no other --target_tokenizer, no --source_vocab_size"
-        )
+        raise ValueError("--shared_vocabulary makes one tokenizer: no other --target_tokenizer, no --source_vocab_size")
 
 
 def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
     """The splits to read, each with the argument that wants it."""
     actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
     return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
-
-
-def parse_config_overrides(overrides: str | None) -> dict[str, Any]:
-    """`"hidden_size=256,bidirectional=[True,False]"` as a dict."""
-    set_by_tokenizer = ("vocab_size", "source_vocab_size")
-    allowed = {
-        name
-        for name in {f.name for f in fields(AttentionRnnConfig)} - {f.name for f in fields(PreTrainedConfig)}
-        if name not in set_by_tokenizer and not name.endswith("_token_id")
-    }
-    values = {}
-    for override in re.split(r",(?=\w+=)", overrides) if overrides else []:
-        name, _, value = override.partition("=")
-        if name not in allowed:
-            raise ValueError(
-                f"--config_overrides must be name=value,... with the names {sorted(allowed)}, got {override!r}"
-            )
-        try:
-            values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(value, value))
-        except (ValueError, SyntaxError):
-            values[name] = value  # a plain word, such as gru
-    return values
-
-
-def find_checkpoint(training_args: TrainingArguments) -> str | None:
-    """The checkpoint to resume from, if any. Refuses to write over an earlier run."""
-    output_dir, checkpoint = Path(training_args.output_dir), training_args.resume_from_checkpoint
-    if checkpoint is not None:
-        if checkpoint.lower() == "true":
-            checkpoint = get_last_checkpoint(output_dir) if output_dir.is_dir() else None
-        if checkpoint is None or not Path(checkpoint, "trainer_state.json").is_file():
-            raise ValueError(
-                "--resume_from_checkpoint must be a folder of a checkpoint, or True for the last one in --output_dir "
-                f"{output_dir}, got {training_args.resume_from_checkpoint!r} where there is none"
-            )
-    elif not training_args.overwrite_output_dir and (files := files_of_run(output_dir)):
-        raise ValueError(
-            f"--output_dir must not hold a run already, got {output_dir} with {files[0].name}: name another folder, "
-            "continue by --resume_from_checkpoint True, or replace the run by --overwrite_output_dir"
-        )
-    return checkpoint
-
-
-def files_of_run(output_dir: Path) -> list[Path]:
-    return [path for pattern in ("checkpoint-*", "config.json", "*_results.json") for path in output_dir.glob(pattern)]
-
-
-def delete_run(output_dir: Path) -> None:
-    for path in (*files_of_run(output_dir), *output_dir.glob("*tokenizer*.json"), *output_dir.glob("attention_maps")):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset | IterableDataset]:
@@ -546,13 +485,18 @@ def make_model(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        unk_token_id=tokenizer.unk_token_id,
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)
 
 
 def encode(
-    split: str, examples: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase, data_args: DataArguments
+    split: str,
+    examples: Dataset | IterableDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    copying: CopyVocabulary | None,
+    data_args: DataArguments,
 ) -> Dataset | IterableDataset:
     """Turn text into ids, and warn once of what is cut."""
     sides = {
@@ -569,6 +513,10 @@ def encode(
                 too_long[side] += excess
                 cut = tokenizer(**{argument: batch[side]}, truncation=True, max_length=max_length)
                 columns[column] = cut["input_ids"]
+        if copying is not None:
+            unknown_words = copying.unknown_words(batch["source"], columns["input_ids"])
+            columns["copy_ids"] = copying.extend(batch["source"], columns["input_ids"], unknown_words)
+            columns["labels"] = copying.extend(batch["target"], columns["labels"], unknown_words)
         return columns
 
     options = {} if isinstance(examples, IterableDataset) else {"desc": f"tokenizing {split}"}
@@ -581,18 +529,29 @@ def encode(
     return encoded
 
 
-def score(
-    generated: np.ndarray, examples: Dataset, metrics: dict[str, TextMetric], tokenizer: PreTrainedTokenizerBase
-) -> tuple[dict[str, float | str], list[str]]:
-    """The scores of generated ids against the text of the targets, and the generated text."""
+def decode(
+    generated: np.ndarray,
+    examples: Dataset,
+    encoded: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    copying: CopyVocabulary | None,
+) -> list[str]:
+    """The text of generated ids."""
     # the Trainer fills up with -100, and several processes with repeated examples at the end
     generated = np.where(generated < 0, tokenizer.pad_token_id, generated)[: len(examples)]
-    predictions = [text.strip() for text in tokenizer.batch_decode(generated, skip_special_tokens=True)]
+    if copying is None:
+        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+    else:
+        texts = copying.batch_decode(generated, copying.unknown_words(examples["source"], encoded["input_ids"]))
+    return [text.strip() for text in texts]
+
+
+def score(predictions: list[str], examples: Dataset, metrics: dict[str, TextMetric]) -> dict[str, float | str]:
     references = list(examples["target"])
     scores: dict[str, float | str] = {}
     for metric in metrics.values():
         scores |= metric.compute(predictions=predictions, references=references)
-    return scores, predictions
+    return scores
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:
@@ -602,21 +561,37 @@ def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def draw_attention(trainer: Trainer, examples: Dataset, data_args: DataArguments) -> list[str]:
-    """Draw the attention over the first examples; returns the pictures, relative to the output folder."""
-    model, tokenizer, pictures = trainer.model.eval(), trainer.processing_class, []
+def draw_attention(
+    trainer: Trainer, examples: Dataset, copying: CopyVocabulary | None, data_args: DataArguments
+) -> list[str]:
+    """
+    Draw the attention over the first examples, each as a picture and all on one page to point at; returns the pictures,
+    relative to the output folder.
+    """
+    model, tokenizer, pictures, alignments = trainer.model.eval(), trainer.processing_class, [], []
+    folder = Path(trainer.args.output_dir, "attention_maps")
     model.set_attn_implementation("eager")  # others do not return the weights
     for number, source in enumerate(examples["source"][: data_args.num_heat_maps]):
-        inputs = tokenizer(source, truncation=True, max_length=data_args.max_source_length, return_tensors="pt")
+        options = {"truncation": True, "max_length": data_args.max_source_length, "return_tensors": "pt"}
+        if copying is None:
+            inputs = tokenizer([source], **options)
+        else:
+            inputs, (unknown_words,) = copying.encode_sources([source], **options)
         outputs = model.generate(**inputs.to(model.device), output_attentions=True, return_dict_in_generate=True)
         if not outputs.cross_attentions or not len(outputs.cross_attentions[0]):
             break  # a model without attention
-        source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-        target_tokens = getattr(tokenizer, "target", tokenizer).convert_ids_to_tokens(outputs.sequences[0, 1:])
-        pictures.append(f"attention_maps/{number}.png")
-        path = Path(trainer.args.output_dir, pictures[-1])
-        path.parent.mkdir(exist_ok=True)
-        plot_alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens).savefig(path)
+        if copying is None:
+            source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+            target_tokens = getattr(tokenizer, "target", tokenizer).convert_ids_to_tokens(outputs.sequences[0, 1:])
+        else:
+            source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
+            target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
+        alignments.append(Alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens))
+        pictures.append(f"{folder.name}/{number}.png")
+        folder.mkdir(exist_ok=True)
+        plot_alignment(*alignments[-1][:3]).savefig(folder / f"{number}.png")
+    if alignments:
+        write_alignment_page(folder / "attention.html", alignments)
     return pictures
 
 

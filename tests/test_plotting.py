@@ -1,11 +1,13 @@
 import itertools
+import json
 import subprocess
 import sys
 import warnings
+from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 from fontTools.fontBuilder import FontBuilder
@@ -13,115 +15,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from transformers import BartConfig, BartForConditionalGeneration
+from tiny import SOURCE, tiny_batch, tiny_model
 
-from attention_rnn.plotting import alignment_from_outputs, plot_alignment
-
-
-@pytest.fixture(scope="module")
-def bart():
-    config = BartConfig(
-        vocab_size=14,
-        d_model=8,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=8,
-        decoder_ffn_dim=8,
-        max_position_embeddings=32,
-        init_std=1.0,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        forced_eos_token_id=None,
-        attn_implementation="eager",
-    )
-    torch.manual_seed(68)
-    return BartForConditionalGeneration(config).eval()
-
-
-def before_the_end(sequences):
-    """Mark the tokens up to the first end of sequence; transformers fills beams of a model with pad id 0 with it."""
-    ends = (sequences[:, 1:] == 2).long()
-    return ends.cumsum(dim=1) - ends == 0
-
-
-@pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize("prompt", [None, [[1, 5, 6]] * 3])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"do_sample": True, "num_return_sequences": 2},
-        {"num_beams": 4},
-        {"num_beams": 5, "num_return_sequences": 3, "length_penalty": 0.5},
-    ],
-    ids=["greedy", "sampling", "beams", "returned-beams"],
-)
-def test_alignment_of_generate_is_that_of_reading_the_sequence_again(bart, options, prompt, use_cache):
-    torch.manual_seed(0)
-    source = torch.tensor([[4, 5, 6, 7, 2], [9, 8, 3, 2, 0], [11, 2, 0, 0, 0]])
-    mask = (source != 0).long()
-    if prompt is not None:
-        options = options | {"decoder_input_ids": torch.tensor(prompt)}
-    outputs = bart.generate(
-        source,
-        attention_mask=mask,
-        max_new_tokens=9,
-        use_cache=use_cache,
-        output_attentions=True,
-        return_dict_in_generate=True,
-        **options,
-    )
-    alignment = alignment_from_outputs(outputs)
-
-    returned = options.get("num_return_sequences", 1)
-    with torch.no_grad():
-        again = bart(
-            source.repeat_interleave(returned, dim=0),
-            attention_mask=mask.repeat_interleave(returned, dim=0),
-            decoder_input_ids=outputs.sequences[:, :-1],
-            output_attentions=True,
-        )
-    expected = alignment_from_outputs(again)
-    assert alignment.shape == (3 * returned, outputs.sequences.shape[1] - 1, 5)
-    inside = before_the_end(outputs.sequences)
-    torch.testing.assert_close(alignment[inside], expected[inside])
-
-
-def test_the_sequences_of_the_test_model_end_at_different_steps(bart):
-    """Without this the test above would prove little about the ends of sequences."""
-    source = torch.tensor([[4, 5, 6, 7, 2], [9, 8, 3, 2, 0], [11, 2, 0, 0, 0]])
-    outputs = bart.generate(
-        source, attention_mask=(source != 0).long(), max_new_tokens=9, num_beams=5, num_return_sequences=3
-    )
-    assert len(set(before_the_end(outputs).sum(dim=1).tolist())) > 1
-
-
-def test_alignment_of_a_forward_pass_is_the_mean_over_heads():
-    weights = torch.rand(2, 4, 3, 5, dtype=torch.bfloat16)
-    alignment = alignment_from_outputs(SimpleNamespace(cross_attentions=(weights,)))
-    torch.testing.assert_close(alignment, weights.float().mean(dim=1))
-
-
-def test_alignment_follows_each_beam_back_and_is_zero_after_its_end():
-    # Two steps of four beams over one source position; the weight of row r in step t is (10 t + r) / 100.
-    steps = tuple((torch.arange(4).view(4, 1, 1, 1) / 100 + t / 10,) for t in range(3))
-    outputs = SimpleNamespace(
-        cross_attentions=steps,
-        beam_indices=torch.tensor([[1, 0], [2, -1]], dtype=torch.int32),
-        sequences=torch.tensor([[1, 7, 2], [1, 2, 0]]),
-    )
-    expected = torch.tensor([[0.01, 0.10], [0.02, 0.0]])[:, :, None]
-    torch.testing.assert_close(alignment_from_outputs(outputs), expected)
-
-
-@pytest.mark.parametrize("attentions", [None, ()])
-def test_outputs_without_attention_are_refused(attentions):
-    with pytest.raises(ValueError, match="output_attentions=True"):
-        alignment_from_outputs(SimpleNamespace(cross_attentions=attentions))
+from attention_rnn.alignment import Alignment, alignment_from_outputs
+from attention_rnn.plotting import plot_alignment, plot_heads, write_alignment_page
 
 
 def labels(axis):
@@ -295,6 +192,7 @@ def test_given_axes_are_drawn_on_as_they_are():
         (torch.tensor([[1.5, -0.5]]), "ab", "x", ValueError, "between 0 and 1, got values from -0.5 to 1.5"),
         (torch.tensor([[torch.nan, 1.0]]), "ab", "x", ValueError, "got values from nan"),
         (torch.zeros(1, 2), ["a", None], "x", TypeError, r"source_tokens\[1\] must be a string, got None"),
+        ([[0.5], [0.5, 0.5]], "ab", "xy", TypeError, "weights must be a tensor, an array or nested lists of numbers"),
     ],
 )
 def test_weights_and_tokens_that_do_not_fit_are_refused(weights, source, target, error, message):
@@ -302,15 +200,189 @@ def test_weights_and_tokens_that_do_not_fit_are_refused(weights, source, target,
         plot_alignment(weights, source, target)
 
 
-def test_matplotlib_is_loaded_only_to_draw_and_named_when_missing():
+def test_the_heads_stand_in_rows_with_the_tokens_at_the_edge_of_the_grid():
+    weights = torch.rand(6, 3, 2)
+    figure = plot_heads(weights, ["a", "b"], ["x", "y", "z"], title="a title")
+    assert len(figure.axes) == 6
+    for head, axes in enumerate(figure.axes):
+        (mesh,) = axes.collections
+        torch.testing.assert_close(torch.as_tensor(mesh.get_array().data).view(3, 2), weights[head])
+        assert axes.get_xlabel() == f"head {head}"
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    top, left = max(box.y1 for box in boxes), min(box.x0 for box in boxes)
+    for axes, box in zip(figure.axes, boxes, strict=True):
+        assert labels(axes.xaxis) == (["a", "b"] if box.y1 == pytest.approx(top) else [])
+        assert labels(axes.yaxis) == (["x", "y", "z"] if box.x0 == pytest.approx(left) else [])
+    assert [axes.get_title() for axes in figure.axes] == ["a title", *[""] * 5]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (8, 11, 19), (7, 2, 30), (16, 40, 5), (16, 60, 60)])
+def test_the_heads_lie_apart_within_a_figure_of_bounded_size(shape):
+    heads, target, source = shape
+    figure = plot_heads(torch.zeros(shape), ["word"] * source, ["word"] * target, title="A title that is rather long")
+    FigureCanvasAgg(figure).draw()
+    assert max(figure.get_size_inches()) < 20
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert len(boxes) == heads
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    maps = [axes.get_window_extent() for axes in figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(maps, 2))
+
+
+def test_heads_need_an_axis_of_heads():
+    with pytest.raises(ValueError, match=r"weights must have the shape \(heads, target, source\), got .* \(2, 3\)"):
+        plot_heads(torch.zeros(2, 3), "abc", "xy")
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every element that opens must close, and in order."""
+
+    VOID = {"meta", "br", "img", "input", "link"}
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.text = path.read_text(encoding="utf-8")
+        self.open, self.elements, self.weights, self.rows = [], [], [], []
+        self.titles, self.special = [], []
+        self.feed(self.text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.elements.append((tag, attributes))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.weights.append(json.loads(attributes["data-weights"]))
+        elif attributes.get("class") in ("source", "target"):
+            self.rows.append([])
+        elif tag == "button":
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "button" in self.open:
+            self.rows[-1][-1] += data
+            if "bdi" in self.open:
+                self.special.append(data)
+        elif "h2" in self.open:
+            self.titles.append(data)
+
+
+@pytest.fixture
+def page_of(tmp_path):
+    def write_and_read(*alignments, **options):
+        path = tmp_path / "attention.html"
+        write_alignment_page(path, alignments, **options)
+        return Page(path)
+
+    return write_and_read
+
+
+def test_the_page_holds_the_tokens_and_weights_of_each_pair(page_of):
+    first = Alignment([[0.125, 0.875], [1.0, 0.0], [1 / 3, 2 / 3]], ["a", "b"], ["x", "y", "z"], "the first")
+    second = Alignment(np.array([[0.5, 0.5]]), ["c", "d"], ["w"])
+    page = page_of(first, second)
+    assert page.rows == [["a", "b"], ["x", "y", "z"], ["c", "d"], ["w"]]
+    assert page.weights == [[[12, 88], [100, 0], [33, 67]], [[50, 50]]]
+    assert page.titles == ["the first"]
+
+
+def test_the_page_needs_nothing_but_itself(page_of):
+    page = page_of(Alignment([[1.0]], ["a"], ["x"], "title"))
+    assert "http" not in page.text
+    assert "url(" not in page.text
+    assert "@import" not in page.text
+    assert not [tag for tag, _ in page.elements if tag in {"link", "img", "iframe", "object", "embed", "base"}]
+    assert not [name for _, attributes in page.elements for name in attributes if name in {"src", "href", "srcset"}]
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "</section>", '"><img src=x onerror=alert(1)>', "&lt;", "$pairs", "'-->"]
+)
+def test_what_looks_like_html_stays_text(page_of, text):
+    harmless = page_of(Alignment([[1.0]], ["a"], ["x"], "title"))
+    page = page_of(Alignment([[1.0]], [text], [text], text), title=text)
+    # `<...>` as a whole is a special token, which stands in a <bdi>
+    assert [tag for tag, _ in page.elements if tag != "bdi"] == [tag for tag, _ in harmless.elements]
+    assert page.rows == [[text.replace(" ", "␣")]] * 2
+    assert "".join(page.titles) == text
+
+
+def test_a_row_of_the_page_takes_the_direction_of_its_text_and_not_of_a_special_token(page_of):
+    page = page_of(Alignment(torch.full((1, 3), 1 / 3), ["<s>", "س", "[SEP]"], ["<"]))
+    rows = [attributes for _, attributes in page.elements if attributes.get("class") in ("source", "target")]
+    assert [row["dir"] for row in rows] == ["auto", "auto"]
+    assert page.special == ["<s>", "[SEP]"]  # `dir="auto"` does not look into <bdi>
+
+
+def test_spaces_and_control_characters_show_in_the_page(page_of):
+    page = page_of(Alignment(torch.full((1, 4), 0.25), [" ", "\n", "\u0301", "年"], ["a" * 40]))
+    assert page.rows == [["␣", "U+000A", "◌\u0301", "年"], ["a" * 40]]
+
+
+def test_a_page_of_40_pairs_of_40_tokens_is_small(page_of):
+    weights = torch.softmax(5 * torch.randn(40, 40), dim=-1)
+    page = page_of(*[Alignment(weights, ["token"] * 40, ["token"] * 40)] * 40)
+    assert len(page.text) < 350_000
+
+
+def test_a_page_without_pairs_can_be_written(page_of):
+    page = page_of()
+    assert page.rows == []
+
+
+@pytest.mark.parametrize(
+    ("alignment", "error", "message"),
+    [
+        (([[1.0]], ["a"], ["x"]), TypeError, r"alignments\[1\] must be an Alignment, got tuple"),
+        (Alignment([[1.0]], ["a"], ["x", "y"]), ValueError, r"alignments\[1\]: weights must have the shape"),
+        (Alignment([[1.0]], [7], ["x"]), TypeError, r"alignments\[1\]: source_tokens\[0\] must be a string, got 7"),
+        (Alignment([[1.0]], ["a"], ["x"], 7), TypeError, r"alignments\[1\]: title must be a string, got 7"),
+    ],
+)
+def test_a_pair_that_does_not_fit_is_named_and_no_page_written(tmp_path, alignment, error, message):
+    path = tmp_path / "attention.html"
+    with pytest.raises(error, match=message):
+        write_alignment_page(path, [Alignment([[1.0]], ["a"], ["x"]), alignment])
+    assert not path.exists()
+
+
+def test_what_a_model_generates_can_be_shown_in_all_ways(page_of):
+    model = tiny_model()
+    inputs = {name: values[:1] for name, values in tiny_batch(model).items() if name != "labels"}
+    inputs["attention_mask"][:] = 1
+    outputs = model.generate(
+        **inputs, num_beams=2, max_new_tokens=6, output_attentions=True, return_dict_in_generate=True
+    )
+    source_tokens, target_tokens = ([str(i) for i in ids] for ids in (inputs["input_ids"][0], outputs.sequences[0, 1:]))
+    weights = alignment_from_outputs(outputs)[0]
+    (mesh,) = plot_alignment(weights, source_tokens, target_tokens).axes[0].collections
+    assert mesh.get_array().size == weights.numel()
+    heads = alignment_from_outputs(outputs, average_heads=False)[0]
+    assert len(plot_heads(heads, source_tokens, target_tokens).axes) == heads.shape[0]
+    page = page_of(Alignment(weights, source_tokens, target_tokens))
+    assert [len(row) for row in page.weights[0]] == [SOURCE] * len(target_tokens)
+
+
+def test_matplotlib_is_loaded_only_to_draw_a_figure_and_named_when_missing(tmp_path):
     code = """
 import sys
-from attention_rnn.plotting import plot_alignment
+from attention_rnn.alignment import Alignment
+from attention_rnn.plotting import plot_alignment, write_alignment_page
+write_alignment_page(sys.argv[1], [Alignment([[1.0]], ["a"], ["b"])])
 print("matplotlib" in sys.modules)
 sys.modules["matplotlib"] = None
 plot_alignment([[1.0]], ["a"], ["b"])
 """
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code, tmp_path / "page.html"], capture_output=True, text=True)
     assert process.stdout.strip() == "False"
     assert "ImportError" in process.stderr
     assert "pip install attention-rnn[plot]" in process.stderr

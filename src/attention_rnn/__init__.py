@@ -17,6 +17,8 @@ _PUBLIC_NAMES = {
     "AttentionRnnModel": "models.modeling_attention_rnn",
     "AttentionRnnForConditionalGeneration": "models.modeling_attention_rnn",
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
+    "AttentionRnnEnsemble": "ensemble",
+    "average_checkpoints": "averaging",
 }
 
 __all__ = ["__version__", *_PUBLIC_NAMES]

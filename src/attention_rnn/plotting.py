@@ -1,65 +1,37 @@
-"""Draw what the attention did: one alignment of source and target as a heat map with the tokens on both axes."""
+"""Show what the attention did: one alignment as a heat map, a heat map for each head, or many alignments in a page."""
 
+import html
+import json
 import math
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
-import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from .alignment import Alignment, as_weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = ["plot_alignment", "plot_heads", "write_alignment_page"]
 
 # In inches. A cell is as large as lets the longer side of the heat map keep to `_LONG_SIDE`, within these bounds, but
 # never so large that it exceeds `_LONGEST_SIDE`.
 _SMALLEST_CELL, _LARGEST_CELL = 0.17, 0.36
 _LONG_SIDE, _LONGEST_SIDE = 10.0, 16.0
 _MARGIN = 0.1
+_HEAD_GAP = 0.35  # between the heat maps of heads, with room for the name of a head
 _LONGEST_LABEL = 32  # characters
 
 
-def alignment_from_outputs(outputs: Any) -> torch.Tensor:
-    """Bring the cross-attention of a forward pass or of `generate` into one form, averaged over the heads.
-
-    Args:
-        outputs (`ModelOutput`): of `model(..., output_attentions=True)` or of `model.generate(...,
-            output_attentions=True, return_dict_in_generate=True)`, with any decoding method. Of a model that attends
-            in several layers, the last one counts.
-
-    Returns:
-        `torch.Tensor` of shape (batch, target, source) and type float32: row i holds where the model looked to predict
-        `labels[:, i]`, or `sequences[:, i + 1]` after `generate`, whose batch is that of `sequences`. What lies beyond
-        the end of a sequence means nothing.
-
-    Raises:
-        ValueError: if the outputs hold no cross-attention.
-    """
-    attentions = getattr(outputs, "cross_attentions", None)
-    if not attentions:
-        raise ValueError(
-            "outputs must hold cross_attentions: call the model with output_attentions=True, and generate with "
-            f"output_attentions=True and return_dict_in_generate=True; got {type(outputs).__name__}"
-        )
-    if isinstance(attentions[0], torch.Tensor):
-        return attentions[-1].float().mean(dim=1)
-
-    # The first step covers the whole decoder prompt. The later ones cover one token, or, without a cache, everything
-    # so far again, of which the last row is new.
-    prompt, *later = [layers[-1].float().mean(dim=1) for layers in attentions]
-    steps = [prompt, *(step[:, -1:] for step in later)]
-    beam_indices = getattr(outputs, "beam_indices", None)
-    if beam_indices is not None:
-        # beam_indices[i, t] is the row of step t that sequence i went through, -1 after its end.
-        steps = [
-            step[rows.clamp(min=0)] * (rows >= 0)[:, None, None]
-            for step, rows in zip(steps, beam_indices.unbind(dim=1), strict=False)
-        ]
-    return torch.cat(steps, dim=1)[:, : outputs.sequences.shape[1] - 1]
-
-
 def plot_alignment(
-    weights: torch.Tensor | Sequence[Sequence[float]],
+    weights: Tensor | ArrayLike,
     source_tokens: Sequence[str],
     target_tokens: Sequence[str],
     *,
@@ -85,56 +57,179 @@ def plot_alignment(
 
     Raises:
         ImportError: without matplotlib.
-        TypeError: for a token that is no string.
+        TypeError: for a token that is no string, or weights that are no array of numbers.
         ValueError: for weights of another shape than the tokens, without any token, or outside of 0 to 1.
     """
+    figure_class = _figure_class()
+    weights = _fitting_weights(weights, ("target", "source"), source_tokens, target_tokens)
+    targets, sources = weights.shape
+    if axes is not None:
+        box = axes.get_window_extent()
+        cell = min(box.width / sources, box.height / targets) / axes.figure.dpi
+        _draw_weights(axes, weights, cell)
+        _draw_tokens(axes, source_tokens, target_tokens, title, cell)
+        return axes.figure.figure  # the whole figure, where axes lie in a part of one
+
+    cell = _cell_size(max(sources, targets))
+    figure = figure_class(figsize=(sources * cell, targets * cell), dpi=150)
+    axes = figure.add_axes((0, 0, 1, 1))
+    _draw_weights(axes, weights, cell)
+    _draw_tokens(axes, source_tokens, target_tokens, title, cell)
+    _add_margins(figure)
+    return figure
+
+
+def plot_heads(
+    weights: Tensor | ArrayLike,
+    source_tokens: Sequence[str],
+    target_tokens: Sequence[str],
+    *,
+    title: str | None = None,
+) -> "Figure":
+    """Draw the alignment of every head, each a heat map as of `plot_alignment`, side by side and in rows.
+
+        weights = alignment_from_outputs(outputs, average_heads=False)[0]
+        plot_heads(weights, source_tokens, target_tokens).savefig("heads.png")
+
+    The source stands above the first row, the target at the left of the first column, and the number of a head, from
+    0, below it.
+
+    Args:
+        weights (`torch.Tensor` of shape (heads, target, source), an array or nested lists): between 0 and 1, without
+            padding.
+        source_tokens (`list[str]`): one for each column of a heat map.
+        target_tokens (`list[str]`): one for each row of a heat map.
+        title (`str`): a line above the picture.
+
+    Returns:
+        `matplotlib.figure.Figure`
+
+    Raises:
+        As `plot_alignment`.
+    """
+    figure_class = _figure_class()
+    weights = _fitting_weights(weights, ("heads", "target", "source"), source_tokens, target_tokens)
+    heads, targets, sources = weights.shape
+    # as many columns as make the picture about as wide as high
+    columns = min(heads, max(1, round(math.sqrt(heads * targets / sources))))
+    rows = math.ceil(heads / columns)
+    cell = _cell_size(max(columns * sources, rows * targets))
+    width, height = sources * cell, targets * cell
+    full_width = columns * (width + _HEAD_GAP) - _HEAD_GAP
+    full_height = rows * (height + _HEAD_GAP) - _HEAD_GAP
+
+    figure = figure_class(figsize=(full_width, full_height), dpi=150)
+    for head in range(heads):
+        row, column = divmod(head, columns)
+        left, bottom = column * (width + _HEAD_GAP), full_height - height - row * (height + _HEAD_GAP)
+        axes = figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
+        _draw_weights(axes, weights[head], cell)
+        _draw_tokens(
+            axes,
+            source_tokens if row == 0 else (),
+            target_tokens if column == 0 else (),
+            title if head == 0 else None,
+            cell,
+        )
+        axes.set_xlabel(f"head {head}", fontsize=7, color="0.4", labelpad=2)
+        axes.xaxis.set_label_position("bottom")
+    figure.axes[0].title.set(horizontalalignment="left", x=0)  # above all heat maps, where it may be longer than one
+    _add_margins(figure)
+    return figure
+
+
+def write_alignment_page(path: str | Path, alignments: Iterable[Alignment], *, title: str = "Attention") -> None:
+    """Write alignments as one HTML page to explore in a browser: pointing at a token (or tapping it, or walking to it
+    with Tab and the arrow keys) lights the tokens of the other side by their weights.
+
+        write_alignment_page("attention.html", [Alignment(weights, source_tokens, target_tokens, "a title")])
+
+    The page needs no other file and no network. It shows weights with two decimals.
+
+    Args:
+        path (`str` or `Path`): the file to write.
+        alignments (`Iterable[Alignment]`): the pairs to show, one below the other.
+        title (`str`): the heading of the page.
+
+    Raises:
+        TypeError: for anything but an `Alignment`, a token or title that is no string, or weights that are no array
+            of numbers.
+        ValueError: for weights of another shape than the tokens, without any token, or outside of 0 to 1.
+    """
+    _check_string("title", title)
+    pairs = []
+    for index, alignment in enumerate(alignments):
+        if not isinstance(alignment, Alignment):
+            raise TypeError(f"alignments[{index}] must be an Alignment, got {type(alignment).__name__}")
+        try:
+            pairs.append(_pair(alignment))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"alignments[{index}]: {error}") from error
+    page = Template(_PAGE).substitute(title=html.escape(title), pairs="\n".join(pairs))
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def _pair(alignment: Alignment) -> str:
+    source_tokens, target_tokens, title = alignment.source_tokens, alignment.target_tokens, alignment.title
+    weights = _fitting_weights(alignment.weights, ("target", "source"), source_tokens, target_tokens)
+    heading = ""
+    if title is not None:
+        _check_string("title", title)
+        heading = f'<h2 dir="auto">{html.escape(title)}</h2>'
+    percents = json.dumps((100 * weights).round().int().tolist(), separators=(",", ":"))
+    return f"""<section data-weights="{percents}">{heading}
+<h3>Source</h3><div class="source" role="group" aria-label="Source" {_ROW}>{_buttons(source_tokens)}</div>
+<h3>Target</h3><div class="target" role="group" aria-label="Target" {_ROW}>{_buttons(target_tokens)}</div>
+<output></output></section>"""
+
+
+def _buttons(tokens: Sequence[str]) -> str:
+    def button(token: str) -> str:
+        text = html.escape(_visible(token))
+        # The direction of a row is that of its first letter. `bdi` hides the letters of <s>.
+        special = re.fullmatch(r"<[^<>]+>|\[[A-Z]+\]", token)
+        return f"<button><bdi>{text}</bdi></button>" if special else f"<button>{text}</button>"
+
+    return "".join(map(button, tokens))
+
+
+def _check_string(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
+
+
+def _fitting_weights(
+    weights: Tensor | ArrayLike, axes: tuple[str, ...], source_tokens: Sequence[str], target_tokens: Sequence[str]
+) -> Tensor:
+    """The weights as a tensor, checked to fit the tokens."""
+    for name, tokens in (("source_tokens", source_tokens), ("target_tokens", target_tokens)):
+        for i, token in enumerate(tokens):
+            _check_string(f"{name}[{i}]", token)
+    tensor = as_weights(weights, axes)
+    if tensor.shape[-2:] != (len(target_tokens), len(source_tokens)) or 0 in tensor.shape:
+        raise ValueError(
+            f"weights must have the shape ({', '.join(axes)}), one row for each of target_tokens and one column for "
+            f"each of source_tokens, at least one: got the shape {tuple(tensor.shape)} for {len(target_tokens)} "
+            f"target_tokens and {len(source_tokens)} source_tokens"
+        )
+    return tensor
+
+
+def _figure_class() -> type["Figure"]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"plotting needs matplotlib ({error}): pip install attention-rnn[plot]") from error
-
-    for name, tokens in (("source_tokens", source_tokens), ("target_tokens", target_tokens)):
-        for i, token in enumerate(tokens):
-            if not isinstance(token, str):
-                raise TypeError(f"{name}[{i}] must be a string, got {token!r}")
-    weights = torch.as_tensor(weights).detach().float().cpu()
-    shape = (len(target_tokens), len(source_tokens))
-    if tuple(weights.shape) != shape or 0 in shape:
-        raise ValueError(
-            "weights must have the shape (target, source), one row for each of target_tokens and one column for each "
-            f"of source_tokens, at least one: got the shape {tuple(weights.shape)} for {shape[0]} target_tokens and "
-            f"{shape[1]} source_tokens"
-        )
-    # A little room, as sums in bfloat16 exceed 1. Written so that NaN fails too.
-    low, high = weights.min().item(), weights.max().item()
-    if not (low >= -0.01 and high <= 1.01):
-        raise ValueError(f"weights must lie between 0 and 1, got values from {low:.3g} to {high:.3g}")
-
-    targets, sources = shape
-    if axes is not None:
-        box = axes.get_window_extent()
-        cell = min(box.width / sources, box.height / targets) / axes.figure.dpi
-        _draw(axes, weights, source_tokens, target_tokens, title, cell)
-        return axes.figure.figure  # the whole figure, where axes lie in a part of one
-    cell = min(max(_SMALLEST_CELL, _LONG_SIDE / max(shape)), _LARGEST_CELL, _LONGEST_SIDE / max(shape))
-    figure = Figure(figsize=(sources * cell, targets * cell), dpi=150)
-    axes = figure.add_axes((0, 0, 1, 1))
-    _draw(axes, weights, source_tokens, target_tokens, title, cell)
-    _add_margins(figure, axes)
-    return figure
+    return Figure
 
 
-def _draw(
-    axes: "Axes",
-    weights: torch.Tensor,
-    source_tokens: Sequence[str],
-    target_tokens: Sequence[str],
-    title: str | None,
-    cell: float,
-) -> None:
+def _cell_size(cells: int) -> float:
+    """In inches, for the longer side of a picture."""
+    return min(max(_SMALLEST_CELL, _LONG_SIDE / cells), _LARGEST_CELL, _LONGEST_SIDE / cells)
+
+
+def _draw_weights(axes: "Axes", weights: Tensor, cell: float) -> None:
     """Draw into axes in which a cell is `cell` inches wide."""
-    from matplotlib.backends.backend_agg import RendererAgg
-
     targets, sources = weights.shape
     # In "Blues" white is nothing, and equal steps of the weight look equal.
     lines = 0.3 if cell > 0.1 else 0.0  # lines between small cells would hide them
@@ -142,13 +237,20 @@ def _draw(
     axes.set(aspect="equal", xlim=(0, sources), ylim=(targets, 0))
     axes.spines[:].set(color="0.9", linewidth=lines)
 
+
+def _draw_tokens(
+    axes: "Axes", source_tokens: Sequence[str], target_tokens: Sequence[str], title: str | None, cell: float
+) -> None:
+    """Label columns, rows and the whole, in axes in which a cell is `cell` inches wide."""
+    from matplotlib.backends.backend_agg import RendererAgg
+
     families, missing = _fonts("".join([*source_tokens, *target_tokens, title or "", "␣◌…"]))
     size = min(10.0, max(5.0, 0.55 * 72 * cell))
     # parse_math: a "$" is a token like any other.
     style: dict[str, Any] = {"fontfamily": families, "fontsize": size, "parse_math": False}
     # In cells too small for a label each, every second, third, ... token has one.
     step = math.ceil(1.2 * size / 72 / cell)
-    columns, rows = range(0, sources, step), range(0, targets, step)
+    columns, rows = range(0, len(source_tokens), step), range(0, len(target_tokens), step)
     axes.set_xticks([i + 0.5 for i in columns], [_label(source_tokens[i], missing) for i in columns], **style)
     axes.set_yticks([i + 0.5 for i in rows], [_label(target_tokens[i], missing) for i in rows], **style)
     if title is not None:
@@ -165,7 +267,7 @@ def _draw(
         label.set(rotation=45, ha="left", rotation_mode="anchor")
 
 
-def _add_margins(figure: "Figure", axes: "Axes") -> None:
+def _add_margins(figure: "Figure") -> None:
     """Enlarge a figure that its axes fill, so that it holds their labels too."""
     from matplotlib.backends.backend_agg import RendererAgg
 
@@ -174,7 +276,16 @@ def _add_margins(figure: "Figure", axes: "Axes") -> None:
     left, bottom = _MARGIN - box.x0, _MARGIN - box.y0
     full_width, full_height = left + box.x1 + _MARGIN, bottom + box.y1 + _MARGIN
     figure.set_size_inches(full_width, full_height)
-    axes.set_position((left / full_width, bottom / full_height, width / full_width, height / full_height))
+    for axes in figure.axes:
+        x, y, w, h = axes.get_position(original=True).bounds
+        axes.set_position(
+            (
+                (left + x * width) / full_width,
+                (bottom + y * height) / full_height,
+                w * width / full_width,
+                h * height / full_height,
+            )
+        )
 
 
 def _fonts(text: str) -> tuple[list[str], set[str]]:
@@ -210,17 +321,145 @@ def _without_glyph(characters: set[str], font_path: str) -> set[str]:
 
 
 def _label(token: str, missing: set[str]) -> str:
-    """Write a token so that all of it can be seen."""
-    label = token.replace(" ", "␣")
-    if label and unicodedata.category(label[0]).startswith("M"):
-        label = "◌" + label  # a mark needs something to stand on
-    # Control characters and spaces of other kinds; joiners do their work inside a word.
-    hidden = {c for c in label if not c.isprintable() and (len(label) == 1 or unicodedata.category(c) != "Cf")}
-    label = _spell_out(label, missing | hidden)
+    label = _visible(token, missing)
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+
+
+def _visible(token: str, missing: Iterable[str] = ()) -> str:
+    """Write a token so that all of it can be seen."""
+    text = token.replace(" ", "␣")
+    if text and unicodedata.category(text[0]).startswith("M"):
+        text = "◌" + text  # a mark needs something to stand on
+    # Control characters and spaces of other kinds; joiners do their work inside a word.
+    hidden = {c for c in text if not c.isprintable() and (len(text) == 1 or unicodedata.category(c) != "Cf")}
+    return _spell_out(text, hidden.union(missing))
 
 
 def _spell_out(text: str, characters: set[str]) -> str:
     """Replace characters by their code points, such as U+5E74."""
     pieces = [f" U+{ord(c):04X} " if c in characters else c for c in text]
     return "".join(pieces).replace("  ", " ").strip(" ")
+
+
+# The tokens are of an unknown language, which a browser must not translate.
+_ROW = 'dir="auto" lang="" translate="no"'
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root {
+  color-scheme: light dark;
+  --paper: #fff; --ink: #1d2127; --faint: #68707c; --line: #e4e7eb; --token: #f4f5f7;
+  --source: #5fa8f5; --target: #f5ae45;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15181d; --ink: #e8eaed; --faint: #99a1ad; --line: #2b3038; --token: #20242b;
+    --source: #1f68c4; --target: #a3610b;
+  }
+}
+body {
+  max-width: 76rem; margin: 0 auto; padding: 2rem 1.5rem; box-sizing: border-box;
+  background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
+}
+h1 { margin: 0; font-size: 1.5rem; }
+h1 + p { margin: .25rem 0 2rem; max-width: 44rem; color: var(--faint); }
+section {
+  display: grid; grid-template-columns: auto 1fr; gap: 0 1.25rem;
+  padding: 1.25rem 0 .5rem; border-top: 1px solid var(--line);
+}
+h2 { grid-column: 1 / -1; margin: 0 0 .75rem; font-size: 1rem; }
+h3 { margin: 0; font-size: .75rem; line-height: 2rem; font-weight: 500; color: var(--faint); }
+.source { --hue: var(--source); }
+.target { --hue: var(--target); }
+.source, .target { display: flex; flex-wrap: wrap; gap: 0 3px; }
+button {
+  position: relative; isolation: isolate; min-width: 2rem; max-width: 100%; min-height: 2rem;
+  margin: 0 0 1.25rem; padding: 0 .35rem; border: 0; border-radius: .375rem; outline: 0;
+  background: var(--token); color: inherit; font: inherit; overflow-wrap: anywhere; cursor: default;
+}
+bdi { color: var(--faint); }
+button::before {
+  content: ""; position: absolute; inset: 0; z-index: -1; border-radius: inherit;
+  background: var(--hue); opacity: var(--weight, 0); transition: opacity .12s;
+}
+button::after {
+  content: attr(data-weight); position: absolute; top: 100%; left: 50%; translate: -50%;
+  direction: ltr; white-space: nowrap; font-size: .6875rem; line-height: 1.25rem;
+  font-variant-numeric: tabular-nums; color: var(--faint);
+}
+button.chosen { box-shadow: 0 0 0 2.5px var(--hue); }
+button[data-weight] bdi { color: inherit; }
+output { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media (max-width: 36rem) { section { display: block; } }
+@media (prefers-reduced-motion) { button::before { transition: none; } }
+</style>
+</head>
+<body>
+<h1 dir="auto">$title</h1>
+<p>Point at a token, tap it, or walk with Tab and the arrow keys. A token of the target lights where the model looked
+to write it; a token of the source lights what was written while looking at it.</p>
+$pairs
+<script>
+"use strict";
+for (const section of document.querySelectorAll("section")) {
+  const weights = JSON.parse(section.dataset.weights); // [target][source], in percent
+  const sources = [...section.querySelector(".source").children];
+  const targets = [...section.querySelector(".target").children];
+  const tokens = [...sources, ...targets];
+  const partners = new Map(); // of a token, those of the other row with their weights
+  sources.forEach((source, i) => partners.set(source, targets.map((target, j) => [target, weights[j][i]])));
+  targets.forEach((target, j) => partners.set(target, sources.map((source, i) => [source, weights[j][i]])));
+
+  const light = chosen => {
+    for (const token of tokens) {
+      token.classList.toggle("chosen", token === chosen);
+      token.style.removeProperty("--weight");
+      delete token.dataset.weight;
+    }
+    const spoken = [];
+    for (const [token, percent] of partners.get(chosen) ?? []) {
+      if (percent === 0) continue;
+      token.style.setProperty("--weight", percent / 100);
+      token.dataset.weight = (percent / 100).toFixed(2);
+      spoken.push(token.textContent + " " + token.dataset.weight);
+    }
+    section.querySelector("output").textContent = spoken.join(", "); // read out by screen readers
+  };
+
+  const neighbour = (token, key) => {
+    const rightToLeft = getComputedStyle(token).direction === "rtl";
+    switch (key) {
+      case "ArrowLeft": return rightToLeft ? token.nextElementSibling : token.previousElementSibling;
+      case "ArrowRight": return rightToLeft ? token.previousElementSibling : token.nextElementSibling;
+      case "ArrowUp":
+      case "ArrowDown": return partners.get(token).reduce((best, other) => other[1] > best[1] ? other : best)[0];
+    }
+  };
+
+  for (const token of tokens) token.tabIndex = token.previousElementSibling ? -1 : 0; // Tab stops once in a row
+  section.addEventListener("pointerover", event => {
+    const token = event.target.closest("button");
+    if (token) light(token);
+  });
+  section.addEventListener("pointerleave", () => light(section.querySelector(":focus")));
+  section.addEventListener("click", event => event.target.closest("button")?.focus()); // Safari does not by itself
+  section.addEventListener("focusin", event => {
+    for (const token of event.target.parentElement.children) token.tabIndex = token === event.target ? 0 : -1;
+    light(event.target);
+  });
+  section.addEventListener("focusout", () => light(null));
+  section.addEventListener("keydown", event => {
+    if (event.key === "Escape") event.target.blur();
+    if (event.key.startsWith("Arrow")) event.preventDefault();
+    neighbour(event.target, event.key)?.focus();
+  });
+}
+</script>
+</body>
+</html>
+"""
