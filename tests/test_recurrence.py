@@ -2,6 +2,7 @@ import pytest
 import torch
 from tiny import tiny_config
 
+from attention_rnn.models import recurrence as recurrence_module
 from attention_rnn.models.cells import CELLS
 from attention_rnn.models.recurrence import recurrence, recurrence_reference
 
@@ -109,6 +110,41 @@ def test_padding_keeps_the_state(cell_type, reverse):
     for step in order:
         torch.testing.assert_close(states[~mask[:, step], step], previous[~mask[:, step]])
         previous = states[:, step]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("cell_type", ["gru", "rnn_tanh", "rnn_relu"])
+def test_the_form_for_the_gpu_equals_the_reference(cell_type, mask, monkeypatch):
+    monkeypatch.setattr(recurrence_module, "_runs_on_cudnn", lambda cell: True)
+    cell = make_cell(cell_type)
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
+    for reverse in (False, True):
+        arguments = (cell, inputs, MASKS[mask], state, reverse)
+        torch.testing.assert_close(recurrence(*arguments), recurrence_reference(*arguments))
+
+
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_autocast_products_are_half_and_states_are_not(cell_type):
+    cell = make_cell(cell_type).float()
+    inputs, state = torch.randn(BATCH, TIME, INPUT), torch.randn(BATCH, cell.state_size)
+    expected = recurrence_reference(cell, inputs, MASKS["holes"], state)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = recurrence(cell, inputs, MASKS["holes"], state)
+    states.sum().backward()
+    assert states.dtype == torch.float32
+    assert not torch.equal(states, expected)
+    torch.testing.assert_close(states, expected, atol=0.1, rtol=0.1)
+    assert all(parameter.grad.dtype == torch.float32 for parameter in cell.parameters())
+
+
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_a_second_derivative_is_refused(cell_type):
+    cell = make_cell(cell_type)
+    inputs = torch.randn(BATCH, TIME, INPUT).double().requires_grad_()
+    states = recurrence(cell, inputs, None, torch.zeros(BATCH, cell.state_size).double())
+    (gradient,) = torch.autograd.grad(states.square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_a_wrapped_matrix_is_called_rather_than_read():
