@@ -69,6 +69,17 @@ model = AutoModelForSeq2SeqLM.from_pretrained({name})
 inputs = tokenizer([{source}], return_tensors="pt")
 print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))
 """
+COPY_USAGE = """
+
+To copy words that the vocabulary lacks as well, let it be extended by those of each source:
+
+```python
+from attention_rnn.copying import CopyVocabulary
+
+copying = CopyVocabulary(tokenizer, model.config.vocab_size)
+inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")
+print(copying.batch_decode(model.generate(**inputs), unknown_words))
+```"""
 REMOTE_CODE_USAGE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
 
 ```python
@@ -189,7 +200,7 @@ class TrainingArguments(Seq2SeqTrainingArguments):
     generation_num_beams: int | None = field(default=1, metadata={"help": "Beams of evaluations within training."})
     metrics: list[str] = field(
         default_factory=lambda: ["chrf", "exact_match"],
-        metadata={"help": "Any of bleu, chrf, wer, cer, exact_match; the first one selects the best model."},
+        metadata={"help": f"Any of {', '.join(METRICS)}; the first one selects the best model."},
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after that many evaluations without improvement."}
@@ -607,10 +618,11 @@ def write_card(
 ) -> None:
     name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
     example = next(iter(pairs[list(pairs)[-1]]))["source"]
-    usage = USAGE.format(name=json.dumps(name), source=json.dumps(example, ensure_ascii=False))
+    values = {"name": json.dumps(name), "source": json.dumps(example, ensure_ascii=False)}
+    usage = USAGE.format(**values)
     if trainer.model.config.model_type == AttentionRnnConfig.model_type:
         usage = f"```python\nimport attention_rnn  # pip install attention-rnn\n{usage}```\n\n"
-        usage += REMOTE_CODE_USAGE.format(name=json.dumps(name))
+        usage += REMOTE_CODE_USAGE.format(**values) + (COPY_USAGE.format(**values) if trainer.model.config.copy else "")
     else:
         usage = f"```python\n{usage}```"
     write_model_card(

@@ -14,7 +14,7 @@ from itertools import islice
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-import attention_rnn  # noqa: F401  registers the architecture with the Auto classes
+from attention_rnn.copying import CopyVocabulary  # importing attention_rnn registers it with the Auto classes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,15 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = AutoModelForSeq2SeqLM.from_pretrained(options.model).to(device).eval()
+    copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     generation_options = {
         name: value for name in ("num_beams", "max_new_tokens") if (value := getattr(options, name)) is not None
     }
 
     sources = iter(options.sources or map(str.strip, sys.stdin))
     while batch := list(islice(sources, options.batch_size)):
-        inputs = tokenizer(batch, padding=True, return_tensors="pt").to(device)
-        outputs = model.generate(**inputs, **generation_options)
-        for source, output in zip(batch, tokenizer.batch_decode(outputs, skip_special_tokens=True), strict=True):
+        if copying is None:
+            inputs = tokenizer(batch, padding=True, return_tensors="pt").to(device)
+            outputs = tokenizer.batch_decode(model.generate(**inputs, **generation_options), skip_special_tokens=True)
+        else:
+            inputs, unknown_words = copying.encode_sources(batch, padding=True, return_tensors="pt")
+            outputs = copying.batch_decode(model.generate(**inputs.to(device), **generation_options), unknown_words)
+        for source, output in zip(batch, outputs, strict=True):
             print(source, output, sep="\t", flush=True)
 
 

@@ -91,6 +91,28 @@ def test_cer_counts_edits_of_characters_over_reference_characters():
     assert result == {"cer": pytest.approx(100 * 4 / 9)}
 
 
+@pytest.mark.parametrize(
+    ("name", "score"),
+    # 3 of 4 words and of 5; 1 of 3 pairs and of 4; "the sat mat" is common
+    [("rouge1", 200 * 3 / 9), ("rouge2", 200 * 1 / 7), ("rougeL", 200 * 3 / 9)],
+)
+def test_rouge_is_the_f_score_of_words_of_pairs_and_of_the_common_subsequence(name, score):
+    metric = load_metric(name)
+    result = metric.compute(predictions=["The old sat, mat"], references=["the cat sat mat again"])
+    assert result == {name: pytest.approx(score)}
+
+
+def test_rouge_is_the_mean_over_items_of_the_best_reference():
+    result = load_metric("rouge1").compute(predictions=["a b", "c"], references=[["a x", "a b"], "d"])
+    assert result == {"rouge1": pytest.approx(50)}
+
+
+def test_rouge_strips_endings_if_asked():
+    texts = {"predictions": ["approving reports"], "references": ["approved report"]}
+    assert load_metric("rougeL").compute(**texts) == {"rougeL": 0}
+    assert load_metric("rougeL", use_stemmer=True).compute(**texts) == {"rougeL": pytest.approx(100)}
+
+
 @pytest.mark.parametrize("name", ["wer", "cer"])
 def test_error_rates_take_the_reference_with_the_fewest_edits_and_of_those_the_longest(name):
     result = load_metric(name).compute(predictions=["a b c"], references=[["x y z", "a b", "a b c d"]])
@@ -107,7 +129,14 @@ def test_exact_match_accepts_any_reference_and_nothing_but_equality():
 
 @pytest.mark.parametrize(
     ("name", "nothing_said", "nothing_to_say", "both"),
-    [("bleu", 0, 0, 0), ("chrf", 0, 0, 0), ("wer", 100, 200, 0), ("cer", 100, 300, 0), ("exact_match", 0, 0, 100)],
+    [
+        ("bleu", 0, 0, 0),
+        ("chrf", 0, 0, 0),
+        ("wer", 100, 200, 0),
+        ("cer", 100, 300, 0),
+        ("exact_match", 0, 0, 100),
+        ("rouge1", 0, 0, 0),
+    ],
 )
 def test_empty_strings_have_a_score(name, nothing_said, nothing_to_say, both):
     metric = load_metric(name)
@@ -171,8 +200,9 @@ def test_several_processes_make_one_score(tmp_path):
         assert pool.map(_score_a_part, parts, chunksize=1) == [{"exact_match": 75}, None]
 
 
-def test_a_missing_library_is_named_with_the_extra_that_brings_it():
-    code = "import sys; sys.modules['datasets'] = None; import attention_rnn.metrics"
+@pytest.mark.parametrize("library", ["datasets", "rouge_score"])
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(library):
+    code = f"import sys; sys.modules['{library}'] = None; from attention_rnn.metrics import Rouge1; Rouge1()"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError" in process.stderr
     assert "pip install attention-rnn[train]" in process.stderr

@@ -144,7 +144,7 @@ def test_a_run_leaves_everything_in_its_folder(finished):
     names = {path.name for path in output_dir.iterdir()}
     assert names >= {"config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "README.md"}
     assert names >= {"train_results.json", "eval_results.json", "predict_results.json", "all_results.json"}
-    assert {path.name for path in (output_dir / "attention_maps").iterdir()} == {"0.png", "1.png"}
+    assert {path.name for path in (output_dir / "attention_maps").iterdir()} == {"0.png", "1.png", "attention.html"}
     generation_config = json.loads((output_dir / "generation_config.json").read_text())
     assert (generation_config["num_beams"], generation_config["max_length"]) == (1, 13)
     results = json.loads((output_dir / "all_results.json").read_text())
@@ -257,7 +257,7 @@ def test_another_model_of_transformers_is_fine_tuned(tmp_path, train_file):
     scores = run_seq2seq.main([str(argument) for argument in arguments + files])
     assert 0 <= scores["test"]["chrf"] <= 100
     assert "import attention_rnn" not in ModelCard.load(tmp_path / "out" / "README.md").text
-    assert len(list((tmp_path / "out" / "attention_maps").iterdir())) == 4
+    assert len(list((tmp_path / "out" / "attention_maps").glob("*.png"))) == 4
     assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").config.model_type == "bart"
 
 
@@ -325,7 +325,7 @@ def test_long_examples_are_cut_with_one_warning(caplog):
     examples = datasets.Dataset.from_list([{"source": "abcdefgh"[:n], "target": "a"} for n in (2, 3, 4, 5, 8)])
     data_args = run_seq2seq.DataArguments(max_source_length=4)
     with caplog.at_level(logging.WARNING):
-        encoded = run_seq2seq.encode("train", examples, tokenizer, data_args)
+        encoded = run_seq2seq.encode("train", examples, tokenizer, None, data_args)
     assert [len(ids) for ids in encoded["input_ids"]] == [3, 4, 4, 4, 4]
     assert all(ids[-1] == tokenizer.eos_token_id for ids in encoded["input_ids"])
     assert [record.message for record in caplog.records] == [

@@ -1,0 +1,338 @@
+"""The tasks: where their data are, what a model reads and writes, how it is scored, and what others reached.
+
+A task reads a split of a data set as rows of `source` and `target`, which `examples/run_seq2seq.py` trains on. A row
+may hold more, for the score: `reference` where the target is not what is compared, `part` where a split has parts.
+"""
+
+import gzip
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from attention_rnn.metrics import load_metric
+
+Row = dict[str, str]
+Scores = dict[str, float]
+
+LOWER_IS_BETTER = ("wer", "per", "minutes")
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    Args:
+        title, home (`str`): what it is, and where its data are to be had.
+        settings (`dict[str, str]`): the trainings of one seed, by name; each may override config fields of the recipe.
+        read: (folder of the data, setting, `"train"`, `"dev"` or `"test"`) to rows.
+        score: (predictions, rows) to percentages.
+        metrics (`dict[str, str]`): the scores to show, each with a heading.
+        results (`dict[str, list[str]]`): the lines of the table; each is the mean over settings.
+        goals (`dict[str, dict[str, float]]`): what a line should reach, `minutes` of a training included.
+        published (`dict[str, dict[str, float]]`): what others report.
+        notes (`str`): on the protocol.
+        seeds (`tuple[int, ...]`): those of the table.
+        ensemble (`bool`): whether the models of all seeds are also tested together.
+        lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
+    """
+
+    title: str
+    home: str
+    settings: dict[str, str]
+    read: Callable[[Path, str, str], Iterator[Row]]
+    score: Callable[[list[str], list[Row]], Scores]
+    metrics: dict[str, str]
+    results: dict[str, list[str]]
+    goals: dict[str, Scores]
+    published: dict[str, Scores]
+    notes: str
+    seeds: tuple[int, ...] = (1, 2, 3)
+    ensemble: bool = False
+    lengths: tuple[int, ...] = field(default=())
+
+
+def scores_by_length(task: Task, predictions: list[str], rows: list[Row]) -> dict[str, Scores]:
+    """The scores of each bucket of source lengths, with the number of its `examples`."""
+    buckets: dict[str, list[tuple[str, Row]]] = {}
+    for low, high in zip((0, *task.lengths), (*task.lengths, None), strict=True):
+        name = f"{low + 1}-{high}" if high else f"{low + 1}+"
+        buckets[name] = [
+            (prediction, row)
+            for prediction, row in zip(predictions, rows, strict=True)
+            if low < len(row["source"].split()) and (high is None or len(row["source"].split()) <= high)
+        ]
+    # one part: a bucket of one of several parts would be small
+    return {
+        name: {
+            **task.score([prediction for prediction, _ in items], [{**row, "part": ""} for _, row in items]),
+            "examples": len(items),
+        }
+        for name, items in buckets.items()
+        if items
+    }
+
+
+def compute(metric: str, predictions: list[str], references: list[str], **options: Any) -> float:
+    value = load_metric(metric, **options).compute(predictions=predictions, references=references)
+    assert value is not None  # it is None in helper processes alone
+    return value[metric]
+
+
+def read_table(file: Path) -> Iterator[list[str]]:
+    """The columns of each line, separated by tabs, in Unicode's form NFC as the models write them."""
+    with open(file, encoding="utf-8") as lines:
+        for line in lines:
+            yield unicodedata.normalize("NFC", line.rstrip("\n")).split("\t")
+
+
+# Translation of image descriptions
+
+
+def read_multi30k(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    parts = {"train": ["train"], "dev": ["val"], "test": ["test_2016_flickr", "test_2017_flickr"]}[split]
+    for part in parts:
+        sides = [read_table(data_dir / f"{part}.lc.norm.tok.{language}") for language in ("en", "de")]
+        for (source,), (target,) in zip(*sides, strict=True):
+            yield {"source": source, "target": target, "part": part.removesuffix("_flickr").replace("_", "")}
+
+
+def score_multi30k(predictions: list[str], rows: list[Row]) -> Scores:
+    scores = {}
+    for part in dict.fromkeys(row["part"] for row in rows):
+        pairs = [(p, row["target"]) for p, row in zip(predictions, rows, strict=True) if row["part"] == part]
+        name = f"bleu_{part}" if part else "bleu"
+        scores[name] = compute("bleu", [p for p, _ in pairs], [reference for _, reference in pairs], tokenize="none")
+    return scores
+
+
+# Grapheme to phoneme
+
+
+def read_g2p(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    for word, phones in read_table(data_dir / split / f"{setting}_{split}.tsv"):
+        yield {"source": word, "target": phones}
+
+
+def score_g2p(predictions: list[str], rows: list[Row]) -> Scores:
+    references = [row["target"] for row in rows]
+    return {
+        "wer": 100 - compute("exact_match", predictions, references),  # of words
+        "per": compute("wer", predictions, references),  # of phones, which spaces separate
+    }
+
+
+# Inflection
+
+
+def read_inflection(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    language, amount = setting.split("-")
+    name = f"{language}-train-{amount}" if split == "train" else f"{language}-{split}"
+    for lemma, form, tags in read_table(data_dir / name):
+        # brackets tell the tag N from the letter N
+        yield {"source": " ".join([spell(lemma), *(f"[{tag}]" for tag in tags.split(";"))]), "target": spell(form)}
+
+
+def spell(text: str) -> str:
+    """Its characters as words of their own, so that features can stand among them: `"a b"` as `"a ␣ b"`."""
+    return " ".join("␣" if character.isspace() else character for character in text)
+
+
+def score_accuracy(predictions: list[str], rows: list[Row]) -> Scores:
+    return {"accuracy": compute("exact_match", predictions, [row["target"] for row in rows])}
+
+
+# Normalisation of historical spelling
+
+HISTORICAL_CORPORA = {"german": "german-ridges", "slovene": "slovene-goo300k-bohoric"}
+HISTORICAL_TRAINING_TOKENS = 25_000
+
+
+def read_historical(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    rows = historical_tokens(data_dir / f"{HISTORICAL_CORPORA[setting]}.{split}.txt")
+    yield from islice(rows, HISTORICAL_TRAINING_TOKENS if split == "train" else None)
+
+
+def historical_tokens(file: Path) -> Iterator[Row]:
+    """As Bollmann (2019) prepares them: no punctuation, lower case, and 0 for digits that stay as they are."""
+    for columns in read_table(file):
+        tokens = [column.strip().lower() for column in columns]
+        if len(tokens) != 2 or not all(tokens) or any(map(is_punctuation, tokens)):
+            continue
+        if tokens[0] == tokens[1]:
+            tokens = [re.sub(r"\d", "0", token) for token in tokens]
+        yield {"source": tokens[0], "target": tokens[1]}
+
+
+def is_punctuation(token: str) -> bool:
+    return all(unicodedata.category(character).startswith("P") for character in token)
+
+
+# Subject lines of e-mails
+
+
+def read_aeslc(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    with gzip.open(data_dir / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            email = json.loads(line)
+            source, target = words(email["body"]), words(email["subject"])
+            if source and target:
+                yield {"source": source, "target": target, "reference": email["subject"]}
+
+
+def words(text: str) -> str:
+    """Lower-cased words and punctuation marks. ROUGE sees no difference to the text."""
+    return " ".join(re.findall(r"\w+|[^\w\s]", unicodedata.normalize("NFC", text).lower()))
+
+
+def score_aeslc(predictions: list[str], rows: list[Row]) -> Scores:
+    references = [row["reference"] for row in rows]
+    scores = {name: compute(name, predictions, references) for name in ("rouge1", "rouge2", "rougeL")}
+    return scores | {"rouge1_stemmed": compute("rouge1", predictions, references, use_stemmer=True)}
+
+
+G2P_LANGUAGES = [
+    "ady",
+    "arm",
+    "bul",
+    "dut",
+    "fre",
+    "geo",
+    "gre",
+    "hin",
+    "hun",
+    "ice",
+    "jpn",
+    "kor",
+    "lit",
+    "rum",
+    "vie",
+]
+INFLECTION_LANGUAGES = ["arabic", "english", "finnish", "german", "hungarian", "russian", "spanish", "turkish"]
+NO_ATTENTION = "attention_type=None,copy=False,coverage=False,coverage_loss_weight=0.0"
+
+TASKS = {
+    "mt_multi30k_ende": Task(
+        title="Translation: Multi30k, English to German",
+        home="https://github.com/multi30k/dataset (data/task1/tok: *.lc.norm.tok.en, *.lc.norm.tok.de)",
+        settings={"attention": "", "no_attention": NO_ATTENTION},
+        read=read_multi30k,
+        score=score_multi30k,
+        metrics={"bleu_test2016": "BLEU test2016", "bleu_test2017": "BLEU test2017"},
+        results={"attention": ["attention"], "without attention": ["no_attention"]},
+        goals={"attention": {"bleu_test2016": 39.5, "bleu_test2017": 32.0, "minutes": 45}},
+        published={
+            "conditional GRU with attention, single run (LIUM, WMT 2017)": {
+                "bleu_test2016": 39.00,
+                "bleu_test2017": 31.25,
+            },
+            "transformer-tiny (unverified)": {"bleu_test2016": 41.02, "bleu_test2017": 33.36},
+        },
+        notes="Tokenised, lower-case references; sacrebleu with `--tokenize none`.",
+        lengths=(8, 10, 12, 14, 17, 20),
+    ),
+    "g2p_sigmorphon2020": Task(
+        title="Grapheme to phoneme: SIGMORPHON 2020, 15 languages",
+        home="https://github.com/sigmorphon/2020 (task1/data: train, dev, test)",
+        settings=dict.fromkeys(G2P_LANGUAGES, ""),
+        read=read_g2p,
+        score=score_g2p,
+        metrics={"wer": "WER, words", "per": "PER, phones"},
+        results={"single model": G2P_LANGUAGES},
+        goals={"single model": {"wer": 15.5, "minutes": 4}, "ensemble": {"wer": 14.0}},
+        published={
+            "LSTM with attention, the organisers' baseline, tuned by language": {"wer": 16.84, "per": 3.99},
+            "transformer, the organisers' baseline, tuned by language": {"wer": 17.51},
+            "best submission, an ensemble (unverified)": {"wer": 13.81, "per": 2.76},
+        },
+        notes="3,600 training words a language, one recipe for all. WER is the share of words with any error. The mean "
+        "over the languages.",
+        seeds=(1, 2, 3, 4, 5),
+        ensemble=True,
+    ),
+    "inflection_sigmorphon2017": Task(
+        title="Inflection: CoNLL-SIGMORPHON 2017, 8 languages",
+        home="https://github.com/sigmorphon/conll2017 (all/task1, and LANGUAGE-uncovered-test as LANGUAGE-test)",
+        settings={f"{language}-{amount}": "" for amount in ("high", "medium") for language in INFLECTION_LANGUAGES},
+        read=read_inflection,
+        score=score_accuracy,
+        metrics={"accuracy": "accuracy"},
+        results={
+            amount: [f"{language}-{amount}" for language in INFLECTION_LANGUAGES] for amount in ("high", "medium")
+        },
+        goals={"high": {"accuracy": 93}, "medium": {"accuracy": 75}},
+        published={
+            "non-neural baseline of the organisers, high (run on these 8 languages)": {"accuracy": 77.9},
+            "non-neural baseline of the organisers, medium (run on these 8 languages)": {"accuracy": 60.6},
+            "soft attention, high, over all 52 languages (unverified)": {"accuracy": 93.6},
+            "transformer, high, over all 52 languages (unverified)": {"accuracy": 95.6},
+        },
+        notes="10,000 (high) or 1,000 (medium) training forms a language, one recipe for all.",
+    ),
+    "norm_historical": Task(
+        title="Spelling normalisation: historical German and Slovene",
+        home="https://github.com/coastalcph/histnorm (datasets/historical: german-ridges, slovene-goo300k-bohoric)",
+        settings=dict.fromkeys(HISTORICAL_CORPORA, ""),
+        read=read_historical,
+        score=score_accuracy,
+        metrics={"accuracy": "word accuracy"},
+        results={"German (RIDGES)": ["german"], "Slovene (goo300k, Bohorič)": ["slovene"]},
+        goals={"German (RIDGES)": {"accuracy": 85}, "Slovene (goo300k, Bohorič)": {"accuracy": 90}},
+        published={
+            "German: Norma": {"accuracy": 84.08},
+            "German: cSMTiser": {"accuracy": 85.86},
+            "German: NMT of Bollmann et al. (2018)": {"accuracy": 83.75},
+            "German: NMT of Tang et al. (2018)": {"accuracy": 84.24},
+            "Slovene: Norma": {"accuracy": 86.85},
+            "Slovene: cSMTiser": {"accuracy": 91.05},
+            "Slovene: NMT of Bollmann et al. (2018)": {"accuracy": 89.45},
+            "Slovene: NMT of Tang et al. (2018)": {"accuracy": 89.77},
+        },
+        notes="The first 25,000 training tokens, each word for itself, prepared as by Bollmann (2019, "
+        "https://arxiv.org/abs/1904.02036): punctuation left out, lower case, digits that do not change as 0. The "
+        "published figures are those of his table 6 at 25,000 tokens, which does not say whether it is of dev or test.",
+    ),
+    "summ_aeslc": Task(
+        title="Subject lines: AESLC",
+        home="https://github.com/ryanzhumich/AESLC (as train, dev, test.jsonl.gz with the fields body and subject)",
+        settings={
+            "pointer": "",
+            "attention": "copy=False,coverage=False,coverage_loss_weight=0.0",
+            "no_attention": NO_ATTENTION,
+        },
+        read=read_aeslc,
+        score=score_aeslc,
+        metrics={
+            "rouge1": "ROUGE-1",
+            "rouge2": "ROUGE-2",
+            "rougeL": "ROUGE-L",
+            "rouge1_stemmed": "ROUGE-1, stemmed",
+        },
+        results={
+            "copying and coverage": ["pointer"],
+            "attention alone": ["attention"],
+            "without attention": ["no_attention"],
+        },
+        goals={"copying and coverage": {"rouge1": 18}},
+        published={
+            "the first 10 words of the body": {
+                "rouge1": 12.73,
+                "rouge2": 5.28,
+                "rougeL": 12.10,
+                "rouge1_stemmed": 13.72,
+            },
+            "transformer-base from scratch (PEGASUS paper, unverified)": {
+                "rouge1_stemmed": 15.04,
+                "rouge2": 7.39,
+                "rougeL": 14.93,
+            },
+            "PEGASUS-large, pre-trained": {"rouge1_stemmed": 37.69, "rouge2": 21.85, "rougeL": 36.84},
+        },
+        notes="F-scores of rouge-score against the one original subject line, without stemming unless said; those of "
+        "the PEGASUS paper are with it.",
+        lengths=(40, 60, 90, 150, 250),
+    ),
+}

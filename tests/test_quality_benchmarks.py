@@ -1,0 +1,171 @@
+"""The quality benchmarks, on data sets of a few lines."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attention_rnn import AttentionRnnConfig
+from attention_rnn.training import parse_config_overrides
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))
+import report
+import run
+import run_seq2seq
+import tasks
+from tasks import TASKS
+
+QUALITY = Path(run.__file__).parent
+
+
+def write(file, *lines):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_recipe_makes_a_valid_model_in_every_setting(name):
+    recipe = yaml.safe_load((QUALITY / "recipes" / f"{name}.yaml").read_text())
+    for overrides in TASKS[name].settings.values():
+        config = AttentionRnnConfig(**parse_config_overrides(f"{recipe['config_overrides']},{overrides}".strip(",")))
+        assert (config.attention_type is None) == ("attention_type=None" in overrides)
+    arguments = (run_seq2seq.ModelArguments, run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
+    assert set(recipe) <= {field for of_kind in arguments for field in of_kind.__dataclass_fields__}
+
+
+def test_multi30k_has_two_test_sets_that_are_scored_apart(tmp_path):
+    for year, german in (("2016", "ein hund rennt schnell"), ("2017", "eine katze schläft hier")):
+        write(tmp_path / f"test_{year}_flickr.lc.norm.tok.en", "a dog runs fast")
+        write(tmp_path / f"test_{year}_flickr.lc.norm.tok.de", german)
+    task = TASKS["mt_multi30k_ende"]
+    rows = list(task.read(tmp_path, "attention", "test"))
+    assert [row["target"] for row in rows] == ["ein hund rennt schnell", "eine katze schläft hier"]
+    scores = task.score(["ein hund rennt schnell", "der"], rows)
+    assert scores == {"bleu_test2016": pytest.approx(100), "bleu_test2017": 0}
+
+
+def test_g2p_counts_wrong_words_and_wrong_phones(tmp_path):
+    write(tmp_path / "dev" / "ice_dev.tsv", "adda\ta tː a", "af\taː v")
+    task = TASKS["g2p_sigmorphon2020"]
+    rows = list(task.read(tmp_path, "ice", "dev"))
+    assert rows[0] == {"source": "adda", "target": "a tː a"}
+    assert task.score(["a tː a", "aː f"], rows) == {"wer": 50, "per": pytest.approx(20)}
+
+
+def test_features_stand_among_the_characters_of_a_lemma(tmp_path):
+    write(tmp_path / "german-train-medium", "an N\tä n\tN;DAT;PL")
+    write(tmp_path / "german-test", "ab\tba\tV")
+    task = TASKS["inflection_sigmorphon2017"]
+    assert list(task.read(tmp_path, "german-medium", "train")) == [
+        {"source": "a n ␣ N [N] [DAT] [PL]", "target": "ä ␣ n"}
+    ]
+    rows = list(task.read(tmp_path, "german-medium", "test"))
+    assert task.score(["b a"], rows) == {"accuracy": 100}
+
+
+def test_historical_tokens_are_prepared_as_published(tmp_path, monkeypatch):
+    lines = ["AN\tAn", "", "¶", "\t", ".\t.", "a\u0308l\tÖl", "1482\t1482", "17te\t17.", "vnnd\tund"]
+    write(tmp_path / "german-ridges.train.txt", *lines)
+    task = TASKS["norm_historical"]
+    expected = [("an", "an"), ("äl", "öl"), ("0000", "0000"), ("17te", "17."), ("vnnd", "und")]
+    assert [tuple(row.values()) for row in task.read(tmp_path, "german", "train")] == expected
+    monkeypatch.setattr(tasks, "HISTORICAL_TRAINING_TOKENS", 2)
+    assert [tuple(row.values()) for row in task.read(tmp_path, "german", "train")] == expected[:2]
+
+
+def test_subject_lines_are_scored_against_the_original(tmp_path):
+    with gzip.open(tmp_path / "test.jsonl.gz", "wt") as file:
+        file.write(json.dumps({"body": "Hi Greg,\nsee Exhibit C.", "subject": "Re: Exhibit-C"}) + "\n")
+    task = TASKS["summ_aeslc"]
+    rows = list(task.read(tmp_path, "pointer", "test"))
+    assert rows == [{"source": "hi greg , see exhibit c .", "target": "re : exhibit - c", "reference": "Re: Exhibit-C"}]
+    assert task.score(["re : exhibit - c"], rows)["rouge2"] == pytest.approx(100)
+
+
+def test_scores_are_split_by_source_length():
+    rows = [
+        {"source": " ".join("a" * n), "target": "b c d e", "part": part} for n, part in ((3, "x"), (8, "y"), (30, "x"))
+    ]
+    scores = tasks.scores_by_length(TASKS["mt_multi30k_ende"], ["b c d e", "b c d f", "b c d e"], rows)
+    assert {name: of_bucket["examples"] for name, of_bucket in scores.items()} == {"1-8": 2, "21+": 1}
+    assert scores["21+"]["bleu"] == pytest.approx(100)
+    assert scores["1-8"]["bleu"] < 100
+
+
+def test_missing_data_are_named_with_their_home_and_are_no_error(tmp_path, capsys):
+    run.main(["g2p_sigmorphon2020", "--data_dir", str(tmp_path), "--settings", "ice", "--runs_dir", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert printed.startswith("skipped: ")
+    assert "ice_train.tsv is missing" in printed
+    assert "https://github.com/sigmorphon/2020" in printed
+
+
+def test_an_unknown_setting_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["g2p_sigmorphon2020", "--data_dir", str(tmp_path), "--settings", "eng"])
+    assert "['eng'] are not among ['ady'" in capsys.readouterr().err
+
+
+def test_a_trial_trains_scores_and_combines_and_leaves_the_table_alone(tmp_path, capsys, monkeypatch):
+    for split in ("train", "dev", "test"):
+        write(tmp_path / split / f"ice_{split}.tsv", "ab\ta b", "ba\tb a", "aa\ta a", "bb\tb b")
+    arguments = ["g2p_sigmorphon2020", "--data_dir", str(tmp_path), "--settings", "ice", "--seeds", "1", "2"]
+    arguments += ["--runs_dir", str(tmp_path), "--threads", "1", "--config_overrides", "embedding_size=6,hidden_size=8"]
+    arguments += ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--max_predict_samples", "3"]
+    # in this process, which is faster
+    monkeypatch.setattr(run.subprocess, "call", lambda command, **_: run_seq2seq.main(command[2:]) and 0)
+    run.main(arguments)
+    results = json.loads((tmp_path / "trial" / "results" / "g2p_sigmorphon2020.json").read_text())
+    assert [(entry["setting"], entry["seed"]) for entry in results["runs"]] == [("ice", 1), ("ice", 2)]
+    assert results["runs"][0]["test"].keys() == {"wer", "per"}
+    assert results["runs"][0]["dev"]["exact_match"] >= 0
+    assert results["ensembles"][0]["test"].keys() == {"wer", "per"}
+    assert str(tmp_path) not in json.dumps(results)
+    assert "**single model** (2 seeds, 1 of 15)" in capsys.readouterr().out
+    monkeypatch.setattr(run, "train", None)  # what has a result is not trained again
+    run.main(arguments)
+
+
+def run_of(setting, seed, minutes=3.0, **scores):
+    return {
+        "setting": setting,
+        "seed": seed,
+        "test": scores,
+        "training_minutes": minutes,
+        "machine": "a machine",
+        "versions": "versions",
+        "commit": "abc",
+    }
+
+
+def test_the_table_has_means_over_settings_and_deviations_over_seeds():
+    runs = [run_of(lang, seed, wer=wer, per=1.0) for lang, seed, wer in (
+        ("ice", 1, 10.0), ("kor", 1, 20.0), ("ice", 2, 11.0), ("kor", 2, 23.0), ("kor", 3, 0.0)
+    )]  # fmt: skip
+    ensembles = [{"setting": "ice", "seeds": [1, 2], "test": {"wer": 9.0, "per": 1.0}}]
+    lines = report.section("g2p_sigmorphon2020", {"runs": runs, "ensembles": ensembles}).splitlines()
+    assert "| **single model** (2 seeds, 2 of 15) | 16.00 ± 1.41 | 1.00 ± 0.00 | 3.0 ± 0.0 |" in lines
+    assert "| goal | ≤ 15.5 |  | ≤ 4 |" in lines
+    assert "| **ensemble of 2** (1 of 15) | 9.00 | 1.00 |  |" in lines
+    assert "| *transformer, the organisers' baseline, tuned by language* | *17.51* |  |  |" in lines
+    assert "| kor | 14.33 ± 12.50 | 1.00 ± 0.00 | 3.0 ± 0.0 |" in lines
+    assert "On a machine; versions; commit abc." in lines
+
+
+def test_the_committed_report_is_that_of_the_committed_results():
+    before = (QUALITY / "RESULTS.md").read_text(encoding="utf-8")
+    assert report.report_text(plot=False) == before
+
+
+def test_the_plot_compares_scores_by_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "PLOT", tmp_path / "plot.png")
+    by_length = {"1-8": {"bleu": 30.0, "examples": 2}, "9+": {"bleu": 20.0, "examples": 2}}
+    runs = [{**run_of(setting, 1), "test_by_length": by_length} for setting in ("attention", "no_attention")]
+    report.plot_by_length({"mt_multi30k_ende": {"runs": runs[:1]}})
+    assert not report.PLOT.exists()
+    report.plot_by_length({"mt_multi30k_ende": {"runs": runs}, "summ_aeslc": None})
+    assert report.PLOT.stat().st_size > 1000
