@@ -1,9 +1,13 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from tiny import tiny_config
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from attention_rnn.models.attention import ATTENTIONS, Memory
+from attention_rnn.models import attention as attention_module
+from attention_rnn.models.attention import ATTENTIONS, Memory, additive_scores
 
 BATCH, TARGET, SOURCE, QUERY, HIDDEN, HEADS = 2, 4, 9, 6, 7, 3
 MASKS = {
@@ -161,3 +165,122 @@ def test_weights_in_half_precision_are_computed_in_single(attention_type):
     assert context.dtype == weights.dtype == torch.bfloat16
     ones = torch.ones(BATCH, attention.heads, TARGET)
     torch.testing.assert_close(weights.float().sum(-1), ones, atol=0.02, rtol=0)
+
+
+def plain_scores(query, keys, energy):
+    return torch.tanh(query[:, :, None] + keys[:, None]) @ energy
+
+
+def scores_inputs(batch=2, target=3, source=5, width=7, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((batch, target, width), (batch, source, width), (width,))
+    return [torch.randn(shape, dtype=dtype, generator=generator, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (3, 1, 4, 5), (1, 4, 1, 1), (1, 1, 1, 2)])
+# in one block; in blocks of some rows, of some steps, of some positions, of one position
+@pytest.mark.parametrize("block_size", [1000, 110, 75, 16, 1])
+def test_additive_scores_and_their_gradients_equal_the_plain_formula(monkeypatch, shape, block_size):
+    monkeypatch.setattr(attention_module, "BLOCK_SIZE", block_size)
+    inputs = scores_inputs(*shape)
+    scores, expected = additive_scores(*inputs), plain_scores(*inputs)
+    torch.testing.assert_close(scores, expected)
+    upstream = torch.randn_like(scores)
+    gradients = torch.autograd.grad(scores, inputs, upstream)
+    for gradient, expected_gradient in zip(gradients, torch.autograd.grad(expected, inputs, upstream), strict=True):
+        torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_the_gradient_of_additive_scores_is_that_of_their_differences():
+    assert torch.autograd.gradcheck(additive_scores, scores_inputs())
+
+
+def test_additive_scores_of_large_values_are_finite():
+    query, keys, energy = scores_inputs(dtype=torch.float32)
+    query, keys = 200 * query, -200 * keys
+    scores = additive_scores(query, keys, energy)
+    torch.testing.assert_close(scores, plain_scores(query, keys, energy))
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(scores.sum(), (query, keys, energy)))
+
+
+def test_additive_scores_cannot_be_differentiated_twice():
+    inputs = scores_inputs()
+    (gradient, *_) = torch.autograd.grad(additive_scores(*inputs).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_additive_scores_are_in_single_precision_under_autocast():
+    inputs = scores_inputs(dtype=torch.float32)
+    halves = [inputs[0].bfloat16(), *inputs[1:]]
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = additive_scores(*halves)
+        gradients = torch.autograd.grad(scores.sum(), inputs)
+    expected = plain_scores(halves[0].float(), *inputs[1:])
+    torch.testing.assert_close(scores, expected)
+    for gradient, expected_gradient in zip(gradients, torch.autograd.grad(expected.sum(), inputs), strict=True):
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(gradient, expected_gradient, atol=0.02, rtol=0.01)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor that an operation has returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.untyped_storage().nbytes() // result.element_size())
+        return result
+
+
+def test_additive_scores_never_hold_the_hidden_layer_of_all_pairs():
+    inputs = scores_inputs(4, 32, 32, 512, dtype=torch.float32)
+    with LargestTensor() as largest:
+        additive_scores(*inputs).sum().backward()
+    assert largest.elements <= attention_module.BLOCK_SIZE < 4 * 32 * 32 * 512
+
+
+additive_attention = pytest.mark.parametrize("attention_type", ["additive", "concat", "location"])
+
+
+@with_and_without_coverage
+@every_mask
+@additive_attention
+def test_attention_is_the_same_with_the_plain_formula(monkeypatch, attention_type, mask, coverage):
+    results = []
+    for plain_below in (sys.maxsize, 0):
+        monkeypatch.setattr(attention_module, "PLAIN_BELOW", plain_below)
+        attention, query, memory = make(attention_type, coverage)
+        inputs = [query.requires_grad_(), memory.requires_grad_(), *attention.parameters()]
+        context, weights, _ = attend(attention, query, memory, MASKS[mask])
+        gradients = torch.autograd.grad(context.square().sum() + weights.square().sum(), inputs, allow_unused=True)
+        results.append([context, weights, *(gradient for gradient in gradients if gradient is not None)])
+    for plain, blocks in zip(*results, strict=True):
+        torch.testing.assert_close(blocks, plain)
+
+
+def test_large_sizes_take_the_blocks_and_traced_ones_the_plain_formula(monkeypatch):
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return additive_scores(*args)
+
+    monkeypatch.setattr(attention_module, "additive_scores", counted)
+    monkeypatch.setattr(attention_module, "PLAIN_BELOW", BATCH * TARGET * SOURCE * HIDDEN)
+    attention, query, memory = make("additive")
+    keys, _ = attention.project(memory)
+
+    class Score(torch.nn.Module):
+        def forward(self, query, keys):
+            return attention.score(query, Memory(keys, keys, None), keys)
+
+    expected = Score()(query, keys)
+    assert len(calls) == 1
+    Score()(query[:, 1:], keys)
+    assert len(calls) == 1
+    torch.testing.assert_close(torch.compile(Score(), backend="eager", fullgraph=True)(query, keys), expected)
+    torch.testing.assert_close(torch.export.export(Score(), (query, keys.detach())).module()(query, keys), expected)
+    assert len(calls) == 1

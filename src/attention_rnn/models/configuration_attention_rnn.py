@@ -102,6 +102,11 @@ class AttentionRnnConfig(PreTrainedConfig):
             Whether the three dropouts above drop the same units at every step (Gal and Ghahramani, 2016).
         tie_word_embeddings (`bool`, defaults to `True`):
             Whether `lm_head` uses the target's embedding matrix.
+        logits_in_training (`bool`, defaults to `True`):
+            Whether a training step with `labels` returns logits. `False` takes less time and much less memory: the loss
+            makes the logits of a part of the tokens at a time and keeps none. They are returned all the same in
+            evaluation, so for `compute_metrics`; without `labels`, so with the Trainer's own label smoothing, which
+            takes the labels away; and with `copy`.
         use_cache (`bool`, defaults to `True`):
             Whether the model returns the decoding state, so that the next call reads new tokens alone.
         pad_token_id, bos_token_id, eos_token_id, unk_token_id, decoder_start_token_id (`int`, default 0, 1, 2, 3, 1):
@@ -157,6 +162,7 @@ class AttentionRnnConfig(PreTrainedConfig):
     recurrent_dropout: float = 0.0
     variational_dropout: bool = False
     tie_word_embeddings: bool = True
+    logits_in_training: bool = True
     use_cache: bool = True
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
@@ -232,6 +238,7 @@ class AttentionRnnConfig(PreTrainedConfig):
             "layer_norm",
             "variational_dropout",
             "tie_word_embeddings",
+            "logits_in_training",
             "use_cache",
         ):
             if not isinstance(getattr(self, name), bool):

@@ -27,7 +27,7 @@ from .configuration_attention_rnn import AttentionRnnConfig
 from .copying import mix_copies
 from .decoder import AttentionRnnDecoder
 from .encoder import AttentionRnnEncoder
-from .losses import coverage_loss
+from .losses import coverage_loss, linear_cross_entropy
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
 
 
@@ -177,7 +177,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
         Returns:
             `loss`: mean cross entropy per target token in nats, or the sum over `num_items_in_batch` where the Trainer
             gives that number, plus the weighted coverage loss. `logits`: (batch, target, vocabulary); with `copy`, the
-            log probabilities of the extended vocabulary.
+            log probabilities of the extended vocabulary; `None` where `logits_in_training` saves them.
 
         Raises:
             ValueError: labels outside the vocabulary or without any target token; see also the encoder and decoder.
@@ -208,11 +208,8 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
-        if config.copy:
-            (weights,) = outputs.cross_attentions
-            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
-        loss = None if labels is None else self._loss(logits, labels, outputs.cross_attentions, **kwargs)
+        logits = None if labels is not None and self._trains_without_logits() else self._logits(outputs)
+        loss = None if labels is None else self._loss(logits, labels, outputs, **kwargs)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -225,12 +222,31 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
             encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
 
-    def _loss(self, logits: Tensor, labels: Tensor, cross_attentions: Any, **kwargs: Any) -> Tensor:
-        check_labels(labels, logits.shape[-1])
-        loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
+    def _trains_without_logits(self) -> bool:
+        config = self.config
+        if config.logits_in_training or config.copy or not self.training:
+            return False
+        # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
+        return type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling()
+
+    def _logits(self, outputs: Any) -> Tensor:
+        logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
+        if self.config.copy:
+            (weights,) = outputs.cross_attentions
+            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
+        return logits
+
+    def _loss(self, logits: Tensor | None, labels: Tensor, outputs: Any, **kwargs: Any) -> Tensor:
+        num_items_in_batch = kwargs.get("num_items_in_batch")
+        if logits is None:
+            vectors = outputs.last_hidden_state
+            loss = linear_cross_entropy(vectors, self.lm_head.weight, labels, IGNORED_LABEL, num_items_in_batch)
+        else:
+            check_labels(labels, logits.shape[-1])
+            loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
         if self.config.coverage_loss_weight > 0:
-            (weights,) = cross_attentions
-            covered = coverage_loss(weights, labels != IGNORED_LABEL, kwargs.get("num_items_in_batch"))
+            (weights,) = outputs.cross_attentions
+            covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)
             loss = loss + self.config.coverage_loss_weight * covered
         return loss
 
