@@ -32,15 +32,19 @@ from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
 
 
 class AttentionRnnModel(AttentionRnnPreTrainedModel):
-    """The bare encoder-decoder: attentional vectors of the target given the source."""
+    """
+    The bare encoder-decoder: attentional vectors of the target given the source. With `is_encoder_decoder=False` there
+    is no decoder: the memory of the source, as the heads for classification and labelling read it.
+    """
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         super().__init__(config)
         self.encoder = AttentionRnnEncoder(config)
-        self.decoder = AttentionRnnDecoder(config)
-        self.bridge = AttentionRnnBridge(config)
-        if config.source_vocab_size is None:
-            self._tied_weights_keys = {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"}
+        if config.is_encoder_decoder:
+            self.decoder = AttentionRnnDecoder(config)
+            self.bridge = AttentionRnnBridge(config)
+            if config.source_vocab_size is None:
+                self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -48,7 +52,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
 
     def set_input_embeddings(self, value: Any) -> None:
         self.encoder.embed_tokens = value
-        if self.config.source_vocab_size is None:
+        if self.config.is_encoder_decoder and self.config.source_vocab_size is None:
             self.decoder.embed_tokens = value
 
     @can_return_tuple
@@ -67,7 +71,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         **kwargs: Any,
-    ) -> AttentionRnnModelOutput:
+    ) -> AttentionRnnModelOutput | AttentionRnnEncoderOutput:
         """
         Args:
             input_ids, attention_mask, inputs_embeds, copy_ids: the source, see `AttentionRnnEncoder.forward`.
@@ -77,7 +81,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             past_key_values: the decoding state returned by the last call.
 
         Returns:
-            `last_hidden_state`: the attentional vectors, (batch, target, embedding).
+            `last_hidden_state`: the attentional vectors, (batch, target, embedding). Without a decoder, what the
+            encoder returns.
 
         Raises:
             ValueError: see the encoder and the decoder.
@@ -96,6 +101,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             encoded = AttentionRnnEncoderOutput(*encoder_outputs)
         else:
             encoded = encoder_outputs
+        if not self.config.is_encoder_decoder:
+            return encoded
         memory = encoded.last_hidden_state
         initial_state = None
         if not is_filled(past_key_values):
@@ -138,7 +145,8 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
         # transformers' loss of this class's name shifts the labels, which our decoder inputs already are
         self.loss_type = "ForMaskedLM"
         if config.tie_word_embeddings:
-            self._tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+            side = "encoder" if config.source_vocab_size is None else "decoder"
+            self._tied_weights_keys = {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
         self.post_init()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
