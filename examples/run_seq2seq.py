@@ -116,6 +116,10 @@ class ModelArguments:
     source_vocab_size: int | None = field(default=None, metadata={"help": "The same for the source, if different."})
     min_frequency: int = field(default=1, metadata={"help": "Occurrences that a unit of a trained tokenizer needs."})
     lowercase: bool = field(default=False, metadata={"help": "Whether trained tokenizers lower-case the text."})
+    source_normalization: str = field(
+        default="NFC",
+        metadata={"help": "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart."},
+    )
 
 
 @dataclass
@@ -353,6 +357,11 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(
             "--config_overrides copy=True needs --shared_vocabulary: what is copied must be a target token"
         )
+    if model_args.source_normalization != "NFC" and model_args.shared_vocabulary:
+        raise ValueError(
+            f"--source_normalization {model_args.source_normalization} needs a vocabulary of the source alone: "
+            "no --shared_vocabulary"
+        )
     kinds = get_args(TokenizerKind)
     for name in ("source_tokenizer", "target_tokenizer"):
         if getattr(model_args, name) not in (*kinds, None):
@@ -476,7 +485,10 @@ def train_tokenizers(examples: Dataset | IterableDataset, model_args: ModelArgum
     options = {"min_frequency": model_args.min_frequency, "lowercase": model_args.lowercase}
     if model_args.shared_vocabulary:
         return train_tokenizer(chain(texts("source"), texts("target")), kinds["source"], sizes["target"], **options)
-    source, target = (train_tokenizer(texts(side), kinds[side], sizes[side], **options) for side in kinds)
+    forms = {"source": model_args.source_normalization, "target": "NFC"}
+    source, target = (
+        train_tokenizer(texts(side), kinds[side], sizes[side], normalization=forms[side], **options) for side in kinds
+    )
     return pair_tokenizers(source, target)
 
 

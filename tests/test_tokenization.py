@@ -108,6 +108,11 @@ def test_lowercase(kind):
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
 
 
+def test_nfd_takes_letters_apart():
+    tokenizer = train_tokenizer(["각é"], "character", normalization="NFD")
+    assert tokenizer.tokenize("각é") == list("\u1100\u1161\u11a8e\u0301")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_special_tokens_in_a_text_keep_their_ids(kind):
     tokenizer = train_tokenizer(["a <unk> b </s>"], kind)
@@ -167,6 +172,7 @@ def test_model_max_length_is_where_truncation_cuts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"normalization": "nfd"}, "`normalization`"),
         ({"kind": "sentencepiece"}, "`kind` must be one of bpe, unigram, word, character, got 'sentencepiece'"),
         ({"vocab_size": 4}, "`vocab_size` must be an integer of at least 5, got 4"),
         ({"vocab_size": 100.0}, "`vocab_size` must be an integer of at least 5, got 100.0"),

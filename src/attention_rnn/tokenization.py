@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
 
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
+NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD}
 
 # In the order of their ids, which every model config of this package has as defaults.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -22,13 +23,14 @@ def train_tokenizer(
     vocab_size: int = 10_000,
     min_frequency: int = 1,
     lowercase: bool = False,
+    normalization: str = "NFC",
     model_max_length: int | None = None,
 ) -> PreTrainedTokenizerFast:
     """
     Train a tokenizer on texts. The same texts give the same vocabulary.
 
-    Text is brought to Unicode's form NFC first, so decoding restores the NFC form (in lower case with `lowercase`).
-    `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence is encoded
+    Text is brought to one of Unicode's normal forms first, and decoding restores that form (in lower case with
+    `lowercase`). `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence is encoded
     with `</s>` at its end.
 
     Args:
@@ -52,6 +54,10 @@ def train_tokenizer(
             How often a word, a character or a pair to merge must occur. Not for `"unigram"`.
         lowercase (`bool`, *optional*, defaults to `False`):
             Whether to turn text into lower case.
+        normalization (`str`, *optional*, defaults to `"NFC"`):
+            Unicode's normal form: `"NFC"`, `"NFD"`, `"NFKC"` or `"NFKD"`. `"NFD"` takes letters apart: a syllable of
+            Hangul into its two or three letters, "é" into "e" and its accent, so that rare ones share what they have
+            in common. It suits a source; a target is better in the form in which it is read.
         model_max_length (`int`, *optional*):
             Tokens to which `truncation=True` cuts when no `max_length` is given. Unlimited by default, as a recurrent
             network has no longest sequence.
@@ -66,6 +72,8 @@ def train_tokenizer(
     """
     if kind not in get_args(TokenizerKind):
         raise ValueError(f"`kind` must be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
+    if normalization not in NORMALIZERS:
+        raise ValueError(f"`normalization` must be one of {', '.join(NORMALIZERS)}, got {normalization!r}.")
     for name, value, least in (
         ("vocab_size", vocab_size, len(SPECIAL_TOKENS) + 1),
         ("min_frequency", min_frequency, 1),
@@ -78,7 +86,7 @@ def train_tokenizer(
             f"`min_frequency` must be 1 for kind='unigram', which prunes by likelihood, got {min_frequency}."
         )
 
-    backend, trainer = _untrained(kind, vocab_size, min_frequency, lowercase)
+    backend, trainer = _untrained(kind, vocab_size, min_frequency, lowercase, normalization)
     no_room = ValueError(f"`vocab_size` must leave room for every character of `texts`, got {vocab_size} for {kind=}.")
     try:
         backend.train_from_iterator(_training_texts(texts, lowercase), trainer)
@@ -136,8 +144,11 @@ def pair_tokenizers(source: PreTrainedTokenizerFast, target: PreTrainedTokenizer
     )
 
 
-def _untrained(kind: TokenizerKind, vocab_size: int, min_frequency: int, lowercase: bool) -> tuple[Tokenizer, Any]:
-    normalization: list[Any] = [normalizers.Lowercase(), normalizers.NFC()] if lowercase else [normalizers.NFC()]
+def _untrained(
+    kind: TokenizerKind, vocab_size: int, min_frequency: int, lowercase: bool, normalization: str
+) -> tuple[Tokenizer, Any]:
+    steps: list[Any] = [normalizers.Lowercase()] if lowercase else []
+    steps.append(NORMALIZERS[normalization]())
     unk_token = SPECIAL_TOKENS["unk_token"]
     special_tokens = list(SPECIAL_TOKENS.values())
     options: dict[str, Any] = {"vocab_size": vocab_size, "special_tokens": special_tokens, "show_progress": False}
@@ -160,10 +171,10 @@ def _untrained(kind: TokenizerKind, vocab_size: int, min_frequency: int, lowerca
     else:
         # The first word gets the space that the others have. Metaspace could add it itself, but not to a text that
         # starts with a space already, and decoding would then lose that one.
-        normalization.append(normalizers.Prepend(" "))
+        steps.append(normalizers.Prepend(" "))
         backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
         backend.decoder = decoders.Metaspace(prepend_scheme="always")
-    backend.normalizer = normalizers.Sequence(normalization)
+    backend.normalizer = normalizers.Sequence(steps)
     return backend, trainer
 
 
