@@ -13,7 +13,7 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"presets"},
+    {"presets", "products"},
     {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
     {"cells", "attention", "cache"},
     {"recurrence", "base", "dropout"},

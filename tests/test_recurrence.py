@@ -4,6 +4,7 @@ from tiny import tiny_config
 
 from attention_rnn.models import recurrence as recurrence_module
 from attention_rnn.models.cells import CELLS
+from attention_rnn.models.products import MIN_WEIGHTS
 from attention_rnn.models.recurrence import recurrence, recurrence_reference
 
 BATCH, TIME, INPUT, HIDDEN = 4, 6, 5, 3
@@ -40,6 +41,12 @@ def torch_twin(cell_type: str, cell: torch.nn.Module) -> torch.nn.Module:
     return twin
 
 
+def by_reference(cell, inputs, mask, state, reverse=False, recurrent_mask=None):
+    """What `recurrence` returns, from the plain loop."""
+    states = recurrence_reference(cell, inputs, mask, state, reverse, recurrent_mask)
+    return states[..., :HIDDEN], states[:, 0 if reverse else -1]
+
+
 @pytest.mark.parametrize("cell_type", CELLS)
 def test_a_cell_equals_torch_s_of_the_same_numbers(cell_type):
     cell = make_cell(cell_type)
@@ -57,12 +64,12 @@ def test_a_cell_equals_torch_s_of_the_same_numbers(cell_type):
 def test_a_ragged_batch_equals_torch_on_each_sequence_alone(cell_type, reverse):
     cell, mask = make_cell(cell_type), MASKS["right"]
     inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.zeros(BATCH, cell.state_size).double()
-    states = recurrence(cell, inputs, mask, state, reverse)
+    outputs, _ = recurrence(cell, inputs, mask, state, reverse)
     for row, length in enumerate(mask.sum(1).tolist()):
         sequence = inputs[row : row + 1, :length]
         expected, _ = torch_twin(cell_type, cell)(sequence.flip(1) if reverse else sequence)
         expected = expected.flip(1) if reverse else expected
-        torch.testing.assert_close(states[row : row + 1, :length, :HIDDEN], expected)
+        torch.testing.assert_close(outputs[row : row + 1, :length], expected)
 
 
 @pytest.mark.parametrize("time", [TIME, 1])
@@ -74,15 +81,16 @@ def test_fast_path_equals_the_reference_in_outputs_and_gradients(cell_type, drop
     cell = make_cell(cell_type)
     recurrent_mask = torch.bernoulli(torch.full_like(cell.hidden_to_hidden.weight, 0.5)) * 2 if dropped else None
     mask = None if MASKS[mask] is None else MASKS[mask][:, :time]
-    weights = torch.randn(BATCH, time, cell.state_size).double()
+    weights = torch.randn(BATCH, time, HIDDEN).double(), torch.randn(BATCH, cell.state_size).double()
     results = []
-    for run in (recurrence, recurrence_reference):
+    for run in (recurrence, by_reference):
         torch.manual_seed(2)
         inputs = torch.randn(BATCH, time, INPUT).double().requires_grad_()
         state = torch.randn(BATCH, cell.state_size).double().requires_grad_()
-        states = run(cell, inputs, mask, state, reverse, recurrent_mask)
-        gradients = torch.autograd.grad((states * weights).sum(), [inputs, state, *cell.parameters()])
-        results.append((states, *gradients))
+        outputs, final_state = run(cell, inputs, mask, state, reverse, recurrent_mask)
+        total = (outputs * weights[0]).sum() + (final_state * weights[1]).sum()
+        gradients = torch.autograd.grad(total, [inputs, state, *cell.parameters()])
+        results.append((outputs, final_state, *gradients))
     for fast, reference in zip(*results, strict=True):
         torch.testing.assert_close(fast, reference, rtol=1e-10, atol=1e-10)
 
@@ -104,7 +112,7 @@ def test_gradients_are_those_of_finite_differences(cell_type):
 def test_padding_keeps_the_state(cell_type, reverse):
     cell, mask = make_cell(cell_type), MASKS["holes"]
     inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
-    states = recurrence(cell, inputs, mask, state, reverse)
+    states = recurrence_reference(cell, inputs, mask, state, reverse)
     order = range(TIME - 1, -1, -1) if reverse else range(TIME)
     previous = state
     for step in order:
@@ -113,38 +121,69 @@ def test_padding_keeps_the_state(cell_type, reverse):
 
 
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("cell_type", ["gru", "rnn_tanh", "rnn_relu"])
+@pytest.mark.parametrize("cell_type", CELLS)
 def test_the_form_for_the_gpu_equals_the_reference(cell_type, mask, monkeypatch):
-    monkeypatch.setattr(recurrence_module, "_runs_on_cudnn", lambda cell: True)
+    monkeypatch.setattr(recurrence_module, "_has_operator", lambda cell: True)
     cell = make_cell(cell_type)
     inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.randn(BATCH, cell.state_size).double()
     for reverse in (False, True):
         arguments = (cell, inputs, MASKS[mask], state, reverse)
-        torch.testing.assert_close(recurrence(*arguments), recurrence_reference(*arguments))
+        torch.testing.assert_close(recurrence(*arguments), by_reference(*arguments))
+
+
+@pytest.mark.parametrize("mask", ["none", "holes"])
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_single_precision_through_onednn_equals_the_reference(cell_type, mask):
+    torch.manual_seed(0)
+    cell = CELLS[cell_type](tiny_config(cell_type=cell_type, hidden_size=256), INPUT)
+    assert cell.hidden_to_hidden.weight.numel() >= MIN_WEIGHTS  # else oneDNN would not be asked
+    results = []
+    for run in (recurrence, recurrence_reference):
+        inputs = torch.randn(BATCH, TIME, INPUT, generator=torch.Generator().manual_seed(3), requires_grad=True)
+        output = run(cell, inputs, MASKS[mask], torch.zeros(BATCH, cell.state_size))
+        outputs = output[0] if run is recurrence else output[..., :256]
+        results.append((outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, *cell.parameters()])))
+    for fast, reference in zip(*results, strict=True):
+        torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_the_reference_can_be_asked_for(monkeypatch):
+    inputs, state = torch.randn(BATCH, TIME, INPUT).double(), torch.zeros(BATCH, HIDDEN).double()
+    expected = recurrence(make_cell("gru"), inputs, None, state)
+    monkeypatch.setattr(recurrence_module, "_FAST", {})
+    outputs, final_state = recurrence(make_cell("gru", recurrence_backend="reference"), inputs, None, state)
+    torch.testing.assert_close((outputs, final_state), expected)
 
 
 @pytest.mark.parametrize("cell_type", CELLS)
 def test_autocast_products_are_half_and_states_are_not(cell_type):
     cell = make_cell(cell_type).float()
     inputs, state = torch.randn(BATCH, TIME, INPUT), torch.randn(BATCH, cell.state_size)
-    expected = recurrence_reference(cell, inputs, MASKS["holes"], state)
+    expected, _ = by_reference(cell, inputs, MASKS["holes"], state)
     with torch.autocast("cpu", torch.bfloat16):
-        states = recurrence(cell, inputs, MASKS["holes"], state)
-    states.sum().backward()
-    assert states.dtype == torch.float32
-    assert not torch.equal(states, expected)
-    torch.testing.assert_close(states, expected, atol=0.1, rtol=0.1)
+        outputs, final_state = recurrence(cell, inputs, MASKS["holes"], state)
+    (outputs.sum() + final_state.sum()).backward()
+    assert outputs.dtype == final_state.dtype == torch.float32
+    assert not torch.equal(outputs, expected)
+    torch.testing.assert_close(outputs, expected, atol=0.1, rtol=0.1)
     assert all(parameter.grad.dtype == torch.float32 for parameter in cell.parameters())
 
 
-@pytest.mark.parametrize("cell_type", CELLS)
+@pytest.mark.parametrize("cell_type", ["gru", "rnn_tanh", "rnn_relu"])
 def test_a_second_derivative_is_refused(cell_type):
     cell = make_cell(cell_type)
     inputs = torch.randn(BATCH, TIME, INPUT).double().requires_grad_()
-    states = recurrence(cell, inputs, None, torch.zeros(BATCH, cell.state_size).double())
-    (gradient,) = torch.autograd.grad(states.square().sum(), inputs, create_graph=True)
+    outputs, _ = recurrence(cell, inputs, None, torch.zeros(BATCH, cell.state_size).double())
+    (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_the_second_derivative_of_an_lstm_is_right():
+    cell = make_cell("lstm")
+    inputs = torch.randn(BATCH, TIME, INPUT).double().requires_grad_()
+    state = torch.zeros(BATCH, cell.state_size).double()
+    torch.autograd.gradgradcheck(lambda inputs: recurrence(cell, inputs, None, state), inputs)
 
 
 def test_a_wrapped_matrix_is_called_rather_than_read():
@@ -157,8 +196,8 @@ def test_a_wrapped_matrix_is_called_rather_than_read():
     plain = recurrence(cell, inputs, None, state)
     cell.input_to_hidden.__class__ = Doubled
     wrapped = recurrence(cell, inputs, None, state)
-    assert not torch.allclose(plain, wrapped)
-    torch.testing.assert_close(wrapped, recurrence_reference(cell, inputs, None, state))
+    assert not torch.allclose(plain[0], wrapped[0])
+    torch.testing.assert_close(wrapped, by_reference(cell, inputs, None, state))
 
 
 @pytest.mark.parametrize("cell_type", CELLS)

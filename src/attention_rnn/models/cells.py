@@ -33,6 +33,7 @@ class Cell(nn.Module):
         super().__init__()
         self.hidden_size = config.hidden_size
         self.state_size = self.states * config.hidden_size
+        self.backend = config.recurrence_backend
         self.input_to_hidden = nn.Linear(input_size, self.gates * config.hidden_size)
         self.hidden_to_hidden = nn.Linear(config.hidden_size, self.gates * config.hidden_size)
         self.input_norm, self.hidden_norm = (

@@ -21,6 +21,7 @@ LAYER_TYPE = "attention_rnn"
 CELL_TYPES = ("gru", "lstm", "rnn_tanh", "rnn_relu")
 RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
 ATTENTION_TYPES = ("additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local")
+RECURRENCE_BACKENDS = ("auto", "reference")
 CONTEXT_FEEDINGS = ("parallel", "input", "conditional", "output")
 BRIDGES = ("zeros", "copy", "linear", "mean")
 
@@ -55,6 +56,9 @@ class AttentionRnnConfig(PreTrainedConfig):
             What is added to the initial bias of the forget gate of an LSTM.
         cell_layer_norm (`bool`, defaults to `False`):
             Layer normalisation of the products inside the cell (Ba et al., 2016).
+        recurrence_backend (`str`, defaults to `"auto"`):
+            How a whole sequence goes through a cell, see `recurrence.py`: `"auto"` takes the fastest way that serves,
+            `"reference"` always the plain loop, to compare.
         attention_type (`str`, *optional*, defaults to `"additive"`):
             The score function, see `attention.py`: `"additive"`, `"concat"`, `"general"`, `"multi_head"`, `"location"`,
             `"local"`, and `"dot"` and `"scaled_dot"`, which need a memory as wide as `hidden_size`. `None`: no
@@ -142,6 +146,7 @@ class AttentionRnnConfig(PreTrainedConfig):
     recurrent_initialization: str = "orthogonal"
     forget_gate_bias: float = 1.0
     cell_layer_norm: bool = False
+    recurrence_backend: str = "auto"
     attention_type: str | None = "additive"
     attention_size: int | None = None
     num_attention_heads: int = 4
@@ -247,6 +252,7 @@ class AttentionRnnConfig(PreTrainedConfig):
             ("cell_type", CELL_TYPES),
             ("recurrent_initialization", RECURRENT_INITIALIZATIONS),
             ("attention_type", (*ATTENTION_TYPES, None)),
+            ("recurrence_backend", RECURRENCE_BACKENDS),
             ("context_feeding", CONTEXT_FEEDINGS),
             ("bridge", BRIDGES),
         ):

@@ -17,7 +17,7 @@ from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnDecoderOutput
 from .readout import AttentionRnnReadout, CopyGate
-from .recurrence import recurrence
+from .recurrence import recurrence, recurrence_reference
 
 
 class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
@@ -43,6 +43,7 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
         initial_state: Tensor,
         mask: Tensor | None,
         noise: LayerNoise,
+        keep_states: bool,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
@@ -51,13 +52,20 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
             initial_state: (batch, state).
             mask: (batch, target) or `None`.
             noise: what `draw_noise` returned for this sequence.
+            keep_states: whether the cache wants the state after each token.
 
         Returns:
-            The outputs (batch, target, hidden) and the state after each token (batch, target, state).
+            The outputs (batch, target, hidden) and the state after each token (batch, target, state), or after the last
+            one alone (batch, 1, state).
         """
-        inputs = hidden_states if context is None else torch.cat([hidden_states, context], dim=-1)
-        states = recurrence(self.cell, self.norm(inputs), mask, initial_state, recurrent_mask=noise.recurrent_mask)
-        output = self.dropout(states[..., : self.cell.hidden_size], noise.output_mask)
+        inputs = self.norm(hidden_states if context is None else torch.cat([hidden_states, context], dim=-1))
+        if keep_states:
+            states = recurrence_reference(self.cell, inputs, mask, initial_state, recurrent_mask=noise.recurrent_mask)
+            output = states[..., : self.cell.hidden_size]
+        else:
+            output, state = recurrence(self.cell, inputs, mask, initial_state, recurrent_mask=noise.recurrent_mask)
+            states = state[:, None]
+        output = self.dropout(output, noise.output_mask)
         if self.residual:
             output = output + hidden_states
         return output, states
@@ -86,7 +94,7 @@ class Decoded(NamedTuple):
     generation_probability: Tensor | None  # of writing rather than copying, (batch, target, 1)
     hidden_states: list[Tensor]  # the outputs of each layer, (batch, target, hidden)
     weights: Tensor | None  # the attention, (batch, heads, target, source)
-    states: list[Tensor]  # the states of each layer, (batch, target, state)
+    states: list[Tensor]  # the states of each layer, (batch, target, state); the last alone if no more are wanted
     fed: Tensor  # what is fed to the next token, (batch, target, fed)
     alignment: Tensor  # the alignment states, (batch, target, features, source)
 
@@ -185,7 +193,8 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
 
         stepwise = self.config.context_feeding in ("input", "conditional")
         decode = self._decode_stepwise if stepwise else self._decode_whole
-        decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings))
+        keep_states = past_key_values is not None
+        decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings), keep_states)
 
         if past_key_values is not None:
             write_states(past_key_values, decoded.states, self._pack(decoded))
@@ -202,14 +211,14 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         )
 
     def _decode_whole(
-        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise
+        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise, keep_states: bool
     ) -> Decoded:
         """`parallel`, `output`, and no attention: each layer reads the whole target at once."""
         output, context, joined = embeddings, embeddings[..., :0], None
         weights, alignment = None, start.alignment[:, None]
         outputs, all_states = [], []
         for index, layer in enumerate(self.layers):
-            output, states = layer(output, joined, start.states[index], mask, noise.layers[index])
+            output, states = layer(output, joined, start.states[index], mask, noise.layers[index], keep_states)
             outputs.append(output)
             all_states.append(states)
             if self.attention is not None and index == self.query_layer:
@@ -220,7 +229,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         return Decoded(vectors, gate, outputs, weights, all_states, vectors[..., :0], alignment)
 
     def _decode_stepwise(
-        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise
+        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise, keep_states: bool
     ) -> Decoded:
         """`input` and `conditional`: what a token attends to changes the state before the next one."""
         states, fed, alignment = start
@@ -231,12 +240,12 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             output, states, outputs = embeddings[:, token], list(states), []
             for index, layer in enumerate(self.layers):
                 joined = fed if index == 0 and self.fed_size else None
-                output, layer_states = layer(output, joined, states[index], token_mask, noise.layers[index])
+                output, layer_states = layer(output, joined, states[index], token_mask, noise.layers[index], True)
                 if index == self.query_layer:
                     context, weights, alignments = self.attention(output, memory, alignment, token_mask)
                     if self.context_layer is not None:
                         output, layer_states = self.context_layer(
-                            output[..., :0], context, layer_states[:, -1], token_mask, noise.context_layer
+                            output[..., :0], context, layer_states[:, -1], token_mask, noise.context_layer, True
                         )
                 states[index] = layer_states[:, -1]
                 outputs.append(output)

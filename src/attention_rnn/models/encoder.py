@@ -43,9 +43,9 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         for direction, cell in enumerate(self.cells):
             initial_state = inputs.new_zeros(inputs.shape[0], cell.state_size)
             recurrent_mask = draw_recurrent_mask(cell, self.recurrent_dropout)
-            states = recurrence(cell, inputs, mask, initial_state, direction == 1, recurrent_mask)
-            outputs.append(states[..., : cell.hidden_size])
-            final_states.append(states[:, 0 if direction == 1 else -1])
+            output, final_state = recurrence(cell, inputs, mask, initial_state, direction == 1, recurrent_mask)
+            outputs.append(output)
+            final_states.append(final_state)
         output = self.dropout(torch.cat(outputs, dim=-1))
         if self.residual:
             output = output + hidden_states

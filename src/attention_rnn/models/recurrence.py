@@ -3,19 +3,31 @@ A whole padded sequence through a cell, forwards or backwards.
 
 At a padded position the state stays what it was: padding on either side, or holes, change nothing for the real tokens,
 and the last state of a sequence is its final state. `recurrence_reference` says so directly; `recurrence` gives the
-same numbers as fast as it can: the products with the input are one product over all steps, the loop writes into buffers
-that are made once, and the backward, derived by hand, makes the weights' gradients in one product over all steps.
+same numbers as fast as it can:
+
+- a GRU and a plain RNN on a CPU by a function of our own: the products with the input are one product over all steps,
+  the recurrent matrix is laid out once for all steps, and the backward, derived by hand, makes the weights' gradients
+  in one product over all steps;
+- an LSTM, everything on a GPU, and small inference by torch's own operators, which oneDNN and cuDNN serve;
+- what has no fast form (layer norm in the cell, a wrapped or quantised matrix, a graph that is being traced) by the
+  loop.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
 
-from .cells import Cell, GRUCell, LSTMCell, ReluRNNCell, TanhRNNCell
+from .cells import CELLS, Cell, GRUCell, LSTMCell, ReluRNNCell, TanhRNNCell
+from .products import MIN_WEIGHTS, prepare_product
+
+sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+HOLD = 1e4  # the sigmoid of it is one, and of its negative zero, in every precision
 
 
 def recurrence(
@@ -25,7 +37,7 @@ def recurrence(
     initial_state: Tensor,
     reverse: bool = False,
     recurrent_mask: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """
     Run `cell` over a batch of sequences.
 
@@ -38,32 +50,43 @@ def recurrence(
         recurrent_mask: scales the entries of the recurrent matrix, the same for all steps; see `Cell.hidden_products`.
 
     Returns:
-        The state after each token, (batch, time, state). The final state stands at the last position, or at the first
-        one when reading in reverse.
+        The outputs (batch, time, hidden), at padding those of the token that was read last, and the final state
+        (batch, state).
     """
     if inputs.shape[1] == 1 or not _has_fast_form(cell):
-        return recurrence_reference(cell, inputs, mask, initial_state, reverse, recurrent_mask)
+        states = recurrence_reference(cell, inputs, mask, initial_state, reverse, recurrent_mask)
+        return states[..., : cell.hidden_size], states[:, 0 if reverse else -1]
     weight = cell.hidden_to_hidden.weight
     if recurrent_mask is not None:
         weight = weight * recurrent_mask
     # Time comes first, so that each step is one piece of memory. Real tokens move to the front, in reading order, so
     # that the loop needs no mask.
     inputs = inputs.transpose(0, 1)  # (time, batch, input)
+    padding = None
     if mask is not None:
         gather_index, scatter_index = _alignment(mask, reverse)
         inputs = inputs.gather(0, gather_index[..., None].expand_as(inputs))
+        length = scatter_index[0 if reverse else -1]  # (batch,)
+        padding = torch.arange(len(inputs), device=mask.device)[:, None] >= length
     elif reverse:
         inputs = inputs.flip(0)
-    if _runs_on_cudnn(cell):
-        states = _cudnn(cell, inputs, initial_state, weight)
+
+    if isinstance(cell, LSTMCell):
+        outputs, final_memory = _lstm(cell, inputs, padding, initial_state, weight)
+    elif _has_operator(cell):
+        outputs = _operator(cell, inputs, initial_state, weight)
     else:
         products = cell.input_products(inputs)
-        states = _FAST[type(cell)].apply(products, initial_state, weight, cell.hidden_to_hidden.bias)
+        outputs = _FAST[type(cell)].apply(products, initial_state, weight, cell.hidden_to_hidden.bias)
+    # the initial state comes before the others, (1 + time, batch, hidden)
     if mask is not None:
-        states = states.gather(0, scatter_index[..., None].expand(-1, -1, states.shape[-1]))
+        outputs = outputs.gather(0, scatter_index[..., None].expand(-1, -1, outputs.shape[-1]))
     else:
-        states = states[1:].flip(0) if reverse else states[1:]
-    return states.transpose(0, 1)
+        outputs = outputs[1:].flip(0) if reverse else outputs[1:]
+    final_state = outputs[0 if reverse else -1]
+    if isinstance(cell, LSTMCell):
+        final_state = torch.cat([final_state, final_memory], dim=-1)
+    return outputs.transpose(0, 1), final_state
 
 
 def recurrence_reference(
@@ -74,7 +97,13 @@ def recurrence_reference(
     reverse: bool = False,
     recurrent_mask: Tensor | None = None,
 ) -> Tensor:
-    """The plain loop over time that defines `recurrence`; same arguments and result."""
+    """
+    The plain loop over time that defines `recurrence`, of the same arguments.
+
+    Returns:
+        The state after each token, (batch, time, state). The final state stands at the last position, or at the first
+        one when reading in reverse.
+    """
     products = cell.input_products(inputs)  # (batch, time, gates * hidden)
     steps = range(inputs.shape[1])
     state, states = initial_state, []
@@ -108,37 +137,44 @@ def _product_dtype(like: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
 
+Product = Callable[[Tensor], Tensor]
+
+
 class _Recurrence(Function):
     """
     What the cells share; a subclass gives `run` and `run_back`.
 
     `apply(products, initial_state, weight, bias)` takes the products with the inputs (time, batch, gates * hidden) and
-    returns the states, the initial one before the others, (1 + time, batch, state).
+    returns the states, the initial one before the others, (1 + time, batch, hidden).
     """
 
     @classmethod
-    def run(cls, products: Tensor, states: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        """Fill `states` from the second on; returns what `run_back` needs."""
+    def run(cls, products: Tensor, states: Tensor, product: Product, keep: bool) -> list[Tensor]:
+        """
+        Fill `states` from the second on by `product`, hidden (batch, hidden) -> W_h h + b_h; returns what `run_back`
+        needs, if it is to be kept.
+        """
         raise NotImplementedError
 
     @classmethod
     def run_back(
-        cls, gradient: Tensor, states: Tensor, weight: Tensor, saved: tuple[Tensor, ...]
+        cls, gradient: Tensor, states: Tensor, saved: list[Tensor], product: Product
     ) -> tuple[Tensor, Tensor, Tensor]:
         """
-        Gradients of the products, of the products with the state (both (time, batch, gates * hidden)) and of the
-        initial state, from that of the states.
+        By `product`, gradient of the gates -> gradient W_h: the gradients of the products with the inputs, of those
+        with the state (both (time, batch, gates * hidden)) and of the initial state, from that of the states.
         """
         raise NotImplementedError
 
     @classmethod
     def forward(cls, ctx: Any, products: Tensor, initial_state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.product_dtype = _product_dtype(weight)
+        ctx.dtype = _product_dtype(weight)
         with torch.autocast(weight.device.type, enabled=False):
             products = products.to(weight.dtype)
             states = products.new_empty(products.shape[0] + 1, *initial_state.shape)
             states[0] = initial_state
-            saved = cls.run(products, states, weight.to(ctx.product_dtype), bias.to(ctx.product_dtype))
+            product = prepare_product(weight, bias, states.shape[1], ctx.dtype)
+            saved = cls.run(products, states, product, any(ctx.needs_input_grad))
         ctx.save_for_backward(states, weight, *saved)
         return states
 
@@ -147,121 +183,71 @@ class _Recurrence(Function):
     def backward(cls, ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         states, weight, *saved = ctx.saved_tensors
         with torch.autocast(weight.device.type, enabled=False):
-            of_inputs, of_hidden, of_initial = cls.run_back(gradient, states, weight.to(ctx.product_dtype), saved)
+            product = prepare_product(weight.t(), None, states.shape[1], ctx.dtype)
+            of_inputs, of_hidden, of_initial = cls.run_back(gradient, states, saved, product)
             gates = of_hidden.flatten(0, 1)
-            hidden = states[:-1, :, : weight.shape[1]].flatten(0, 1)
-            of_weight = (gates.to(ctx.product_dtype).t() @ hidden.to(ctx.product_dtype)).to(weight.dtype)
+            of_weight = (gates.to(ctx.dtype).t() @ states[:-1].flatten(0, 1).to(ctx.dtype)).to(weight.dtype)
             return of_inputs, of_initial, of_weight, gates.sum(dim=0)
 
 
 class _GRURecurrence(_Recurrence):
     @classmethod
-    def run(cls, products: Tensor, states: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    def run(cls, products: Tensor, states: Tensor, product: Product, keep: bool) -> list[Tensor]:
         size = states.shape[-1]
-        gates = torch.empty_like(products)  # reset, update, new
-        new_hidden = torch.empty_like(states[1:])  # W_hn h + b_hn
-        for step, (product, gate, hidden) in enumerate(zip(products, gates, new_hidden, strict=True)):
+        kept = []
+        for step, from_input in enumerate(products):
             state = states[step]
-            from_state = linear(state.to(weight.dtype), weight, bias)
-            torch.add(product[:, : 2 * size], from_state[:, : 2 * size], out=gate[:, : 2 * size]).sigmoid_()
-            hidden.copy_(from_state[:, 2 * size :])
-            reset, update, new = gate.chunk(3, dim=1)
-            torch.addcmul(product[:, 2 * size :], reset, hidden, out=new).tanh_()
+            gates = product(state)  # becomes reset, update, and stays W_hn h + b_hn
+            gates[:, : 2 * size].add_(from_input[:, : 2 * size]).sigmoid_()
+            reset, update, new_hidden = gates.chunk(3, dim=1)
+            new = torch.addcmul(from_input[:, 2 * size :], reset, new_hidden).tanh_()
             torch.lerp(new, state, update, out=states[step + 1])
-        return gates, new_hidden
+            if keep:
+                kept += [gates, new]
+        return kept
 
     @classmethod
     def run_back(
-        cls, gradient: Tensor, states: Tensor, weight: Tensor, saved: tuple[Tensor, ...]
+        cls, gradient: Tensor, states: Tensor, saved: list[Tensor], product: Product
     ) -> tuple[Tensor, Tensor, Tensor]:
-        gates, new_hidden = saved
-        reset, update, new = gates.chunk(3, dim=2)
-        # what the gradient of the state is multiplied with, for all steps at once
-        of_update = (states[:-1] - new).mul_(update).mul_(1 - update)
-        of_new = (1 - new.square()).mul_(1 - update)
-        of_reset = (new_hidden * reset).mul_(1 - reset)
-        of_inputs = torch.empty_like(gates)
-        of_hidden = torch.empty_like(gates)
+        time, batch, size = len(states) - 1, *states.shape[1:]
+        of_inputs = states.new_empty(time, batch, 3 * size)
+        of_hidden = torch.empty_like(of_inputs)
         of_state = gradient[-1].clone()
-        for step in reversed(range(len(gates))):
-            reset_gate, update_gate, new_gate = of_inputs[step].chunk(3, dim=1)
-            torch.mul(of_state, of_update[step], out=update_gate)
-            torch.mul(of_state, of_new[step], out=new_gate)
-            torch.mul(new_gate, of_reset[step], out=reset_gate)
-            of_hidden[step] = of_inputs[step]
-            of_hidden[step].chunk(3, dim=1)[2].mul_(reset[step])
-            of_state = of_state.mul_(update[step]).add_(of_hidden[step].to(weight.dtype) @ weight).add_(gradient[step])
+        kept, passed = torch.empty_like(of_state), torch.empty_like(of_state)
+        for step in reversed(range(time)):
+            gates, new = saved[2 * step : 2 * step + 2]
+            reset, update, new_hidden = gates.chunk(3, dim=1)
+            of_reset, of_update, of_new = of_inputs[step].chunk(3, dim=1)
+            torch.sub(states[step], new, out=passed).mul_(of_state)
+            sigmoid_backward(passed, update, grad_input=of_update)
+            torch.mul(of_state, update, out=kept)
+            torch.sub(of_state, kept, out=passed)
+            tanh_backward(passed, new, grad_input=of_new)
+            torch.mul(of_new, new_hidden, out=passed)
+            sigmoid_backward(passed, reset, grad_input=of_reset)
+            of_hidden[step, :, : 2 * size] = of_inputs[step, :, : 2 * size]
+            torch.mul(of_new, reset, out=of_hidden[step, :, 2 * size :])
+            of_state = product(of_hidden[step]).add_(kept).add_(gradient[step])
         return of_inputs, of_hidden, of_state
-
-
-class _LSTMRecurrence(_Recurrence):
-    @classmethod
-    def run(cls, products: Tensor, states: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        size = weight.shape[1]
-        gates = torch.empty_like(products)  # input, forget, new, output
-        squashed = products.new_empty(*products.shape[:2], size)  # tanh(c)
-        for step, (product, gate, squash) in enumerate(zip(products, gates, squashed, strict=True)):
-            hidden, cell = states[step].split(size, dim=1)
-            torch.add(product, linear(hidden.to(weight.dtype), weight, bias), out=gate)
-            gate[:, : 2 * size].sigmoid_()
-            gate[:, 2 * size : 3 * size].tanh_()
-            gate[:, 3 * size :].sigmoid_()
-            input_gate, forget_gate, new, output_gate = gate.chunk(4, dim=1)
-            next_hidden, next_cell = states[step + 1].split(size, dim=1)
-            torch.mul(forget_gate, cell, out=next_cell).addcmul_(input_gate, new)
-            torch.tanh(next_cell, out=squash)
-            torch.mul(output_gate, squash, out=next_hidden)
-        return gates, squashed
-
-    @classmethod
-    def run_back(
-        cls, gradient: Tensor, states: Tensor, weight: Tensor, saved: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        gates, squashed = saved
-        size = weight.shape[1]
-        input_gate, forget_gate, new, output_gate = gates.chunk(4, dim=2)
-        # what the gradients of c and of h are multiplied with, for all steps at once
-        of_cell = torch.empty_like(gates[:, :, : 3 * size])
-        torch.mul(input_gate * new, 1 - input_gate, out=of_cell[:, :, :size])
-        torch.mul(states[:-1, :, size:] * forget_gate, 1 - forget_gate, out=of_cell[:, :, size : 2 * size])
-        torch.mul(input_gate, 1 - new.square(), out=of_cell[:, :, 2 * size :])
-        of_output = (squashed * output_gate).mul_(1 - output_gate)
-        of_squashed = (1 - squashed.square()).mul_(output_gate)
-        of_gates = torch.empty_like(gates)
-        hidden_gradient, cell_gradient = (part.clone() for part in gradient[-1].split(size, dim=1))
-        for step in reversed(range(len(gates))):
-            cell_gradient.addcmul_(hidden_gradient, of_squashed[step])
-            of_gate = of_gates[step]
-            torch.mul(
-                cell_gradient[:, None],
-                of_cell[step].unflatten(1, (3, size)),
-                out=of_gate[:, : 3 * size].unflatten(1, (3, size)),
-            )
-            torch.mul(hidden_gradient, of_output[step], out=of_gate[:, 3 * size :])
-            cell_gradient.mul_(forget_gate[step]).add_(gradient[step, :, size:])
-            hidden_gradient = (of_gate.to(weight.dtype) @ weight).to(gates.dtype).add_(gradient[step, :, :size])
-        return of_gates, of_gates, torch.cat([hidden_gradient, cell_gradient], dim=1)
 
 
 class _TanhRNNRecurrence(_Recurrence):
     @classmethod
-    def run(cls, products: Tensor, states: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        for step, product in enumerate(products):
-            next_state = states[step + 1]
-            torch.add(product, linear(states[step].to(weight.dtype), weight, bias), out=next_state)
-            cls.activate_(next_state)
-        return ()
+    def run(cls, products: Tensor, states: Tensor, product: Product, keep: bool) -> list[Tensor]:
+        for step, from_input in enumerate(products):
+            cls.activate_(torch.add(product(states[step]), from_input, out=states[step + 1]))
+        return []
 
     @classmethod
     def run_back(
-        cls, gradient: Tensor, states: Tensor, weight: Tensor, saved: tuple[Tensor, ...]
+        cls, gradient: Tensor, states: Tensor, saved: list[Tensor], product: Product
     ) -> tuple[Tensor, Tensor, Tensor]:
-        of_activation = cls.derivative(states[1:])
-        of_products = torch.empty_like(of_activation)
+        of_products = torch.empty_like(states[1:])
         of_state = gradient[-1]
         for step in reversed(range(len(of_products))):
-            torch.mul(of_state, of_activation[step], out=of_products[step])
-            of_state = (of_products[step].to(weight.dtype) @ weight).to(gradient.dtype).add_(gradient[step])
+            cls.activate_backward(of_state, states[step + 1], of_products[step])
+            of_state = product(of_products[step]).add_(gradient[step])
         return of_products, of_products, of_state
 
     @staticmethod
@@ -269,8 +255,8 @@ class _TanhRNNRecurrence(_Recurrence):
         product.tanh_()
 
     @staticmethod
-    def derivative(activation: Tensor) -> Tensor:
-        return 1 - activation.square()
+    def activate_backward(gradient: Tensor, activation: Tensor, out: Tensor) -> None:
+        tanh_backward(gradient, activation, grad_input=out)
 
 
 class _ReluRNNRecurrence(_TanhRNNRecurrence):
@@ -279,38 +265,66 @@ class _ReluRNNRecurrence(_TanhRNNRecurrence):
         product.relu_()
 
     @staticmethod
-    def derivative(activation: Tensor) -> Tensor:
-        return (activation > 0).to(activation.dtype)
+    def activate_backward(gradient: Tensor, activation: Tensor, out: Tensor) -> None:
+        torch.mul(gradient, activation > 0, out=out)
 
 
-_FAST = {
-    GRUCell: _GRURecurrence,
-    LSTMCell: _LSTMRecurrence,
-    TanhRNNCell: _TanhRNNRecurrence,
-    ReluRNNCell: _ReluRNNRecurrence,
-}
+_FAST = {GRUCell: _GRURecurrence, TanhRNNCell: _TanhRNNRecurrence, ReluRNNCell: _ReluRNNRecurrence}
+_OPERATORS = {GRUCell: torch.gru, TanhRNNCell: torch.rnn_tanh, ReluRNNCell: torch.rnn_relu}
 
 
 def _has_fast_form(cell: Cell) -> bool:
-    # A quantised or LoRA-wrapped recurrent matrix is no plain nn.Linear any more: its product is its own affair. Layer
-    # norm inside the cell belongs to the plain loop, and a graph that is traced should hold plain operators.
-    plain = type(cell.hidden_to_hidden) is nn.Linear and isinstance(cell.hidden_norm, nn.Identity)
-    return plain and type(cell) in _FAST and not torch.compiler.is_compiling()
+    # a quantised or LoRA-wrapped matrix is no plain nn.Linear any more: its product is its own affair
+    plain = _is_plain(cell.hidden_to_hidden, cell.hidden_norm)
+    if _has_operator(cell):
+        plain = plain and _is_plain(cell.input_to_hidden, cell.input_norm)
+    known = type(cell) in CELLS.values()
+    # a graph that is traced should hold plain operators
+    return plain and known and cell.backend == "auto" and not torch.compiler.is_compiling()
 
 
-_CUDNN = {GRUCell: torch.gru, TanhRNNCell: torch.rnn_tanh, ReluRNNCell: torch.rnn_relu}
+def _is_plain(matrix: nn.Module, norm: nn.Module) -> bool:
+    return type(matrix) is nn.Linear and isinstance(norm, nn.Identity)
 
 
-def _runs_on_cudnn(cell: Cell) -> bool:
-    # Step by step a GPU waits for Python. cuDNN does not tell the cell states of an LSTM, which are part of its state.
-    plain = type(cell.input_to_hidden) is nn.Linear and isinstance(cell.input_norm, nn.Identity)
-    return plain and type(cell) in _CUDNN and cell.input_to_hidden.weight.device.type == "cuda"
+def _has_operator(cell: Cell) -> bool:
+    weight = cell.hidden_to_hidden.weight
+    # with a small matrix and nothing to differentiate, it is the loop that takes the time
+    small = weight.numel() < MIN_WEIGHTS and not torch.is_grad_enabled()
+    return isinstance(cell, LSTMCell) or weight.device.type == "cuda" or small
 
 
-def _cudnn(cell: Cell, inputs: Tensor, initial_state: Tensor, weight: Tensor) -> Tensor:
+def _operator(cell: Cell, inputs: Tensor, initial_state: Tensor, weight: Tensor) -> Tensor:
     """As `_Recurrence.apply`, from the inputs (time, batch, input) themselves."""
     weights = [cell.input_to_hidden.weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     # autocast may hand over halves, and the operator wants one type
-    inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)[None].contiguous()
-    states, _ = _CUDNN[type(cell)](inputs, initial_state, weights, True, 1, 0.0, False, False, False)
-    return torch.cat([initial_state, states], dim=0)
+    inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)
+    states, _ = _OPERATORS[type(cell)](inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, False, False, False)
+    return torch.cat([initial_state[None], states], dim=0)
+
+
+def _lstm(
+    cell: Cell, inputs: Tensor, padding: Tensor | None, initial_state: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """
+    Args:
+        inputs: (time, batch, input).
+        padding: true behind the real tokens, (time, batch).
+
+    Returns:
+        The outputs, the initial one before the others, (1 + time, batch, hidden), and the last c, (batch, hidden).
+    """
+    input_weight = cell.input_to_hidden.weight
+    inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)
+    if padding is not None:
+        # The operator returns c after the last step alone. So c must pass through the padding: one more input closes
+        # the input gate and opens the forget gate there.
+        gates = input_weight.new_tensor([-HOLD, HOLD, 0.0, 0.0]).repeat_interleave(cell.hidden_size)
+        input_weight = torch.cat([input_weight, gates[:, None]], dim=1)
+        inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
+    weights = [input_weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
+    hidden, memory = (part[None].contiguous() for part in initial_state.split(cell.hidden_size, dim=-1))
+    # in training mode it keeps what its backward needs
+    training = torch.is_grad_enabled()
+    outputs, _, memory = torch.lstm(inputs, (hidden, memory), weights, True, 1, 0.0, training, False, False)
+    return torch.cat([hidden, outputs.to(hidden.dtype)], dim=0), memory[0]
