@@ -1,5 +1,6 @@
 """The decoder: recurrent layers over the target, attention over the memory, and the attentional vector."""
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnDecoderOutput
+from .products import GatheredProducts
 from .readout import AttentionRnnReadout, CopyGate
 from .recurrence import recurrence, recurrence_reference
 
@@ -194,7 +196,8 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         stepwise = self.config.context_feeding in ("input", "conditional")
         decode = self._decode_stepwise if stepwise else self._decode_whole
         keep_states = past_key_values is not None
-        decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings), keep_states)
+        with GatheredProducts() if stepwise and self._may_gather() else nullcontext():
+            decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings), keep_states)
 
         if past_key_values is not None:
             write_states(past_key_values, decoded.states, self._pack(decoded))
@@ -208,6 +211,17 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             attentions=() if output_attentions else None,
             cross_attentions=weights if output_attentions else None,
             generation_probability=decoded.generation_probability,
+        )
+
+    def _may_gather(self) -> bool:
+        layers: Any = self.layers
+        # a layer that is computed again in the backward pass must find what it found before, outside of this loop
+        computed_again = self.training and any(layer.gradient_checkpointing for layer in layers)
+        return (
+            torch.is_grad_enabled()
+            and self.config.recurrence_backend == "auto"
+            and not computed_again
+            and not torch.compiler.is_compiling()
         )
 
     def _decode_whole(

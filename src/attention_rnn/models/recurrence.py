@@ -22,7 +22,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .cells import CELLS, Cell, GRUCell, LSTMCell, ReluRNNCell, TanhRNNCell
-from .products import MIN_WEIGHTS, prepare_product
+from .products import MIN_WEIGHTS, prepare_product, product_dtype
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -131,12 +131,6 @@ def _alignment(mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     return slots.scatter(0, count * mask, positions)[1:], count
 
 
-def _product_dtype(like: Tensor) -> torch.dtype:
-    """The precision of the products: what autocast asks for, or that of the weights, in which the states stay."""
-    device = like.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
-
-
 Product = Callable[[Tensor], Tensor]
 
 
@@ -168,7 +162,7 @@ class _Recurrence(Function):
 
     @classmethod
     def forward(cls, ctx: Any, products: Tensor, initial_state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.dtype = _product_dtype(weight)
+        ctx.dtype = product_dtype(weight)
         with torch.autocast(weight.device.type, enabled=False):
             products = products.to(weight.dtype)
             states = products.new_empty(products.shape[0] + 1, *initial_state.shape)
@@ -299,7 +293,9 @@ def _operator(cell: Cell, inputs: Tensor, initial_state: Tensor, weight: Tensor)
     weights = [cell.input_to_hidden.weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     # autocast may hand over halves, and the operator wants one type
     inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)
-    states, _ = _OPERATORS[type(cell)](inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, False, False, False)
+    states, _ = _OPERATORS[type(cell)](
+        inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, False, False, False
+    )
     return torch.cat([initial_state[None], states], dim=0)
 
 
