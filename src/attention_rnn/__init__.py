@@ -19,6 +19,7 @@ _PUBLIC_NAMES = {
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
     "AttentionRnnEnsemble": "ensemble",
     "average_checkpoints": "averaging",
+    "quantize": "quantization",
 }
 
 __all__ = ["__version__", *_PUBLIC_NAMES]

@@ -268,13 +268,13 @@ _OPERATORS = {GRUCell: torch.gru, TanhRNNCell: torch.rnn_tanh, ReluRNNCell: torc
 
 
 def _has_fast_form(cell: Cell) -> bool:
-    # a quantised or LoRA-wrapped matrix is no plain nn.Linear any more: its product is its own affair
-    plain = _is_plain(cell.hidden_to_hidden, cell.hidden_norm)
-    if _has_operator(cell):
-        plain = plain and _is_plain(cell.input_to_hidden, cell.input_norm)
-    known = type(cell) in CELLS.values()
-    # a graph that is traced should hold plain operators
-    return plain and known and cell.backend == "auto" and not torch.compiler.is_compiling()
+    # A quantised or LoRA-wrapped matrix is no plain nn.Linear any more: its product is its own affair. A graph that is
+    # traced should hold plain operators.
+    if cell.backend != "auto" or type(cell) not in CELLS.values() or torch.compiler.is_compiling():
+        return False
+    if not _is_plain(cell.hidden_to_hidden, cell.hidden_norm):
+        return False
+    return not _has_operator(cell) or _is_plain(cell.input_to_hidden, cell.input_norm)
 
 
 def _is_plain(matrix: nn.Module, norm: nn.Module) -> bool:
