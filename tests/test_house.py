@@ -15,11 +15,18 @@ MODELS = PACKAGE / "models"
 LEVELS = [
     {"presets", "products"},
     {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
+    {"tokenization_attention_rnn_words", "crf", "characters"},
     {"cells", "attention", "cache"},
     {"recurrence", "base", "dropout"},
-    {"readout"},
+    {"readout", "pooling", "self_attention", "match"},
     {"encoder", "decoder", "bridge"},
     {"modeling_attention_rnn"},
+    {
+        "modeling_attention_rnn_causal",
+        "modeling_attention_rnn_classification",
+        "modeling_attention_rnn_labelling",
+        "modeling_attention_rnn_question_answering",
+    },
 ]
 
 

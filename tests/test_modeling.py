@@ -428,7 +428,7 @@ def test_a_foreign_cache_is_refused():
 def test_a_checkpoint_whose_weights_disagree_with_its_config_is_refused(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     tiny_config(hidden_size=11).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"disagree with its config: `model\..* is \(.*\) in the weights and \(.*\)"):
+    with pytest.raises(RuntimeError, match=r"disagree with its config: `model\..* is \(.*\) in the weights and \(.*\)"):
         AttentionRnnForConditionalGeneration.from_pretrained(tmp_path)
 
 

@@ -4,11 +4,11 @@ r"""Train and test the models of one table of RESULTS.md, and write the table an
     python benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH --settings ice --seeds 1 --dev_only \
         --num_train_epochs 30 --config_overrides hidden_size=128
 
-Every training is one run of `examples/run_seq2seq.py` on the recipe of the task, `recipes/TASK.yaml`, in a process of
+Every training is one run of a script of `examples/` on the recipe of the task, `recipes/TASK.yaml`, in a process of
 its own. It chooses its model on the development set, and the test set is decoded once for each seed. A training that
 has a result is not repeated, so a command that was interrupted continues when it is given again.
 
-Arguments of `run_seq2seq.py` that are not those of this script go to it after the recipe and win. With any of them, or
+Arguments of that script that are not those of this script go to it after the recipe and win. With any of them, or
 with --dev_only, it is a trial: its results lie in the folder of the runs and the table stays as it is.
 """
 
@@ -37,7 +37,7 @@ from transformers import AutoTokenizer
 from attention_rnn import AttentionRnnEnsemble
 
 HERE = Path(__file__).resolve().parent
-SCRIPT = HERE.parents[1] / "examples" / "run_seq2seq.py"
+EXAMPLES = HERE.parents[1] / "examples"
 LIBRARIES = ("attention-rnn", "torch", "transformers", "tokenizers", "datasets", "accelerate")
 # glibc gives large blocks back to the system at once, and page faults then cost a recurrent network much of its time
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -120,12 +120,14 @@ def read_jsonl(file: Path) -> Iterator[dict[str, str]]:
 def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], threads: int) -> dict[str, Any]:
     """Train one model and decode one split by the script; returns what is worth knowing of it."""
     files = {"train": "train", "validation": "dev", "test": split}
-    command = [sys.executable, str(SCRIPT), str(HERE / "recipes" / f"{task}.yaml")]
+    script = TASKS[task].script
+    command = [sys.executable, str(EXAMPLES / script), str(HERE / "recipes" / f"{task}.yaml")]
     command += ["--do_train", "--do_eval", "--do_predict", "--output_dir", str(folder), "--overwrite_output_dir"]
     for name, of_split in files.items():
         command += [f"--{name}_file", str(folder.parent / f"{of_split}.jsonl")]
-    command += ["--source_column", "source", "--target_column", "target", "--seed", str(seed)]
-    command += ["--use_cpu", "True", "--num_heat_maps", "2", "--disable_tqdm", "True", *arguments]
+    if script == "run_seq2seq.py":
+        command += ["--source_column", "source", "--target_column", "target", "--num_heat_maps", "2"]
+    command += ["--seed", str(seed), "--use_cpu", "True", "--disable_tqdm", "True", *arguments]
     environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     start, log = time.monotonic(), folder.with_suffix(".log")
     with open(log, "w", encoding="utf-8") as output:
@@ -156,7 +158,10 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
 
 
 def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
-    """Score what the script has decoded."""
+    """Score what the script has decoded, unless it has done so itself."""
+    if task.score is None:
+        results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
+        return {"test": {name: results[f"predict_{name}"] for name in task.metrics}}
     predictions = [row["prediction"] for row in read_jsonl(folder / "generated_predictions.jsonl")]
     rows = read_rows(folder.parent, split)[: len(predictions)]  # --max_predict_samples takes the first ones
     scores: dict[str, Any] = {"test": task.score(predictions, rows)}

@@ -16,7 +16,7 @@ from typing import Any
 
 from attention_rnn.metrics import load_metric
 
-Row = dict[str, str]
+Row = dict[str, Any]
 Scores = dict[str, float]
 
 LOWER_IS_BETTER = ("wer", "per", "minutes")
@@ -29,7 +29,7 @@ class Task:
         title, home (`str`): what it is, and where its data are to be had.
         settings (`dict[str, str]`): the trainings of one seed, by name; each may override config fields of the recipe.
         read: (folder of the data, setting, `"train"`, `"dev"` or `"test"`) to rows.
-        score: (predictions, rows) to percentages.
+        score: (predictions, rows) to percentages; `None` where those of the script are taken.
         metrics (`dict[str, str]`): the scores to show, each with a heading.
         results (`dict[str, list[str]]`): the lines of the table; each is the mean over settings.
         goals (`dict[str, dict[str, float]]`): what a line should reach, `minutes` of a training included.
@@ -37,6 +37,7 @@ class Task:
         notes (`str`): on the protocol.
         seeds (`tuple[int, ...]`): those of the table.
         ensemble (`bool`): whether the models of all seeds are also tested together.
+        script (`str`): what trains it, a file of `examples/`.
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
     """
 
@@ -44,12 +45,13 @@ class Task:
     home: str
     settings: dict[str, str]
     read: Callable[[Path, str, str], Iterator[Row]]
-    score: Callable[[list[str], list[Row]], Scores]
     metrics: dict[str, str]
     results: dict[str, list[str]]
     goals: dict[str, Scores]
     published: dict[str, Scores]
     notes: str
+    score: Callable[[list[str], list[Row]], Scores] | None = None
+    script: str = "run_seq2seq.py"
     seeds: tuple[int, ...] = (1, 2, 3)
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
@@ -194,6 +196,36 @@ def score_aeslc(predictions: list[str], rows: list[Row]) -> Scores:
     return scores | {"rouge1_stemmed": compute("rouge1", predictions, references, use_stemmer=True)}
 
 
+# Labels of words
+
+CONLL2000_DEV = 1_000  # the last texts of the training data, as there is no official development set
+
+
+def read_conll2000(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    texts = list(read_columns(data_dir / ("test.txt" if split == "test" else "train.txt.gz"), label_column=2))
+    yield from {"train": texts[:-CONLL2000_DEV], "dev": texts[-CONLL2000_DEV:], "test": texts}[split]
+
+
+def read_ewt(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    yield from read_columns(data_dir / ("train.tsv.gz" if split == "train" else f"{split}.tsv"), label_column=1)
+
+
+def read_columns(file: Path, label_column: int) -> Iterator[Row]:
+    """Texts of a file with a word a line, its columns first, and an empty line between texts."""
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+        for text in lines.read().split("\n\n"):
+            words = [line.split() for line in text.splitlines() if line.strip()]
+            if words:
+                yield {"tokens": [word[0] for word in words], "labels": [word[label_column] for word in words]}
+
+
+def read_snips(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    folder = data_dir / {"dev": "valid"}.get(split, split)
+    columns = [(folder / name).read_text(encoding="utf-8").splitlines() for name in ("seq.in", "seq.out", "label")]
+    for tokens, labels, intent in zip(*columns, strict=True):
+        yield {"tokens": tokens.split(), "labels": labels.split(), "intent": intent.strip()}
+
+
 G2P_LANGUAGES = [
     "ady",
     "arm",
@@ -334,5 +366,54 @@ TASKS = {
         notes="F-scores of rouge-score against the one original subject line, without stemming unless said; those of "
         "the PEGASUS paper are with it.",
         lengths=(40, 60, 90, 150, 250),
+    ),
+    "seqlab_conll2000": Task(
+        title="Chunking: CoNLL-2000",
+        home="https://github.com/teropa/nlp",
+        script="run_labelling.py",
+        settings={"crf": ""},
+        read=read_conll2000,
+        metrics={"f1": "chunk F1"},
+        results={"characters and CRF": ["crf"]},
+        goals={"characters and CRF": {"f1": 94.0}},
+        published={
+            "majority by part of speech": {"f1": 77.07},
+            "BiLSTM-CRF, random embeddings (unverified)": {"f1": 94.1},
+            "BiLSTM-CRF, Senna embeddings (unverified)": {"f1": 94.46},
+            "NCRF++": {"f1": 95.06},
+        },
+        notes="From scratch, without the parts of speech of the data. Development set: the last 1,000 training texts.",
+    ),
+    "seqlab_ewt_pos": Task(
+        title="Parts of speech: UD English EWT",
+        home="https://github.com/UniversalDependencies/UD_English-EWT",
+        script="run_labelling.py",
+        settings={"characters": ""},
+        read=read_ewt,
+        metrics={"accuracy": "UPOS accuracy"},
+        results={"words and characters": ["characters"]},
+        goals={"words and characters": {"accuracy": 95.0}},
+        published={
+            "most frequent tag": {"accuracy": 88.06},
+            "BiLSTM on words and characters, UD 1.2 (Plank 2016, unverified)": {"accuracy": 95.2},
+            "spaCy RoBERTa, UD 2.5": {"accuracy": 96.9},
+        },
+        notes="From scratch, on the words of the treebank.",
+    ),
+    "seqlab_snips": Task(
+        title="Slots and intents: SNIPS",
+        home="https://github.com/MiuLab/SlotGated-SLU",
+        script="run_labelling.py",
+        settings={"joint": ""},
+        read=read_snips,
+        metrics={"f1": "slot F1", "intent_accuracy": "intent accuracy", "sentence_accuracy": "all right"},
+        results={"joint model": ["joint"]},
+        goals={"joint model": {"f1": 90, "intent_accuracy": 97, "sentence_accuracy": 77}},
+        published={
+            "Joint Seq": {"f1": 87.3, "intent_accuracy": 96.9, "sentence_accuracy": 73.2},
+            "attention BiRNN (Liu and Lane)": {"f1": 87.8, "intent_accuracy": 96.7, "sentence_accuracy": 74.1},
+            "Slot-Gated": {"f1": 88.8, "intent_accuracy": 97.0, "sentence_accuracy": 75.5},
+        },
+        notes="From scratch; one model for both.",
     ),
 }

@@ -83,18 +83,19 @@ def get_text(row: dict[str, Any], column: str, place: str) -> str:
     return unicodedata.normalize("NFC", value.strip())
 
 
-def _open(file: str) -> TextIO:
+def open_text(file: str) -> TextIO:
+    """Open a UTF-8 file to read, decompressed if it ends in `.gz`; line ends stay as they are."""
     return (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="")
 
 
 def _read_aligned(file: str, target_file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    with _open(file) as sources, _open(target_file) as targets:
+    with open_text(file) as sources, open_text(target_file) as targets:
         counts = [sum(1 for _ in lines) for lines in (sources, targets)]
     if counts[0] != counts[1]:
         raise ValueError(
             f"{file} and {target_file} must have the same number of lines, got {counts[0]:,} and {counts[1]:,}"
         )
-    with _open(file) as sources, _open(target_file) as targets:
+    with open_text(file) as sources, open_text(target_file) as targets:
         for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=1):
             if source.strip() or target.strip():
                 yield f"{file} and {target_file}, line {number}", {"source": source, "target": target}
@@ -102,7 +103,7 @@ def _read_aligned(file: str, target_file: str) -> Iterator[tuple[str, dict[str, 
 
 def _read_table(file: str, file_format: str, names: list[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if file_format == "tsv" else {}
-    with _open(file) as lines:
+    with open_text(file) as lines:
         reader = csv.reader(lines, **dialect)
         names = names or next(reader, [])
         if len(set(names)) < len(names):
@@ -116,7 +117,7 @@ def _read_table(file: str, file_format: str, names: list[str] | None) -> Iterato
 
 
 def _read_json(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    with _open(file) as lines:
+    with open_text(file) as lines:
         is_list = lines.read(1) == "["
         lines.seek(0)
         for number, item in enumerate(json.load(lines) if is_list else lines, start=1):

@@ -8,6 +8,8 @@ Every score is a percentage: 0 to 100, and above 100 only for an error rate with
 is the name of the metric, so that the results of several metrics merge into one dict.
 """
 
+import string
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -268,12 +270,69 @@ class ExactMatch(TextMetric):
         return {self.name: 100.0 * matches / len(predictions)}
 
 
+class _AnswerMetric(TextMetric):
+    def __init__(self, *, unit: str = "word", **kwargs: Any):
+        if unit not in ("word", "character"):
+            raise ValueError(f"unit must be word or character, got {unit!r}")
+        super().__init__(**kwargs)
+        self.unit = unit
+
+    def _units(self, answer: str) -> list[str]:
+        """An answer as SQuAD's own script compares it; only words are normalised."""
+        if self.unit == "character":
+            return [character for character in answer if not character.isspace()]
+        letters = "".join(character for character in answer.lower() if character not in string.punctuation)
+        return [word for word in letters.split() if word not in ("a", "an", "the")]
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        best = [
+            max(self._score(self._units(prediction), self._units(reference)) for reference in of_item)
+            for prediction, of_item in zip(predictions, references, strict=True)
+        ]
+        return {self.name: 100.0 * sum(best) / len(best)}
+
+    def _score(self, prediction: list[str], reference: list[str]) -> float:
+        raise NotImplementedError
+
+
+class AnswerF1(_AnswerMetric):
+    """F-score of the words that an answer shares with the reference (Rajpurkar et al. 2016,
+    https://arxiv.org/abs/1606.05250), the mean over the questions, as SQuAD's own script computes it.
+
+    `compute` returns `{"answer_f1": float}`. Of several references the one with the highest score counts. An empty
+    answer equals an empty reference and no other.
+
+    Args:
+        unit (`str`): `"word"`: case, English articles and ASCII punctuation do not count. `"character"`, for languages
+            that write no spaces: every character but white space counts.
+        kwargs: see `TextMetric`.
+    """
+
+    def _score(self, prediction: list[str], reference: list[str]) -> float:
+        common = sum((Counter(prediction) & Counter(reference)).values())
+        if not prediction or not reference:
+            return float(prediction == reference)
+        return 2 * common / (len(prediction) + len(reference))
+
+
+class AnswerExactMatch(_AnswerMetric):
+    """Percentage of answers that equal a reference but for what `AnswerF1` leaves out; its arguments are the same.
+
+    `compute` returns `{"answer_exact_match": float}`.
+    """
+
+    def _score(self, prediction: list[str], reference: list[str]) -> float:
+        return float(prediction == reference)
+
+
 METRICS: dict[str, type[TextMetric]] = {
     "bleu": BLEU,
     "chrf": CHRF,
     "wer": WER,
     "cer": CER,
     "exact_match": ExactMatch,
+    "answer_f1": AnswerF1,
+    "answer_exact_match": AnswerExactMatch,
     "rouge1": Rouge1,
     "rouge2": Rouge2,
     "rougeL": RougeL,

@@ -1,5 +1,5 @@
 """
-Makes the model type `attention_rnn` known to the Auto classes of transformers.
+Makes the model type `attention_rnn` known to the Auto classes of transformers, and our pipelines to `pipeline`.
 
 The Auto classes take classes, not names, and importing a model class costs seconds. So each registration waits until
 transformers imports the Auto class in question; where that has already happened, it is done at once.
@@ -17,6 +17,7 @@ from typing import Any
 _AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 _AUTO_MODELS = "transformers.models.auto.modeling_auto"
 _AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
+_PIPELINES = "transformers.pipelines"
 _OWN_MODELS = f"{__package__}.models"
 
 
@@ -41,15 +42,25 @@ def _register_models() -> None:
 def _register_tokenizer() -> None:
     from .models.configuration_attention_rnn import AttentionRnnConfig
     from .models.tokenization_attention_rnn import AttentionRnnTokenizer
+    from .models.tokenization_attention_rnn_words import AttentionRnnWordTokenizer
 
     auto = sys.modules[_AUTO_TOKENIZERS]
-    auto.AutoTokenizer.register(AttentionRnnConfig, tokenizer_class=AttentionRnnTokenizer, exist_ok=True)
+    # the last one is taken where a folder does not name its tokenizer
+    for tokenizer_class in (AttentionRnnWordTokenizer, AttentionRnnTokenizer):
+        auto.AutoTokenizer.register(AttentionRnnConfig, tokenizer_class=tokenizer_class, exist_ok=True)
+
+
+def _register_pipelines() -> None:
+    from .pipelines import register_pipelines
+
+    register_pipelines()
 
 
 _waiting: dict[str, Callable[[], None]] = {
     _AUTO_CONFIG: _register_config,
     _AUTO_MODELS: _register_models,
     _AUTO_TOKENIZERS: _register_tokenizer,
+    _PIPELINES: _register_pipelines,
 }
 
 

@@ -30,8 +30,8 @@ def train_tokenizer(
     Train a tokenizer on texts. The same texts give the same vocabulary.
 
     Text is brought to one of Unicode's normal forms first, and decoding restores that form (in lower case with
-    `lowercase`). `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence is encoded
-    with `</s>` at its end.
+    `lowercase`). `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence
+    is encoded with `</s>` at its end.
 
     Args:
         texts (`Iterable[str]`):

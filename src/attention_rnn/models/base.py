@@ -78,7 +78,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         As in transformers.
 
         Raises:
-            ValueError: the weights are damaged, or have other shapes than the config says.
+            ValueError: the weights are damaged.
+            RuntimeError: they have other shapes than the config says.
         """
         try:
             loaded: Any = super().from_pretrained(
@@ -98,7 +99,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 f"`{key}` is {tuple(saved)} in the weights and {tuple(expected)} by the config"
                 for key, saved, expected in sorted(info["mismatched_keys"])
             )
-            raise ValueError(
+            raise RuntimeError(
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
         return (model, info) if output_loading_info else model

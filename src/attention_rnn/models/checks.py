@@ -21,7 +21,7 @@ def check_token_ids(name: str, token_ids: Tensor, vocab_size: int | None) -> Non
         raise ValueError(
             f"`{name}` must have the shape (batch, length) with at least one token, got {tuple(token_ids.shape)}."
         )
-    if _has_values(token_ids):
+    if has_values(token_ids):
         low, high = token_ids.min().item(), token_ids.max().item()
         if low < 0 or (vocab_size is not None and high >= vocab_size):
             largest = "" if vocab_size is None else f" to {vocab_size - 1}"
@@ -36,7 +36,7 @@ def check_labels(labels: Tensor, vocab_size: int | None) -> None:
     """
     if labels.dim() != 2:
         raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
-    if _has_values(labels):
+    if has_values(labels):
         targets = labels[labels != IGNORED_LABEL]
         if targets.numel() == 0:
             raise ValueError(f"`labels` must hold at least one target token, but all are {IGNORED_LABEL}.")
@@ -57,7 +57,7 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
             f"`{name}` must have the shape {(batch_size, length)}, (batch, length), got {tuple(attention_mask.shape)}."
         )
     mask = attention_mask.to(torch.bool)
-    if _has_values(mask):
+    if has_values(mask):
         if mask.all():
             return None
         real_tokens = mask.any(dim=1)
@@ -67,5 +67,5 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
     return mask
 
 
-def _has_values(tensor: Tensor) -> bool:
+def has_values(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

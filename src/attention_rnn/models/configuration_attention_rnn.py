@@ -13,14 +13,21 @@ AUTO_MAP = {
     "AutoConfig": "configuration_attention_rnn.AttentionRnnConfig",
     "AutoModel": "modeling_attention_rnn.AttentionRnnModel",
     "AutoModelForSeq2SeqLM": "modeling_attention_rnn.AttentionRnnForConditionalGeneration",
+    "AutoModelForCausalLM": "modeling_attention_rnn_causal.AttentionRnnForCausalLM",
+    "AutoModelForSequenceClassification": "modeling_attention_rnn_classification.AttentionRnnForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_attention_rnn_labelling.AttentionRnnForTokenClassification",
+    "AutoModelForQuestionAnswering": "modeling_attention_rnn_question_answering.AttentionRnnForQuestionAnswering",
 }
 
 # The name under which `cache.py` registers the cache layer of a recurrent layer.
 LAYER_TYPE = "attention_rnn"
+# The same for a recurrent layer whose past outputs are attended to, see `self_attention.py`.
+LAYER_TYPE_WITH_PAST = "attention_rnn_with_past"
 
 CELL_TYPES = ("gru", "lstm", "rnn_tanh", "rnn_relu")
 RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
 ATTENTION_TYPES = ("additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local")
+SELF_ATTENTION_TYPES = ("additive", "dot", "scaled_dot", "general", "concat")
 RECURRENCE_BACKENDS = ("auto", "reference")
 CONTEXT_FEEDINGS = ("parallel", "input", "conditional", "output")
 BRIDGES = ("zeros", "copy", "linear", "mean")
@@ -83,6 +90,10 @@ class AttentionRnnConfig(PreTrainedConfig):
             input (input feeding, Luong et al., 2015, section 3.3). `"conditional"`: the first layer steps with the
             target, queries the memory, and steps again with the context (Sennrich et al., 2017). `"output"`: the last
             layer queries the memory and the context meets the readout alone. Of no effect without attention.
+        self_attention_window (`int` or `"all"`, *optional*):
+            How many of its own past outputs a causal language model attends to, see `self_attention.py`; the scores are
+            those of `attention_type`. `None`: it has no attention, and a state of constant size. A number: that many,
+            and the state is still of constant size. `"all"`: the state grows with the text.
         copy (`bool`, defaults to `False`):
             Whether the decoder may copy tokens of the source (pointer-generator, See et al., 2017). The source must
             share the target's vocabulary; tokens that are not in it can be copied too, see `copy_ids` of the models.
@@ -97,13 +108,29 @@ class AttentionRnnConfig(PreTrainedConfig):
             Layer normalisation of the input of each recurrent layer.
         embedding_dropout, hidden_dropout, readout_dropout (`float`, default to 0.1):
             Dropout on the embeddings; on the output of each recurrent layer (the memory and the query included); on
-            the attentional vector.
+            the attentional vector, or the pooled vector of a classifier.
         word_dropout (`float`, defaults to 0.0):
             Probability that a whole token is dropped, that is, its embedding is zero.
         recurrent_dropout (`float`, defaults to 0.0):
             Probability that an entry of a recurrent matrix is dropped, for a whole sequence (Merity et al., 2018).
         variational_dropout (`bool`, defaults to `False`):
             Whether the three dropouts above drop the same units at every step (Gal and Ghahramani, 2016).
+        pooling_heads (`int`, defaults to 1):
+            Heads of the self-attention that pools a text into one vector for classification, see `pooling.py`.
+        pooling_penalty_weight (`float`, defaults to 0.0):
+            Weight of the penalty in the loss for heads that look at the same tokens, see `pooling.py`.
+        character_size (`int`, *optional*):
+            Width of the encoder that reads the characters of each word for a labelling model, see `characters.py`.
+            `None`: it knows words by their embeddings alone.
+        crf (`bool`, defaults to `False`):
+            Whether a labelling model scores whole sequences of labels, by a conditional random field, see `crf.py`.
+        constrained_decoding (`bool`, defaults to `False`):
+            Whether the field gives only sequences that the scheme of the labels allows: BIO, BIOES, BILOU or BMES.
+        intents (`list[str]`, *optional*):
+            Classes of whole texts that a labelling model tells besides the labels of tokens.
+        question_attention (`bool`, defaults to `True`):
+            Whether question answering lets the context and the question attend to each other, see `match.py`. Without
+            it the context knows of the question by the state in which the encoder has read it.
         tie_word_embeddings (`bool`, defaults to `True`):
             Whether `lm_head` uses the target's embedding matrix.
         logits_in_training (`bool`, defaults to `True`):
@@ -156,6 +183,7 @@ class AttentionRnnConfig(PreTrainedConfig):
     coverage: bool = False
     coverage_loss_weight: float = 0.0
     context_feeding: str = "parallel"
+    self_attention_window: int | str | None = None
     copy: bool = False
     bridge: str = "linear"
     residual: bool = False
@@ -166,6 +194,13 @@ class AttentionRnnConfig(PreTrainedConfig):
     word_dropout: float = 0.0
     recurrent_dropout: float = 0.0
     variational_dropout: bool = False
+    pooling_heads: int = 1
+    pooling_penalty_weight: float = 0.0
+    character_size: int | None = None
+    crf: bool = False
+    constrained_decoding: bool = False
+    intents: list[str] | None = None
+    question_attention: bool = True
     tie_word_embeddings: bool = True
     logits_in_training: bool = True
     use_cache: bool = True
@@ -197,7 +232,8 @@ class AttentionRnnConfig(PreTrainedConfig):
     @property
     def layer_types(self) -> list[str]:
         """The cache layer of each decoder layer; `generate` builds its cache from these."""
-        return [LAYER_TYPE] * self.decoder_layers
+        last = LAYER_TYPE if self.self_attention_window is None else LAYER_TYPE_WITH_PAST
+        return [LAYER_TYPE] * (self.decoder_layers - 1) + [last]
 
     @property
     def encoder_directions(self) -> list[int]:
@@ -230,9 +266,10 @@ class AttentionRnnConfig(PreTrainedConfig):
             "location_channels",
             "location_kernel_size",
             "local_window_size",
+            "pooling_heads",
         ):
             _check_size(name, getattr(self, name))
-        for name in ("source_vocab_size", "attention_size"):
+        for name in ("source_vocab_size", "attention_size", "character_size"):
             if getattr(self, name) is not None:
                 _check_size(name, getattr(self, name))
         for name in (
@@ -242,6 +279,9 @@ class AttentionRnnConfig(PreTrainedConfig):
             "residual",
             "layer_norm",
             "variational_dropout",
+            "crf",
+            "constrained_decoding",
+            "question_attention",
             "tie_word_embeddings",
             "logits_in_training",
             "use_cache",
@@ -267,6 +307,7 @@ class AttentionRnnConfig(PreTrainedConfig):
         ):
             _check_number(name, getattr(self, name), below=1)
         _check_number("coverage_loss_weight", self.coverage_loss_weight)
+        _check_number("pooling_penalty_weight", self.pooling_penalty_weight)
         _check_number("forget_gate_bias", self.forget_gate_bias, least=None)
         for name in ("pad_token_id", "bos_token_id", "unk_token_id", "decoder_start_token_id"):
             self._check_token_id(name, getattr(self, name))
@@ -275,6 +316,8 @@ class AttentionRnnConfig(PreTrainedConfig):
             self._check_token_id("eos_token_id", token_id)
         self._check_directions()
         self._check_contradictions()
+        self._check_self_attention()
+        self._check_labelling()
 
     def _check_token_id(self, name: str, token_id: int | None) -> None:
         if token_id is None:
@@ -300,7 +343,7 @@ class AttentionRnnConfig(PreTrainedConfig):
 
     def _check_contradictions(self) -> None:
         attention, feeding = self.attention_type, self.context_feeding
-        if attention is not None and feeding == "parallel" and self.decoder_layers < 2:
+        if self.is_encoder_decoder and attention is not None and feeding == "parallel" and self.decoder_layers < 2:
             raise ValueError(
                 '`context_feeding="parallel"` feeds the context to the layers above the first, so `decoder_layers` '
                 f'must be at least 2, got {self.decoder_layers}. With one layer use `context_feeding="input"`.'
@@ -314,7 +357,7 @@ class AttentionRnnConfig(PreTrainedConfig):
             raise ValueError("`coverage` and `copy` need attention, got `attention_type=None`.")
         if attention is None and self.bridge == "zeros":
             raise ValueError('`attention_type=None` with `bridge="zeros"` leaves the decoder ignorant of the source.')
-        if attention in ("dot", "scaled_dot") and self.memory_size != self.hidden_size:
+        if self.is_encoder_decoder and attention in ("dot", "scaled_dot") and self.memory_size != self.hidden_size:
             raise ValueError(
                 f'`attention_type="{attention}"` needs a memory as wide as the query (`hidden_size` is '
                 f"{self.hidden_size}), but a bidirectional last encoder layer makes it {self.memory_size} wide. Use "
@@ -339,6 +382,36 @@ class AttentionRnnConfig(PreTrainedConfig):
                 f"`bidirectional={self.bidirectional}`, `encoder_layers={self.encoder_layers}`, "
                 f'`decoder_layers={self.decoder_layers}`. Use `bridge="linear"` otherwise.'
             )
+
+    def _check_self_attention(self) -> None:
+        window = self.self_attention_window
+        if window is None:
+            return
+        if isinstance(window, str):
+            if window != "all":
+                raise ValueError(f'`self_attention_window` must be a number, "all" or None, got {window!r}.')
+        else:
+            _check_size("self_attention_window", window)
+        if self.attention_type not in SELF_ATTENTION_TYPES:
+            raise ValueError(
+                f"`self_attention_window` needs an `attention_type` among {list(SELF_ATTENTION_TYPES)}, got "
+                f"{self.attention_type!r}."
+            )
+        if self.hidden_size % 3:
+            raise ValueError(
+                "`self_attention_window` splits the output into key, value and prediction, so `hidden_size` must be "
+                f"divisible by 3, got {self.hidden_size}."
+            )
+
+    def _check_labelling(self) -> None:
+        if self.constrained_decoding and not self.crf:
+            raise ValueError("`constrained_decoding=True` needs `crf=True`, which scores sequences of labels.")
+        if self.intents is None:
+            return
+        if not isinstance(self.intents, list) or not all(isinstance(intent, str) for intent in self.intents):
+            raise TypeError(f"`intents` must be a list of strings, got {self.intents!r}.")
+        if len(set(self.intents)) != len(self.intents) or not self.intents:
+            raise ValueError(f"`intents` must be different names, at least one, got {self.intents}.")
 
 
 def _check_size(name: str, value: Any) -> None:

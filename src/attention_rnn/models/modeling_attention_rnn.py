@@ -251,7 +251,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Generati
             loss = linear_cross_entropy(vectors, self.lm_head.weight, labels, IGNORED_LABEL, num_items_in_batch)
         else:
             check_labels(labels, logits.shape[-1])
-            loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
+            loss = self.loss_function(logits, labels.contiguous(), vocab_size=logits.shape[-1], **kwargs)
         if self.config.coverage_loss_weight > 0:
             (weights,) = outputs.cross_attentions
             covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)

@@ -1,0 +1,150 @@
+r"""Score a trained model on a file.
+
+    python examples/evaluate_checkpoint.py runs/en-de test.tsv --metrics bleu chrf --num_beams 5
+    python examples/evaluate_checkpoint.py runs/qa dev.json --metrics answer_f1 --answer_unit character
+    python examples/evaluate_checkpoint.py runs/sentiment dev.tsv --metrics exact_match
+
+The model may be an encoder-decoder, a classifier of texts with one label each, or a reader that answers questions, of
+this package or of transformers; what it is stands in its config. The file is one that run_seq2seq.py,
+run_classification.py or run_qa.py reads, with the source and the target, the text and the label, or SQuAD's format.
+Scores are printed as json and, with --output_dir, written there with the predictions. Needs
+`pip install attention-rnn[train]`.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+from transformers import AutoConfig, pipeline
+
+import attention_rnn  # noqa: F401 registers the models and the pipelines
+from attention_rnn.data import FORMATS, get_text, read_rows
+from attention_rnn.metrics import METRICS, load_metric
+from attention_rnn.question_answering import read_examples
+
+# how the name of a model's class ends
+TASKS = {
+    "ForQuestionAnswering": "question-answering",
+    "ForSequenceClassification": "text-classification",
+    "ForConditionalGeneration": "text2text-generation",
+    "MTModel": "text2text-generation",
+}
+
+
+class Item(NamedTuple):
+    source: Any  # what the pipeline reads
+    references: list[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
+    parser.add_argument("file", help="the file to read")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, required=True, help="what to compute")
+    parser.add_argument("--task", choices=sorted(set(TASKS.values())), help="what the model does (as its config says)")
+    parser.add_argument("--source_column", help="column of the source or the text (the first one)")
+    parser.add_argument("--target_column", help="column of the target or the label (the next one)")
+    parser.add_argument("--file_format", choices=FORMATS, help="of the file (from its name)")
+    parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
+    parser.add_argument("--max_samples", type=int, help="use that many examples (all)")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
+    parser.add_argument("--num_beams", type=int, help="beams of an encoder-decoder (the model's own setting)")
+    parser.add_argument("--max_new_tokens", type=int, help="longest output, in tokens (the model's own setting)")
+    parser.add_argument("--allow_no_answer", action="store_true", help="a reader may say that there is no answer")
+    parser.add_argument("--bleu_tokenize", default="13a", help="how sacrebleu tokenizes for BLEU (%(default)s)")
+    parser.add_argument("--answer_unit", default="word", choices=["word", "character"], help="of answers (%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=64, help="examples at once (%(default)s)")
+    parser.add_argument("--output_dir", type=Path, help="where to write scores.json and predictions.jsonl")
+    options = parser.parse_args(arguments)
+    for name in ("batch_size", "max_samples"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"argument --{name}: {value} is below 1")
+
+    task = options.task or task_of(options.model, options.trust_remote_code)
+    items = read_items(task, options)
+    predictions = predict(task, items, options)
+    metric_options = {
+        "bleu": {"tokenize": options.bleu_tokenize},
+        "answer_f1": {"unit": options.answer_unit},
+        "answer_exact_match": {"unit": options.answer_unit},
+    }
+    scores: dict[str, float | str] = {}
+    for name in options.metrics:
+        metric = load_metric(name, **metric_options.get(name, {}))
+        scores |= metric.compute(predictions=predictions, references=[item.references for item in items])
+    print(json.dumps({**scores, "examples": len(items)}, indent=1))
+    if options.output_dir is not None:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+        (options.output_dir / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+        with open(options.output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
+            for item, prediction in zip(items, predictions, strict=True):
+                row = {"source": item.source, "prediction": prediction, "references": item.references}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return scores
+
+
+def task_of(model: str, trust_remote_code: bool) -> str:
+    config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
+    for architecture in config.architectures or []:
+        for ending, task in TASKS.items():
+            if architecture.endswith(ending):
+                return task
+    raise ValueError(
+        f"the config of {model} must name a model that ends in {', '.join(TASKS)}, got {config.architectures}; give "
+        "--task"
+    )
+
+
+def read_items(task: str, options: argparse.Namespace) -> list[Item]:
+    rows = read_rows(options.file, file_format=options.file_format, column_names=options.column_names)
+    items: list[Item] = []
+    if task == "question-answering":
+        for example in islice(read_examples(rows), options.max_samples):
+            source = {name: example[name] for name in ("question", "context")}
+            items.append(Item(source, example["answers"]["text"] or [""]))
+    else:
+        for place, row in islice(rows, options.max_samples):
+            columns = [name for name in row if name not in (options.source_column, options.target_column)]
+            source = options.source_column or columns.pop(0)
+            if options.target_column is None and not columns:
+                raise ValueError(f"{place}: there must be a column of the target, got the columns {list(row)}")
+            target = options.target_column or columns.pop(0)
+            items.append(Item(get_text(row, source, place), [get_text(row, target, place)]))
+    if not items:
+        raise ValueError(f"{options.file} must hold at least one example, got none")
+    return items
+
+
+def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[str]:
+    """What the model says of each item. Items of about equal length go together."""
+    model = pipeline(
+        task,
+        options.model,
+        trust_remote_code=options.trust_remote_code,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        batch_size=options.batch_size,
+    )
+    arguments: dict[str, Any] = {}
+    if task == "question-answering":
+        arguments = {"handle_impossible_answer": options.allow_no_answer}
+    elif task == "text2text-generation":
+        names = ("num_beams", "max_new_tokens")
+        arguments = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    key = {"question-answering": "answer", "text-classification": "label", "text2text-generation": "generated_text"}
+
+    order = sorted(range(len(items)), key=lambda index: len(str(items[index].source)))
+    predictions = [""] * len(items)
+    outputs = model((items[index].source for index in order), **arguments)
+    for index, output in zip(order, tqdm(outputs, total=len(items)), strict=True):
+        (best, *_) = output if isinstance(output, list) else [output]
+        predictions[index] = best[key[task]].strip()
+    return predictions
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+r"""Put every line or row of a file, of any size, through an encoder-decoder, and write the outputs in the same order.
+
+    python examples/generate_file.py runs/g2p words.txt phones.jsonl --num_beams 5
+    accelerate launch --num_processes 4 examples/generate_file.py runs/en-de news.jsonl news.de.jsonl \
+        --source_column en --num_beams 5 --num_return_sequences 3 --scores --alignments
+
+The input is csv, tsv or jsonl with the texts in one column, or plain text with one a line; it may be compressed (.gz).
+The output is jsonl, one object for each text: `source`, `prediction`, and with --num_return_sequences, --scores or
+--alignments `n_best`, the best first. A line of plain text without a word gives an empty prediction, so that lines meet
+their outputs.
+
+The file is read piece by piece and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
+interrupted, the same command continues behind them, also with another number of processes, and the output is the same
+as without the interruption, sampling included. Needs `pip install attention-rnn[train]`.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import set_seed
+from tqdm import tqdm
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+import attention_rnn  # noqa: F401 registers the models and the pipeline
+from attention_rnn.alignment import to_pharaoh
+from attention_rnn.data import FORMATS, get_text, open_text, read_rows
+
+PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
+SETTINGS = "settings.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
+    parser.add_argument("input", help="the file to read")
+    parser.add_argument("output", type=Path, help="the jsonl file to write")
+    parser.add_argument("--source_column", help="column of the texts (the first one)")
+    parser.add_argument("--file_format", choices=[*FORMATS, "txt"], help="of the input (from its name; else txt)")
+    parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
+    parser.add_argument("--num_beams", type=int, help="beams of the search, 1 for greedy (the model's own setting)")
+    parser.add_argument("--num_return_sequences", type=int, default=1, help="outputs for each text (%(default)s)")
+    parser.add_argument("--max_new_tokens", type=int, help="longest output, in tokens (the model's own setting)")
+    parser.add_argument("--do_sample", action="store_true", help="sample; how is the model's own setting")
+    parser.add_argument("--scores", action="store_true", help="write the log probabilities")
+    parser.add_argument("--alignments", action="store_true", help="write tokens and what each looked at most (i-j)")
+    parser.add_argument("--seed", type=int, default=42, help="of sampling (%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=32, help="texts decoded at once (%(default)s)")
+    parser.add_argument("--part_size", type=int, default=2048, help="texts of a part (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
+    options = parser.parse_args(arguments)
+    for name in ("batch_size", "part_size", "num_return_sequences"):
+        if getattr(options, name) < 1:
+            parser.error(f"argument --{name}: {getattr(options, name)} is below 1")
+
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
+    )
+    # looks at every row before any work is done
+    total = sum(1 for _ in read_texts(options))
+    folder = options.output.with_name(options.output.name + ".parts")
+    if accelerator.is_main_process:
+        prepare(folder, total, options)
+    accelerator.wait_for_everyone()
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    generator = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device=accelerator.device)
+    texts = read_texts(options)
+    parts = range(0, total, options.part_size)
+    with tqdm(total=total, unit=" texts", disable=not accelerator.is_main_process) as progress:
+        for number, _ in enumerate(parts):
+            part = list(islice(texts, options.part_size))
+            file = folder / f"{number:08}.jsonl"
+            if number % accelerator.num_processes == accelerator.process_index and not file.exists():
+                set_seed(options.seed + number)  # so that a part does not depend on those before it
+                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in generate(generator, part, options)]
+                unfinished = file.with_suffix(".unfinished")
+                unfinished.write_text("".join(lines), encoding="utf-8")
+                unfinished.rename(file)
+            progress.update(len(part))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        merge(folder, options.output)
+    accelerator.end_training()
+
+
+def read_texts(options: argparse.Namespace) -> Iterator[str]:
+    """The texts one by one. An empty one is a line without a word."""
+    suffix = Path(options.input.removesuffix(".gz")).suffix.removeprefix(".")
+    file_format = options.file_format or (suffix if suffix in FORMATS else "txt")
+    if file_format == "txt":
+        with open_text(options.input) as lines:
+            yield from map(str.strip, lines)
+        return
+    for place, row in read_rows(options.input, file_format=file_format, column_names=options.column_names):
+        yield get_text(row, options.source_column or next(iter(row)), place)
+
+
+def prepare(folder: Path, total: int, options: argparse.Namespace) -> None:
+    """Make the folder of the parts, or check that the one that is there belongs to the same command."""
+    settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
+    settings |= {"texts": total, "bytes": Path(options.input).stat().st_size}
+    if options.overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+        options.output.unlink(missing_ok=True)
+    if options.output.exists():
+        raise ValueError(f"{options.output} is there already: name another file, or give --overwrite")
+    if (folder / SETTINGS).exists():
+        earlier = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        if changed := {name for name in settings if settings[name] != earlier.get(name)}:
+            raise ValueError(
+                f"{folder} holds parts of a command with other {', '.join(sorted(changed))}: give that command again "
+                "to continue it, or --overwrite to begin anew"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{SETTINGS}.unfinished"
+    unfinished.write_text(json.dumps(settings), encoding="utf-8")
+    unfinished.rename(folder / SETTINGS)
+
+
+def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows to write for these texts. Texts of about equal length go together."""
+    order = sorted((index for index, text in enumerate(texts) if text), key=lambda index: len(texts[index]))
+    arguments = {
+        "batch_size": options.batch_size,
+        "num_return_sequences": options.num_return_sequences,
+        "return_scores": options.scores,
+        "return_alignments": options.alignments,
+        **{
+            name: getattr(options, name)
+            for name in ("num_beams", "max_new_tokens", "do_sample")
+            if getattr(options, name)
+        },
+    }
+    rows = [{"source": text, "prediction": ""} for text in texts]
+    outputs = generator([texts[index] for index in order], **arguments) if order else []
+    for index, of_text in zip(order, outputs, strict=True):
+        hypotheses = of_text if isinstance(of_text, list) else [of_text]
+        rows[index]["prediction"] = hypotheses[0]["generated_text"]
+        if options.num_return_sequences > 1 or options.scores or options.alignments:
+            rows[index]["n_best"] = [hypothesis_row(hypothesis) for hypothesis in hypotheses]
+    return rows
+
+
+def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:
+    row = {"prediction": hypothesis["generated_text"]}
+    if "score" in hypothesis:
+        row["score"] = round(hypothesis["score"], 4)
+    if "alignment" in hypothesis:
+        row |= {name: hypothesis[name] for name in ("source_tokens", "target_tokens")}
+        row["alignment"] = to_pharaoh([hypothesis["alignment"]])[0]
+    return row
+
+
+def merge(folder: Path, output: Path) -> None:
+    """Join the parts in their order; the output is there when it is whole."""
+    whole = folder / "whole.unfinished"
+    with open(whole, "wb") as target:
+        for part in sorted(folder.glob("*.jsonl")):
+            with open(part, "rb") as source:
+                shutil.copyfileobj(source, target)
+    whole.rename(output)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

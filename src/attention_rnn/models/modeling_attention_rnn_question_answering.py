@@ -1,0 +1,178 @@
+"""The encoder with pointers to the start and the end of an answer: extractive question answering."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .base import AttentionRnnPreTrainedModel
+from .checks import IGNORED_LABEL, padding_mask
+from .configuration_attention_rnn import AttentionRnnConfig
+from .encoder import AttentionRnnEncoderLayer
+from .match import AttentionFlow
+from .modeling_attention_rnn import AttentionRnnModel
+
+
+class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
+    """
+    Finds the answer to a question as a span of a context (Seo et al., 2017, https://arxiv.org/abs/1611.01603):
+
+        question </s> context </s> -> encoder -> memory
+            attention flow between context and question, with `question_attention`
+            modelling layer: a recurrent layer that reads the context in both directions
+            qa_outputs: start and end logits of each token of the context, and of the first token of the sequence
+
+    The first token stands for "there is no answer here", as in transformers; all it has is the state in which the
+    modelling layer ends. The encoder of an encoder-decoder's checkpoint can be loaded into this model.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^model\.(decoder|bridge)\.", r"^lm_head\."]
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        config = copy.deepcopy(config)
+        config.is_encoder_decoder = False
+        super().__init__(config)
+        self.model = AttentionRnnModel(config)
+        self.attention_flow = AttentionFlow(config) if config.question_attention else None
+        self.modelling = AttentionRnnEncoderLayer(config, config.memory_size, directions=2)
+        self.dropout = nn.Dropout(config.readout_dropout)
+        self.qa_outputs = nn.Linear(config.memory_size + 2 * config.hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """
+        Args:
+            input_ids, attention_mask, inputs_embeds: question and context, see `AttentionRnnEncoder.forward`.
+            token_type_ids: 0 at the question, 1 at the context, (batch, source). By default the context starts behind
+                the first `eos_token_id`; with `inputs_embeds` they must be given.
+            start_positions, end_positions: the first and the last token of the answer, (batch,); the first token of
+                the sequence for both where there is no answer. -100 and what is not below `source` are ignored.
+
+        Returns:
+            `loss`: the mean of the cross entropies of start and end, each a mean over the examples, or the sum over
+            `num_items_in_batch` where that is given. `start_logits`, `end_logits`: (batch, source), the least number
+            of their type where no answer can be. `attentions`, when asked for: a tuple of one tensor, the weights with
+            which each token of the context (rows) looks at the question (columns), (batch, 1, source, source), whose
+            other rows are zero; an empty tuple without `question_attention`.
+
+        Raises:
+            ValueError: a sequence without question or context, positions that can be no answer, an end before its
+                start, or none that counts; see also the encoder.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        memory = outputs.last_hidden_state
+        question_mask, context_mask, first = self._segments(input_ids, attention_mask, token_type_ids, memory)
+
+        matched, weights = memory, None
+        if self.attention_flow is not None:
+            # the question stands in front: what lies behind the last token of the longest one is left out
+            length = int(question_mask.any(dim=0).nonzero().max()) + 1 if _is_plain(memory) else memory.shape[1]
+            same_token = None if input_ids is None else input_ids[:, :, None] == input_ids[:, None, :length]
+            matched, weights = self.attention_flow(memory, question_mask[:, :length], context_mask, same_token)
+            weights = nn.functional.pad(weights * context_mask[..., None], (0, memory.shape[1] - length))
+        matched = matched * context_mask[..., None]
+        modelled, _ = self.modelling(matched, context_mask)
+        logits = self.qa_outputs(self.dropout(torch.cat([matched, modelled], dim=-1)))
+        can_be_answer = context_mask | first
+        logits = logits.masked_fill(~can_be_answer[..., None], torch.finfo(logits.dtype).min)
+        start_logits, end_logits = logits.unbind(dim=-1)
+
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            positions = self._check_positions(start_positions, end_positions, can_be_answer)
+            num_items_in_batch = kwargs.get("num_items_in_batch")
+            loss = self.loss_function(start_logits, end_logits, *positions, num_items_in_batch=num_items_in_batch)
+        attentions = () if weights is None else (weights[:, None],)
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=outputs.hidden_states,
+            attentions=attentions if self.option("output_attentions", output_attentions) else None,
+        )
+
+    def _segments(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, token_type_ids: Tensor | None, memory: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the tokens of the question, those of the context and the first token stand, each (batch, source)."""
+        shape = memory.shape[:2]
+        mask = padding_mask("attention_mask", attention_mask, *shape)
+        real = torch.ones(shape, dtype=torch.bool, device=memory.device) if mask is None else mask
+        is_end = torch.zeros_like(real)
+        if input_ids is not None and self.config.eos_token_id is not None:
+            is_end = real & torch.isin(input_ids, torch.tensor(self.config.eos_token_id, device=input_ids.device))
+        if token_type_ids is None:
+            if input_ids is None or self.config.eos_token_id is None:
+                raise ValueError(
+                    "`token_type_ids` must mark the context where there are no `input_ids` or no `eos_token_id`."
+                )
+            in_context = is_end.cumsum(dim=1) > 0
+        elif token_type_ids.shape == shape:
+            in_context = token_type_ids == 1
+        else:
+            raise ValueError(
+                f"`token_type_ids` must have the shape {tuple(shape)}, (batch, source), got "
+                f"{tuple(token_type_ids.shape)}."
+            )
+        question_mask, context_mask = real & ~is_end & ~in_context, real & ~is_end & in_context
+        if _is_plain(memory):
+            for name, part in (("question", question_mask), ("context", context_mask)):
+                if not part.any(dim=1).all():
+                    row = int(part.any(dim=1).int().argmin())
+                    raise ValueError(f"Every sequence must be a question and a context, but row {row} has no {name}.")
+        return question_mask, context_mask, real & (real.cumsum(dim=1) == 1)
+
+    def _check_positions(self, starts: Tensor, ends: Tensor, can_be_answer: Tensor) -> list[Tensor]:
+        """The positions with all that are ignored at `source`, as transformers' loss wants them."""
+        batch_size, length = can_be_answer.shape
+        positions = []
+        for name, values in (("start_positions", starts), ("end_positions", ends)):
+            if values.shape != (batch_size,):
+                raise ValueError(f"`{name}` must have the shape {(batch_size,)}, (batch,), got {tuple(values.shape)}.")
+            values = values.masked_fill(values == IGNORED_LABEL, length).clamp(max=length)
+            if _is_plain(values):
+                counted = values < length
+                if not counted.any():
+                    raise ValueError(f"`{name}` must hold at least one below the length {length} of the sequences.")
+                allowed = can_be_answer.gather(1, values.clamp(0, length - 1)[:, None])[:, 0]
+                is_wrong = counted & ((values < 0) | ~allowed)
+                if is_wrong.any():
+                    row = int(is_wrong.int().argmax())
+                    raise ValueError(
+                        f"`{name}` must point into the context, at the first token or be {IGNORED_LABEL}, got "
+                        f"{int(values[row])} in row {row}."
+                    )
+            positions.append(values)
+        if _is_plain(starts) and (is_wrong := (positions[1] < positions[0]) & (positions[0] < length)).any():
+            row = int(is_wrong.int().argmax())
+            raise ValueError(
+                f"`end_positions` must not lie before `start_positions`, got {int(ends[row])} and {int(starts[row])} "
+                f"in row {row}."
+            )
+        return positions
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a look at values costs no waiting for a device and breaks no graph, see `checks.py`."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

@@ -1,0 +1,196 @@
+"""Generating for a file and evaluating a checkpoint."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_model
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from attention_rnn import AttentionRnnConfig, AttentionRnnForSequenceClassification
+from attention_rnn.metrics import load_metric
+from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import evaluate_checkpoint
+import generate_file
+
+TEXTS = ["abc", "b", "", "cabcab", "acb", "bb", "ca", "aaaa", "cc"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    source, target = train_tokenizer(TEXTS, "character"), train_tokenizer(["x yy zzz w v"], "word")
+    tokenizer = pair_tokenizers(source, target)
+    model = tiny_model(source_vocab_size=len(tokenizer), vocab_size=len(tokenizer.target))
+    model.generation_config.max_length = 7
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    return folder
+
+
+def run(folder, output, *arguments, source="texts.txt"):
+    generate_file.main([str(folder), str(folder / source), str(output), *map(str, arguments)])
+    return read(output)
+
+
+def read(output):
+    return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+
+
+def expected(folder, text, **arguments):
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder)
+    outputs = model.generate(**tokenizer(text, return_tensors="pt"), **arguments)
+    return tokenizer.batch_decode(outputs, skip_special_tokens=True)
+
+
+def test_every_line_has_its_output_in_its_place(folder, tmp_path):
+    rows = run(folder, tmp_path / "out.jsonl", "--part_size", 4, "--batch_size", 3, "--num_beams", 2)
+    assert [row["source"] for row in rows] == TEXTS
+    assert [row["prediction"] for row in rows] == [
+        expected(folder, text, num_beams=2)[0] if text else "" for text in TEXTS
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_n_best_scores_and_alignments(folder, tmp_path):
+    arguments = ["--num_beams", 3, "--num_return_sequences", 2, "--scores", "--alignments"]
+    row = run(folder, tmp_path / "out.jsonl", *arguments)[3]
+    assert [hypothesis["prediction"] for hypothesis in row["n_best"]] == expected(
+        folder, "cabcab", num_beams=3, num_return_sequences=2
+    )
+    assert row["n_best"][0]["score"] >= row["n_best"][1]["score"]
+    for hypothesis in row["n_best"]:
+        assert hypothesis["source_tokens"] == [*"cabcab", "</s>"]
+        links = [tuple(map(int, link.split("-"))) for link in hypothesis["alignment"].split()]
+        assert sorted(target for _, target in links) == list(range(len(hypothesis["target_tokens"])))
+        assert all(source < 7 for source, _ in links)
+
+
+def test_tables_are_read_as_well(folder, tmp_path):
+    with gzip.open(folder / "table.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write("".join(json.dumps({"id": "x", "text": text}) + "\n" for text in TEXTS if text))
+    rows = run(folder, tmp_path / "a.jsonl", "--source_column", "text", source="table.jsonl.gz")
+    assert [row["source"] for row in rows] == [text for text in TEXTS if text]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_what_was_interrupted_continues_and_ends_the_same(folder, tmp_path, monkeypatch, do_sample):
+    arguments = ["--part_size", 2, *(["--do_sample"] if do_sample else [])]
+    whole = run(folder, tmp_path / "whole.jsonl", *arguments)
+    generate, parts = generate_file.generate, []
+
+    def generate_two_parts(*args):
+        parts.append(args[1])
+        if len(parts) == 3:
+            raise Killed
+        return generate(*args)
+
+    monkeypatch.setattr(generate_file, "generate", generate_two_parts)
+    with pytest.raises(Killed):
+        run(folder, tmp_path / "out.jsonl", *arguments)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert run(folder, tmp_path / "out.jsonl", *arguments) == whole
+    assert parts == [TEXTS[:2], TEXTS[2:4], TEXTS[4:6], TEXTS[4:6], TEXTS[6:8], TEXTS[8:]]
+
+
+def test_two_processes_write_the_same_file(folder, tmp_path):
+    single = run(folder, tmp_path / "one.jsonl", "--part_size", 2, "--num_beams", 2)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", generate_file.__file__]
+    arguments = [str(folder), str(folder / "texts.txt"), str(tmp_path / "two.jsonl"), "--part_size", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher, *arguments, "--num_beams", "2"], check=True, env=environment, capture_output=True)
+    assert read(tmp_path / "two.jsonl") == single
+
+
+def test_other_settings_do_not_continue_an_earlier_command(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate_file, "merge", lambda *arguments: None)
+    output = tmp_path / "out.jsonl"
+    with pytest.raises(FileNotFoundError):
+        run(folder, output)
+    with pytest.raises(ValueError, match=r"holds parts of a command with other num_beams: give that command again"):
+        run(folder, output, "--num_beams", 2)
+    monkeypatch.undo()
+    assert len(run(folder, output, "--num_beams", 2, "--overwrite")) == len(TEXTS)
+    with pytest.raises(ValueError, match=r"out.jsonl is there already"):
+        run(folder, output, "--num_beams", 2)
+
+
+def test_a_wrong_row_is_found_before_any_work(folder, tmp_path):
+    (folder / "bad.jsonl").write_text('{"text": "abc"}\n{"text": " "}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: column 'text' must hold text, got ' '"):
+        run(folder, tmp_path / "out.jsonl", source="bad.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_file_gives_an_empty_file(folder, tmp_path):
+    (folder / "empty.txt").write_text("", encoding="utf-8")
+    assert run(folder, tmp_path / "out.jsonl", source="empty.txt") == []
+
+
+@pytest.mark.parametrize("name", ["batch_size", "part_size", "num_return_sequences"])
+def test_numbers_below_one_are_refused(folder, tmp_path, name, capsys):
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "out.jsonl", f"--{name}", 0)
+    assert f"argument --{name}: 0 is below 1" in capsys.readouterr().err
+
+
+# evaluate_checkpoint.py
+
+
+def test_an_encoder_decoder_is_scored(folder, tmp_path):
+    pairs = [(text, "x yy" if len(text) > 2 else "w") for text in TEXTS if text]
+    file = tmp_path / "test.tsv"
+    file.write_text("source\ttarget\n" + "".join(f"{s}\t{t}\n" for s, t in pairs), encoding="utf-8")
+    arguments = [str(folder), str(file), "--metrics", "chrf", "wer", "--num_beams", "2", "--batch_size", "3"]
+    scores = evaluate_checkpoint.main([*arguments, "--output_dir", str(tmp_path / "out")])
+    predictions = [expected(folder, source, num_beams=2)[0] for source, _ in pairs]
+    references = [target for _, target in pairs]
+    for name in ("chrf", "wer"):
+        metric = load_metric(name).compute(predictions=predictions, references=references)
+        assert scores[name] == pytest.approx(metric[name])
+    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == scores
+    rows = read(tmp_path / "out" / "predictions.jsonl")
+    assert [(row["source"], row["prediction"]) for row in rows] == [
+        (source, prediction) for (source, _), prediction in zip(pairs, predictions, strict=True)
+    ]
+
+
+def test_a_classifier_is_scored(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(TEXTS, "character")
+    config = AttentionRnnConfig(
+        vocab_size=len(tokenizer), hidden_size=8, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}
+    )
+    model = AttentionRnnForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    texts = [text for text in TEXTS if text]
+    best = [int(model(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in texts]
+    labels = [label if index % 4 else 1 - label for index, label in enumerate(best)]
+    rows = [{"text": text, "label": config.id2label[label]} for text, label in zip(texts, labels, strict=True)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    scores = evaluate_checkpoint.main([str(tmp_path), str(tmp_path / "test.jsonl"), "--metrics", "exact_match"])
+    assert scores == {"exact_match": 75.0}
+
+
+def test_what_cannot_be_evaluated_is_refused(folder, tmp_path):
+    file = tmp_path / "test.tsv"
+    file.write_text("source\nabc\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 2: there must be a column of the target, got the columns \['source'\]"):
+        evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer"])
+    config = AttentionRnnConfig(architectures=["AttentionRnnModel"])
+    config.save_pretrained(tmp_path / "bare")
+    with pytest.raises(ValueError, match=r"must name a model that ends in .*got \['AttentionRnnModel'\]; give --task"):
+        evaluate_checkpoint.main([str(tmp_path / "bare"), str(file), "--metrics", "wer"])
