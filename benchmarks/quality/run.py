@@ -104,6 +104,9 @@ def write_data(task: Task, setting: str, data_dir: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
         rows = list(task.read(data_dir, setting, split))
+        if task.script == "run_clm.py":
+            (folder / f"{split}.txt").write_text("".join(row["text"] for row in rows), encoding="utf-8")
+            continue
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
@@ -124,7 +127,8 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
     command = [sys.executable, str(EXAMPLES / script), str(HERE / "recipes" / f"{task}.yaml")]
     command += ["--do_train", "--do_eval", "--do_predict", "--output_dir", str(folder), "--overwrite_output_dir"]
     for name, of_split in files.items():
-        command += [f"--{name}_file", str(folder.parent / f"{of_split}.jsonl")]
+        extension = "txt" if script == "run_clm.py" else "jsonl"
+        command += [f"--{name}_file", str(folder.parent / f"{of_split}.{extension}")]
     if script == "run_seq2seq.py":
         command += ["--source_column", "source", "--target_column", "target", "--num_heat_maps", "2"]
     command += ["--seed", str(seed), "--use_cpu", "True", "--disable_tqdm", "True", *arguments]

