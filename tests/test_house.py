@@ -13,13 +13,16 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"presets", "products"},
+    {"presets", "products", "processors"},
     {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
     {"tokenization_attention_rnn_words", "crf", "characters"},
     {"cells", "attention", "cache"},
     {"recurrence", "base", "dropout"},
     {"readout", "pooling", "self_attention", "match"},
-    {"encoder", "decoder", "bridge"},
+    {"encoder", "decoder", "bridge", "beams"},
+    {"prepared_decoder"},
+    {"decoder_step"},
+    {"decoding"},
     {"modeling_attention_rnn"},
     {
         "modeling_attention_rnn_causal",

@@ -32,8 +32,9 @@ class RecurrentStateLayer(CacheLayerMixin):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        self.seen_tokens = 0
         self.record_past = False
+        # a tensor, as an exported graph could not count a number on; on the CPU, where reading it does not wait
+        self.seen_tokens = torch.zeros((), dtype=torch.long, device="cpu")
 
     def activate_past_recording(self) -> None:
         """Keep the state after every token until the next `crop`, so that assisted decoding can take tokens back."""
@@ -57,7 +58,8 @@ class RecurrentStateLayer(CacheLayerMixin):
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self.seen_tokens = key_states.shape[-2] + (0 if keep_all else self.seen_tokens)
+        seen_tokens = torch.zeros_like(self.seen_tokens) if keep_all else self.seen_tokens
+        self.seen_tokens = seen_tokens + key_states.shape[-2]
         if self.record_past and self.keys is not None:
             key_states = torch.cat([self.keys, key_states], dim=-2)
             value_states = torch.cat([self.values, value_states], dim=-2)
@@ -67,18 +69,18 @@ class RecurrentStateLayer(CacheLayerMixin):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        return self.seen_tokens
+        return int(self.seen_tokens)
 
     def get_max_length(self) -> int:
         return -1
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.seen_tokens + query_length, 0
+        return self.get_seq_length() + query_length, 0
 
     def reset(self) -> None:
         self.keys = self.values = None
         self.is_initialized = False
-        self.seen_tokens = 0
+        self.seen_tokens = torch.zeros_like(self.seen_tokens)
 
     def crop(self, tokens_to_remove: int) -> None:
         """
@@ -90,8 +92,9 @@ class RecurrentStateLayer(CacheLayerMixin):
         """
         if not self.is_initialized:
             return
-        removed = max(self.seen_tokens - tokens_to_remove, 0) if tokens_to_remove > 0 else -tokens_to_remove
-        if removed == self.seen_tokens:
+        seen_tokens = self.get_seq_length()
+        removed = max(seen_tokens - tokens_to_remove, 0) if tokens_to_remove > 0 else -tokens_to_remove
+        if removed == seen_tokens:
             self.reset()
             return
         kept = self.keys.shape[-2] - removed
@@ -101,7 +104,7 @@ class RecurrentStateLayer(CacheLayerMixin):
                 "recorded. Call `activate_past_recording` on the cache before these tokens are read."
             )
         self.keys, self.values = self.keys[..., kept - 1 : kept, :], self.values[..., kept - 1 : kept, :]
-        self.seen_tokens -= removed
+        self.seen_tokens = self.seen_tokens - removed
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self.is_initialized:

@@ -295,7 +295,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         features = self._alignment_features()
         alignment = packed[:, 0, self.fed_size :]
         source_length = alignment.shape[-1] // max(features, 1)
-        return Start(states, packed[..., : self.fed_size], alignment.reshape(len(alignment), features, source_length))
+        return Start(states, packed[..., : self.fed_size], alignment.unflatten(1, (features, source_length)))
 
     def _alignment_features(self) -> int:
         return 0 if self.attention is None else self.attention.alignment_features

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import EncoderDecoderCache, GenerationMixin
+from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -26,6 +26,7 @@ from .checks import IGNORED_LABEL, check_labels, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .copying import mix_copies
 from .decoder import AttentionRnnDecoder
+from .decoding import AttentionRnnGenerationMixin
 from .encoder import AttentionRnnEncoder
 from .losses import coverage_loss, linear_cross_entropy
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
@@ -135,7 +136,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         )
 
 
-class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, GenerationMixin):
+class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, AttentionRnnGenerationMixin):
     """The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
 
     def __init__(self, config: AttentionRnnConfig) -> None:

@@ -35,7 +35,9 @@ def prepare_product(
         return lambda inputs: linear(inputs.to(dtype), low_weight, low_bias).to(weight.dtype)
     if not _prefers_onednn(weight):
         return lambda inputs: linear(inputs, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+    packed = weight.contiguous()
+    if rows > 1:  # a single row meets each weight once, in whatever order they lie
+        packed = torch.ops.mkldnn._reorder_linear_weight(packed, rows)
     return lambda inputs: torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
 
 
