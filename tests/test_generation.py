@@ -3,8 +3,9 @@
 import pytest
 import torch
 from tiny import BATCH, SOME_COMBINATIONS, SOURCE, name, tiny_batch, tiny_model
+from torch._dynamo.testing import CompileCounter
 from transformers import MaxTimeCriteria, StoppingCriteriaList
-from transformers.generation import BaseStreamer
+from transformers.generation import BaseStreamer, GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
 
 from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
 
@@ -17,6 +18,7 @@ every_combination = pytest.mark.parametrize("combination", [*SOME_COMBINATIONS, 
 STRATEGIES = {
     "greedy": {},
     "sampling": {"do_sample": True, "top_k": 5, "temperature": 0.7},
+    "several-samples": {"do_sample": True, "num_return_sequences": 2},
     "beam": {"num_beams": 4},
     "beam-n-best": {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 0.5},
     "beam-sampling": {"num_beams": 3, "do_sample": True},
@@ -24,11 +26,11 @@ STRATEGIES = {
 }
 
 
-def generate(model, seed=0, **options):
+def generate(model, seed=0, rows=slice(None), **options):
     batch = tiny_batch(model)
     torch.manual_seed(seed)
     options = {"max_new_tokens": 9, **options}
-    return model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], **options)
+    return model.generate(batch["input_ids"][rows], attention_mask=batch["attention_mask"][rows], **options)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
@@ -37,6 +39,21 @@ def test_the_cache_changes_no_token(combination, strategy):
     model = tiny_model(**combination)
     cached, uncached = (generate(model, use_cache=use_cache, **strategy) for use_cache in (True, False))
     assert torch.equal(cached, uncached)
+
+
+@pytest.mark.parametrize("use_cache", [True, False], ids=["cache", "no-cache"])
+@pytest.mark.parametrize("rows", [slice(1), slice(3)], ids=["one", "three"])
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_the_output_object_holds_the_same_tokens(strategy, rows, use_cache):
+    model = tiny_model()
+    options = {"rows": rows, "use_cache": use_cache, **strategy}
+    tokens = generate(model, **options)
+    output = generate(model, return_dict_in_generate=True, output_scores=True, **options)
+    assert torch.equal(output.sequences, tokens)
+    assert tokens.shape[0] == rows.stop * strategy.get("num_return_sequences", 1)
+    assert (output.past_key_values is not None) == use_cache
+    expected = GenerateEncoderDecoderOutput if "num_beams" not in strategy else GenerateBeamEncoderDecoderOutput
+    assert type(output) is expected
 
 
 @pytest.mark.parametrize("strategy", ["greedy", "beam"])
@@ -84,7 +101,7 @@ def test_beam_search_finds_the_likeliest_sequence():
     assert scores.argmax() == ((every == tokens).all(1)).nonzero().item()
 
 
-@pytest.mark.parametrize("strategy", ["greedy", "beam-n-best"])
+@pytest.mark.parametrize("strategy", ["greedy", "several-samples", "beam-n-best", "beam-sampling"])
 def test_everything_that_can_be_returned(strategy):
     model = tiny_model()
     options = {"output_scores": True, "output_logits": True, "output_attentions": True, "output_hidden_states": True}
@@ -93,56 +110,79 @@ def test_everything_that_can_be_returned(strategy):
     returned = STRATEGIES[strategy].get("num_return_sequences", 1)
     steps = len(output.scores)
     assert output.sequences.shape[0] == returned * BATCH
-    assert all(score.shape == (BATCH * beams, 19) for score in (*output.scores, *output.logits))
+    rows = BATCH * max(beams, returned)
+    assert all(score.shape == (rows, 19) for score in (*output.scores, *output.logits))
     assert len(output.cross_attentions) == len(output.decoder_hidden_states) == steps
-    assert all(weights[0].shape == (BATCH * beams, 1, 1, SOURCE) for weights in output.cross_attentions)
-    assert [state.shape for state in output.decoder_hidden_states[0]][-1] == (BATCH * beams, 1, 10)
+    assert all(weights[0].shape == (rows, 1, 1, SOURCE) for weights in output.cross_attentions)
+    assert [state.shape for state in output.decoder_hidden_states[0]][-1] == (rows, 1, 10)
     assert output.encoder_hidden_states[-1].shape == (BATCH, SOURCE, 20)
-    scores = model.compute_transition_scores(
-        output.sequences, output.scores, getattr(output, "beam_indices", None), normalize_logits=beams == 1
+
+
+def test_transition_scores_are_the_log_probabilities_of_the_tokens():
+    model = tiny_model()
+    batch = tiny_batch(model)
+    output = generate(model, return_dict_in_generate=True, output_scores=True, min_new_tokens=9)
+    scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+    with torch.no_grad():
+        logits = model(batch["input_ids"], batch["attention_mask"], decoder_input_ids=output.sequences[:, :-1]).logits
+    logits[:, :, model.config.eos_token_id] = -torch.inf
+    expected = logits.log_softmax(-1).gather(2, output.sequences[:, 1:, None])[..., 0]
+    torch.testing.assert_close(scores, expected)
+
+
+def test_transition_scores_of_a_beam_add_up_to_its_score():
+    model = tiny_model()
+    output = generate(
+        model, return_dict_in_generate=True, output_scores=True, num_beams=4, num_return_sequences=3, length_penalty=0.5
     )
-    assert scores.shape[0] == returned * BATCH
-    assert (scores <= 0).all()
+    scores = model.compute_transition_scores(output.sequences, output.scores, output.beam_indices)
+    lengths = (output.beam_indices >= 0).sum(-1)
+    torch.testing.assert_close(scores.sum(-1) / lengths**0.5, output.sequences_scores)
 
 
+@pytest.mark.parametrize("strategy", ["several-samples", "beam"])
 @every_combination
-def test_a_prompt_is_continued(combination):
+def test_a_prompt_is_continued(combination, strategy):
     model = tiny_model(**combination)
-    prompt = torch.tensor([[1, 8, 9, 10]]).expand(BATCH, -1)
-    cached, uncached = (generate(model, decoder_input_ids=prompt, use_cache=use) for use in (True, False))
+    prompt = torch.tensor([[1, 8, 9, 10], [1, 11, 8, 12], [1, 5, 5, 5]])
+    options = {"decoder_input_ids": prompt, **STRATEGIES[strategy]}
+    cached, uncached = (generate(model, use_cache=use_cache, **options) for use_cache in (True, False))
     assert torch.equal(cached, uncached)
-    assert torch.equal(cached[:, :4], prompt)
+    assert torch.equal(cached[:, :4], prompt.repeat_interleave(len(cached) // BATCH, dim=0))
 
 
-def test_a_left_padded_prompt_is_continued_as_if_alone():
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_left_padded_prompt_is_continued_as_if_alone(num_beams):
     model = tiny_model()
     batch = tiny_batch(model)
     prompt = torch.tensor([[1, 8, 9, 10], [0, 0, 1, 8], [0, 1, 11, 12]])
-    tokens = generate(model, decoder_input_ids=prompt, decoder_attention_mask=(prompt != 0).long(), min_new_tokens=9)
+    options = {"max_new_tokens": 9, "min_new_tokens": 9, "num_beams": num_beams}
+    tokens = generate(model, decoder_input_ids=prompt, decoder_attention_mask=(prompt != 0).long(), **options)
     for row, start in enumerate((0, 2, 1)):
         alone = model.generate(
             batch["input_ids"][row : row + 1],
             attention_mask=batch["attention_mask"][row : row + 1],
             decoder_input_ids=prompt[row : row + 1, start:],
-            max_new_tokens=9,
-            min_new_tokens=9,
+            **options,
         )
         assert torch.equal(tokens[row, -9:], alone[0, -9:])
 
 
-def test_embeddings_and_encoder_outputs_take_the_place_of_ids():
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_embeddings_and_encoder_outputs_take_the_place_of_ids(num_beams):
     model = tiny_model()
     batch = tiny_batch(model)
-    expected = generate(model)
-    mask = {"attention_mask": batch["attention_mask"], "max_new_tokens": 9}
+    expected = generate(model, num_beams=num_beams)
+    mask = {"attention_mask": batch["attention_mask"], "max_new_tokens": 9, "num_beams": num_beams}
     embeddings = model.get_input_embeddings()(batch["input_ids"])
     assert torch.equal(model.generate(inputs_embeds=embeddings, **mask), expected)
     encoder_outputs = model.get_encoder()(batch["input_ids"], batch["attention_mask"])
     assert torch.equal(model.generate(encoder_outputs=encoder_outputs, **mask), expected)
 
 
-def test_generation_goes_on_from_a_returned_cache():
-    model = tiny_model()
+@every_combination
+def test_generation_goes_on_from_a_returned_cache(combination):
+    model = tiny_model(**combination)
     expected = generate(model, max_new_tokens=8, min_new_tokens=8)
     first = generate(model, max_new_tokens=4, min_new_tokens=4, return_dict_in_generate=True)
     rest = generate(
@@ -156,9 +196,27 @@ def test_generation_goes_on_from_a_returned_cache():
     assert torch.equal(rest, expected)
 
 
-def test_a_static_cache_changes_no_token():
-    model = tiny_model(context_feeding="input")
-    assert torch.equal(generate(model, cache_implementation="static", disable_compile=True), generate(model))
+@every_combination
+def test_a_static_cache_changes_no_token(combination):
+    model = tiny_model(**combination)
+    options = {"disable_compile": True, **STRATEGIES["beam"]}
+    assert torch.equal(generate(model, cache_implementation="static", **options), generate(model, **options))
+
+
+@pytest.mark.parametrize(
+    ("cache", "combination"),
+    [("static", {"cell_type": "lstm", "context_feeding": "input"}), ("dynamic", {"context_feeding": "parallel"})],
+    ids=["static", "dynamic"],
+)
+def test_a_compiled_step_is_one_graph_for_all_steps(cache, combination):
+    model = tiny_model(encoder_layers=1, decoder_layers=2, **combination)
+    options = {"min_new_tokens": 9, "cache_implementation": cache, "disable_compile": True}
+    expected = generate(model, **options)
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    model.forward = torch.compile(model.forward, backend=graphs, fullgraph=True)
+    assert torch.equal(generate(model, **options), expected)
+    assert graphs.frame_count == 2  # the first step begins, the others go on from a state
 
 
 @every_combination
@@ -169,6 +227,40 @@ def test_assisted_decoding_changes_no_token(combination):
     expected = model.generate(**inputs)
     assert torch.equal(model.generate(**inputs, assistant_model=assistant), expected)
     assert torch.equal(model.generate(**inputs, prompt_lookup_num_tokens=3), expected)
+
+
+def test_assisted_decoding_keeps_to_logits_processors_and_returns_scores():
+    model, assistant = tiny_model(), tiny_model(seed=1)
+    options = {"rows": slice(1), "min_new_tokens": 6, "bad_words_ids": [[6], [9]], "return_dict_in_generate": True}
+    expected = generate(model, output_logits=True, **options)
+    assisted = generate(model, output_logits=True, assistant_model=assistant, **options)
+    assert torch.equal(assisted.sequences, expected.sequences)
+    for logits, expected_logits in zip(assisted.logits, expected.logits, strict=True):
+        torch.testing.assert_close(logits, expected_logits)
+
+
+def test_assisted_sampling_follows_the_distribution_of_the_model():
+    model, assistant = tiny_model(vocab_size=6), tiny_model(vocab_size=6, seed=1)
+    inputs = {key: value[:1] for key, value in tiny_batch(model).items() if key != "labels"}
+    with torch.no_grad():
+        logits = model(**inputs, decoder_input_ids=torch.tensor([[model.config.decoder_start_token_id]])).logits[0, 0]
+    torch.manual_seed(0)
+    options = {"do_sample": True, "max_new_tokens": 2, "assistant_model": assistant}
+    first = torch.tensor([model.generate(**inputs, **options)[0, 1].item() for _ in range(150)])
+    frequencies = torch.bincount(first, minlength=6) / len(first)
+    torch.testing.assert_close(frequencies, logits.softmax(-1), atol=0.12, rtol=0)
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_tokens_are_forced_forbidden_and_kept_up(num_beams):
+    model = tiny_model()
+    free = generate(model, num_beams=num_beams)
+    common = free[:, 1:].flatten().mode().values.item()
+    assert (generate(model, num_beams=num_beams, bad_words_ids=[[common]]) != common).all()
+    assert (generate(model, num_beams=num_beams, forced_bos_token_id=8)[:, 1] == 8).all()
+    long = generate(model, num_beams=num_beams, min_length=9, forced_eos_token_id=2)
+    assert (long[:, 1:9] != 2).all()
+    assert (long[:, -1] == 2).all()
 
 
 def test_a_streamer_gets_the_tokens_one_by_one():
@@ -188,7 +280,8 @@ def test_a_streamer_gets_the_tokens_one_by_one():
     assert streamer.tokens == [*tokens[0].tolist(), "end"]
 
 
-def test_own_processors_and_criteria_are_called():
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_own_processors_and_criteria_are_called(num_beams):
     model = tiny_model()
 
     def only_nine(input_ids, scores):
@@ -199,6 +292,7 @@ def test_own_processors_and_criteria_are_called():
 
     tokens = generate(
         model,
+        num_beams=num_beams,
         logits_processor=[only_nine],
         stopping_criteria=StoppingCriteriaList([stop_at_three, MaxTimeCriteria(60)]),
     )

@@ -58,7 +58,7 @@ def generation(model: Any) -> list[Point]:
     points, cache, token = [], None, torch.full((1, 1), model.config.decoder_start_token_id)
     times: list[float] = []
     with torch.no_grad():
-        for length in range(1, max(GENERATED) + WINDOW):
+        for length in range(1, max(GENERATED) + WINDOW + 1):
             start = time.perf_counter()
             output = model(encoder_outputs=encoded, decoder_input_ids=token, past_key_values=cache)
             token, cache = output.logits[:, -1:].argmax(dim=-1), output.past_key_values
@@ -90,5 +90,5 @@ def draw(points: list[Point]) -> None:
     left.legend()
     generated = [point for point in points if point["kind"] == "generation"]
     right.plot([point["length"] for point in generated], [1e3 * point["seconds"] for point in generated], "o-")
-    right.set(xscale="log", xlabel="token", ylabel="ms / token", ylim=0, title="A generated token, by its position")
+    right.set(xscale="log", xlabel="token", ylabel="ms / token", ylim=(0, 5), title="A generated token, by its position")
     figure.savefig(PLOT, dpi=150)
