@@ -19,10 +19,10 @@ DEMO_FLAGS := \
 DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesday, March 3, 1998" "вторник, 3 марта 1998 г."
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types format clean
+.PHONY: help install demo test conformance lint types format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED)  ## Make .venv with the project (editable) and everything pinned in constraints.txt
 
@@ -61,6 +61,9 @@ demo: $(INSTALLED)  ## Train a date normaliser for 55 locales, test it, translat
 
 test: $(INSTALLED)  ## Run the tests, one process a core
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
+	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)  ## Check style and format
 	$(BIN)/ruff check

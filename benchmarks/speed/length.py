@@ -90,5 +90,5 @@ def draw(points: list[Point]) -> None:
     left.legend()
     generated = [point for point in points if point["kind"] == "generation"]
     right.plot([point["length"] for point in generated], [1e3 * point["seconds"] for point in generated], "o-")
-    right.set(xscale="log", xlabel="token", ylabel="ms / token", ylim=(0, 5), title="A generated token, by its position")
+    right.set(xscale="log", xlabel="token", ylabel="ms / token", ylim=(0, 5), title="A generated token, by its place")
     figure.savefig(PLOT, dpi=150)

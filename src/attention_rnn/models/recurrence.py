@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -105,6 +106,8 @@ def recurrence_reference(
         one when reading in reverse.
     """
     products = cell.input_products(inputs)  # (batch, time, gates * hidden)
+    if inputs.shape[1] != 1 and _is_exporting():
+        return _scan(cell, products, mask, initial_state, reverse, recurrent_mask)
     steps = range(inputs.shape[1])
     state, states = initial_state, []
     for step in reversed(steps) if reverse else steps:
@@ -112,6 +115,34 @@ def recurrence_reference(
         state = next_state if mask is None else torch.where(mask[:, step, None], next_state, state)
         states.append(state)
     return torch.stack(states[::-1] if reverse else states, dim=1)
+
+
+def _is_exporting() -> bool:
+    is_exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    return is_exporting is not None and is_exporting()
+
+
+def _scan(
+    cell: Cell,
+    products: Tensor,
+    mask: Tensor | None,
+    initial_state: Tensor,
+    reverse: bool,
+    recurrent_mask: Tensor | None,
+) -> Tensor:
+    """The plain loop as one operator, so that an exported graph takes sequences of any length."""
+
+    def step(state: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        next_state = cell(inputs[0], state, recurrent_mask)
+        if mask is not None:
+            next_state = torch.where(inputs[1][:, None], next_state, state)
+        return next_state, next_state.clone()
+
+    sequences = [products] if mask is None else [products, mask]
+    inputs = tuple(sequence.transpose(0, 1) for sequence in sequences)
+    initial_state = initial_state.clone(memory_format=torch.contiguous_format)  # as every next state is
+    _, states = scan(step, initial_state, inputs, dim=0, reverse=reverse)
+    return states.transpose(0, 1)
 
 
 def _alignment(mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,73 @@
+"""transformers' shared tests of configs, models, training and pipelines, on every model class of this project."""
+
+import unittest
+from typing import Any
+
+import torch
+from testers import PIPELINES, TESTERS, EncoderTester
+from tests.generation.test_utils import GenerationTesterMixin
+from tests.test_configuration_common import ConfigTester
+from tests.test_modeling_common import ModelTesterMixin
+from tests.test_pipeline_mixin import PipelineTesterMixin
+from tests.test_training_mixin import TrainingTesterMixin
+from torch import Tensor
+
+from attention_rnn import AttentionRnnConfig
+from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+
+
+class ConfigTest(unittest.TestCase):
+    def test_config(self) -> None:
+        tester = ConfigTester(self, config_class=AttentionRnnConfig, hidden_size=37, cell_type="lstm", copy=True)
+        tester.run_common_tests()
+
+
+class PipelineTest(PipelineTesterMixin, unittest.TestCase):
+    pipeline_model_mapping = PIPELINES
+
+
+class ModelTests(ModelTesterMixin):
+    model_tester: Any = None
+    test_can_init_all_missing_weights_before_2023 = True  # our files name no year
+
+    def test_retain_grad_hidden_states_attentions(self) -> None:
+        # There is no self-attention, and the weights of a loop over the target are put together behind it.
+        self.has_attentions = False
+        super().test_retain_grad_hidden_states_attentions()
+
+
+class GeneratingModelTests(ModelTests, GenerationTesterMixin, TrainingTesterMixin):
+    model_tester: Any = None
+    training_overfit_learning_rate = 5e-3
+    training_overfit_seq_length = 24
+
+    def _create_text_training_batch(self, batch_size: int, seq_length: int, vocab_size: int) -> dict[str, Tensor]:
+        batch = super()._create_text_training_batch(batch_size, seq_length, vocab_size)
+        if self.is_encoder_decoder:
+            # The test goes on to generate the sequence from its first token, which is then the whole source.
+            batch["attention_mask"] = torch.zeros_like(batch["input_ids"])
+            batch["attention_mask"][:, 0] = 1
+            batch["labels"] = batch["labels"][:, 1:]
+        return batch
+
+
+def model_test(name: str, tester: EncoderTester) -> type:
+    """A test case of the tests that fit a tester's classes."""
+    generates = any(model_class.can_generate() for model_class in tester.model_classes)
+    attributes = {
+        "__module__": __name__,
+        "model_tester": tester,
+        "all_model_classes": tester.model_classes,
+        "is_encoder_decoder": tester.is_encoder_decoder,
+    }
+    return type(name, (GeneratingModelTests if generates else ModelTests, unittest.TestCase), attributes)
+
+
+for kind, tester_class in TESTERS.items():
+    for variant, overrides in tester_class.variants.items():
+        globals()[f"{kind}{variant}Test"] = model_test(f"{kind}{variant}Test", tester_class(**overrides))
+
+
+def test_every_class_is_tested() -> None:
+    tested = {model_class.__name__ for tester in TESTERS.values() for model_class in tester.model_classes}
+    assert {reference.rpartition(".")[2] for name, reference in AUTO_MAP.items() if name != "AutoConfig"} <= tested
