@@ -170,10 +170,10 @@ class LocationAttention(AdditiveAttention):
     def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
         last_weights = alignment[:, :1]
         if memory.mask is not None:
-            last_weights = _close_holes(last_weights, memory.mask)
+            last_weights = close_holes(last_weights.transpose(1, 2), memory.mask).transpose(1, 2)
         features = self.convolution(last_weights).transpose(1, 2)  # (batch, source, channels)
         if memory.mask is not None:
-            features = _open_holes(features, memory.mask)
+            features = open_holes(features, memory.mask)
         return super().score(query, memory._replace(keys=memory.keys + self.location(features)), alignment)
 
 
@@ -367,14 +367,18 @@ ATTENTIONS: dict[str, Callable[[AttentionRnnConfig], Attention]] = {
 }
 
 
-def _close_holes(features: Tensor, mask: Tensor) -> Tensor:
-    """Move the real tokens of (batch, features, source) to the front and leave zeros behind them."""
-    slots = torch.where(mask, mask.cumsum(dim=1), 0)[:, None].expand_as(features)
-    closed = features.new_zeros(*features.shape[:2], features.shape[2] + 1)
-    return closed.scatter(2, slots, features)[..., 1:]  # padded positions share slot 0
+def close_holes(tokens: Tensor, mask: Tensor, fill: float = 0) -> Tensor:
+    """Move the real tokens of (batch, length, width) to the front and leave `fill` behind them."""
+    slots = torch.where(mask, mask.cumsum(dim=1), 0)[..., None].expand_as(tokens)
+    closed = tokens.new_full((tokens.shape[0], tokens.shape[1] + 1, tokens.shape[2]), fill)
+    return closed.scatter(1, slots, tokens)[:, 1:]  # padded positions share slot 0
 
 
-def _open_holes(features: Tensor, mask: Tensor) -> Tensor:
-    """Move the tokens of (batch, source, features) from the front back to where they were."""
-    slots = (mask.cumsum(dim=1) - 1).clamp(min=0)[..., None].expand_as(features)
-    return features.gather(1, slots)
+def open_holes(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Move tokens from the front back to where they were; a padded position repeats the real one before it."""
+    return tokens.gather(1, token_slots(mask)[..., None].expand_as(tokens))
+
+
+def token_slots(mask: Tensor) -> Tensor:
+    """How many real tokens stand before each position, or before the real token that it repeats, (batch, length)."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)

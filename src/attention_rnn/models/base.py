@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -107,6 +108,18 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
         return bool(getattr(self.config, name) if value is None else value)
+
+    def trains_without_logits(self) -> bool:
+        """Whether a loss is to be made without the logits of all tokens, see `logits_in_training`."""
+        if self.config.logits_in_training or not self.training:
+            return False
+        # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
+        return type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling()
+
+    @staticmethod
+    def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+        """The masks of a recurrent model stay (batch, length), also with a static cache."""
+        return attention_mask
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | PathLike, is_main_process: bool = True, **kwargs: Any

@@ -67,5 +67,23 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
     return mask
 
 
+def new_tokens_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
+    """
+    The last `length` columns of an attention mask (batch, past + length) as booleans: those of the tokens given, of
+    which a whole row may be padding.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.dim() != 2 or attention_mask.shape[0] != batch_size or attention_mask.shape[1] < length:
+        raise ValueError(
+            f"`{name}` must be (batch, past + length), here {batch_size} rows of at least {length}, got "
+            f"{tuple(attention_mask.shape)}."
+        )
+    return attention_mask[:, -length:].to(torch.bool)
+
+
 def has_values(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

@@ -13,7 +13,7 @@ from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel, embed
 from .cache import is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
-from .checks import padding_mask
+from .checks import new_tokens_mask, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnDecoderOutput
@@ -176,7 +176,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         """
         embeddings = self.word_dropout(embed("decoder_", self.embed_tokens, input_ids, inputs_embeds))
         embeddings = self.dropout(embeddings)
-        mask = _target_mask(attention_mask, *embeddings.shape[:2])
+        mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2])
         use_cache = self.option("use_cache", use_cache)
         if use_cache and past_key_values is None:
             past_key_values = new_cache(self.config)
@@ -323,14 +323,3 @@ def _join(steps: list[Decoded]) -> Decoded:
         return torch.cat(values, dim=along_target.get(name, 1))
 
     return Decoded(*(join(name) for name in Decoded._fields))
-
-
-def _target_mask(attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
-    if attention_mask is None:
-        return None
-    if attention_mask.dim() != 2 or attention_mask.shape[0] != batch_size or attention_mask.shape[1] < length:
-        raise ValueError(
-            f"`decoder_attention_mask` must be (batch, past + target), here {batch_size} rows of at least {length}, "
-            f"got {tuple(attention_mask.shape)}."
-        )
-    return attention_mask[:, -length:].to(torch.bool)

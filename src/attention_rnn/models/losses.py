@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .products import product_dtype
+
 # `linear_cross_entropy` holds as many logits at a time, 16 MB in single precision, unless so few tokens would make its
 # products slow.
 MAX_LOGITS = 2**22
@@ -50,9 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-        device_type = vectors.device.type
-        is_autocast = torch.is_autocast_enabled(device_type)
-        dtype = torch.get_autocast_dtype(device_type) if is_autocast else weight.dtype  # of the products
+        dtype = product_dtype(weight)
         precision = torch.promote_types(dtype, torch.float32)  # of all else
         vectors_grad = torch.empty_like(vectors) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=precision) if ctx.needs_input_grad[1] else None

@@ -217,7 +217,8 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        logits = None if labels is not None and self._trains_without_logits() else self._logits(outputs)
+        needs_logits = labels is None or config.copy or not self.trains_without_logits()
+        logits = self._logits(outputs) if needs_logits else None
         loss = None if labels is None else self._loss(logits, labels, outputs, **kwargs)
         return Seq2SeqLMOutput(
             loss=loss,
@@ -230,13 +231,6 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             encoder_hidden_states=outputs.encoder_hidden_states,
             encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
-
-    def _trains_without_logits(self) -> bool:
-        config = self.config
-        if config.logits_in_training or config.copy or not self.training:
-            return False
-        # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
-        return type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling()
 
     def _logits(self, outputs: Any) -> Tensor:
         logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
@@ -264,11 +258,6 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         if "tokenizer" in kwargs:
             kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
         return super().generate(*args, **kwargs)  # type: ignore[misc]
-
-    @staticmethod
-    def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
-        """The masks of a recurrent model stay (batch, length), also with a static cache."""
-        return attention_mask
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """

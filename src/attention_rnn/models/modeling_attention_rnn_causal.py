@@ -10,20 +10,20 @@ call, when a text is generated token by token as well as when a long one is read
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
+from .attention import close_holes, open_holes
 from .base import AttentionRnnPreTrainedModel, embed
 from .cells import CELLS
-from .checks import IGNORED_LABEL, check_labels
+from .checks import IGNORED_LABEL, check_labels, new_tokens_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .decoder import AttentionRnnDecoderLayer
 from .dropout import SequenceDropout, WordDropout
 from .losses import linear_cross_entropy
-from .self_attention import KeyValuePredictAttention, close_holes, open_holes, read_past
+from .self_attention import KeyValuePredictAttention, read_past
 
 
 class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
@@ -81,7 +81,7 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
             TypeError: a cache of another kind.
         """
         embeddings = self.dropout(self.word_dropout(embed("", self.embed_tokens, input_ids, inputs_embeds)))
-        mask = _token_mask(attention_mask, *embeddings.shape[:2])
+        mask = new_tokens_mask("attention_mask", attention_mask, *embeddings.shape[:2])
         if self.option("use_cache", use_cache) and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         states, past = self._begin(past_key_values, embeddings)
@@ -210,7 +210,7 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
         vectors = outputs.last_hidden_state
         targets = self._targets(labels, shift_labels, attention_mask, *vectors.shape[:2])
         loss = logits = None
-        if targets is not None and self._trains_without_logits():
+        if targets is not None and self.trains_without_logits():
             loss = linear_cross_entropy(
                 vectors, self.lm_head.weight, targets, IGNORED_LABEL, kwargs.get("num_items_in_batch")
             )
@@ -246,32 +246,10 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
             shape = None if given is None else tuple(given.shape)
             raise ValueError(f"`{name}` must have the shape {(batch_size, length)} of the input, got {shape}.")
         if shift_labels is None:
-            mask = _token_mask(attention_mask, batch_size, length)
+            mask = new_tokens_mask("attention_mask", attention_mask, batch_size, length)
             closed = given if mask is None else close_holes(given[..., None], mask, IGNORED_LABEL)[..., 0]
             given = nn.functional.pad(closed[:, 1:], (0, 1), value=IGNORED_LABEL)
             if mask is not None:
                 given = open_holes(given[..., None], mask)[..., 0].masked_fill(~mask, IGNORED_LABEL)
         check_labels(given, self.config.vocab_size)
         return given
-
-    def _trains_without_logits(self) -> bool:
-        if self.config.logits_in_training or not self.training:
-            return False
-        # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
-        return type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling()
-
-    @staticmethod
-    def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
-        """The masks of a recurrent model stay (batch, length), also with a static cache."""
-        return attention_mask
-
-
-def _token_mask(attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
-    if attention_mask is None:
-        return None
-    if attention_mask.dim() != 2 or attention_mask.shape[0] != batch_size or attention_mask.shape[1] < length:
-        raise ValueError(
-            f"`attention_mask` must be (batch, past + length), here {batch_size} rows of at least {length}, got "
-            f"{tuple(attention_mask.shape)}."
-        )
-    return attention_mask[:, -length:].to(torch.bool)

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -131,6 +130,8 @@ def _scan(
     recurrent_mask: Tensor | None,
 ) -> Tensor:
     """The plain loop as one operator, so that an exported graph takes sequences of any length."""
+    # no public part of torch yet, and needed by an export alone
+    from torch._higher_order_ops.scan import scan
 
     def step(state: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         next_state = cell(inputs[0], state, recurrent_mask)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from .attention import ATTENTIONS, Memory
+from .attention import ATTENTIONS, Memory, close_holes, open_holes, token_slots
 from .cache import RecurrentStateLayer, StaticRecurrentStateLayer
 from .configuration_attention_rnn import LAYER_TYPE_WITH_PAST, AttentionRnnConfig
 
@@ -160,25 +160,9 @@ def read_past(cache: Cache) -> Tensor:
     return layer.values[:, 0]
 
 
-def close_holes(tokens: Tensor, mask: Tensor, fill: float = 0) -> Tensor:
-    """Move the real tokens of (batch, length, width) to the front and leave `fill` behind them."""
-    slots = torch.where(mask, mask.cumsum(dim=1), 0)[..., None].expand_as(tokens)
-    closed = tokens.new_full((tokens.shape[0], tokens.shape[1] + 1, tokens.shape[2]), fill)
-    return closed.scatter(1, slots, tokens)[:, 1:]  # padded positions share slot 0
-
-
-def open_holes(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Move tokens from the front back to where they were; a padded position repeats the real one before it."""
-    return tokens.gather(1, _slots(mask)[..., None].expand_as(tokens))
-
-
-def _slots(mask: Tensor) -> Tensor:
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
-
-
 def _open_weights(weights: Tensor, mask: Tensor, past: int) -> Tensor:
     """`open_holes` for both axes of weights (batch, 1, length, past + length); no padding has a weight."""
-    columns = torch.cat([_slots(mask).new_zeros(len(mask), past), past + _slots(mask)], dim=1)
+    columns = torch.cat([token_slots(mask).new_zeros(len(mask), past), past + token_slots(mask)], dim=1)
     columns[:, :past] = torch.arange(past, device=mask.device)
     is_real = torch.cat([mask.new_ones(len(mask), past), mask], dim=1)
     rows = open_holes(weights[:, 0], mask)
