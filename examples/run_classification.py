@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain, islice
 from math import isfinite
@@ -26,7 +26,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, load_dataset
+from datasets import ClassLabel, Dataset
 from scipy.special import expit, softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
@@ -43,8 +43,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers import Trainer as TransformersTrainer
-from transformers import TrainingArguments as TransformersTrainingArguments
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.alignment import Alignment
@@ -52,7 +50,22 @@ from attention_rnn.data import get_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
+from attention_rnn.training import (
+    ScriptTrainer,
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    delete_run,
+    expand_config_file,
+    find_checkpoint,
+    is_hub_name,
+    load_split,
+    origin,
+    parse_config_overrides,
+    special_token_ids,
+    train_and_save,
+    wanted_splits,
+)
 
 logger = logging.getLogger("run_classification")
 
@@ -168,7 +181,7 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(TransformersTrainingArguments):
+class TrainingArguments(ScriptTrainingArguments):
     """The arguments of Trainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
@@ -182,53 +195,22 @@ class TrainingArguments(TransformersTrainingArguments):
             + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items())
         },
     )
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
     )
-    eval_strategy: str | None = field(default=None, metadata={"help": "When to evaluate: no, steps, epoch."})
-    save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
 
     def __post_init__(self):
         if self.problem_type not in METRICS:
             raise ValueError(f"--problem_type must be one of {', '.join(METRICS)}, got {self.problem_type!r}")
         if self.metrics is None:
             self.metrics = list(METRICS[self.problem_type])[:2]
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
+        self.settle_evaluation()
         if self.metric_for_best_model is None and self.load_best_model_at_end:
             self.metric_for_best_model = self.metrics[0]
         super().__post_init__()
-
-
-class Trainer(TransformersTrainer):
-    def _get_eval_sampler(self, eval_dataset):
-        # group_by_length would reorder these data too, and predictions meet their texts by position
-        return None
-
-    def create_model_card(self, *args, **kwargs):
-        # push_to_hub would replace the card that this script has written
-        pass
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
@@ -253,7 +235,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     model = make_model(pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
 
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -267,12 +249,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     training_seconds = None
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        training_seconds = result["train_runtime"]
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", result)
-        trainer.save_metrics("train", result)
+        training_seconds = train_and_save(trainer, checkpoint)
 
     all_scores, pictures = {}, []
     for split, name in (("validation", "eval"), ("test", "predict")):
@@ -302,20 +279,12 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     splits = wanted_splits(training_args)
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
-    for split, action in splits.items():
-        if (getattr(data_args, f"{split}_file") is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{split}_file or --dataset_name")
+    check_files(data_args, training_args)
     if data_args.text_columns is not None and len(data_args.text_columns) > 2:
         raise ValueError(f"--text_columns must be one column, or two of a pair, got {data_args.text_columns}")
     if not data_args.label_separator:
         raise ValueError("--label_separator must be one or more characters, got ''")
-    for name, least in SMALLEST_VALUES.items():
-        if (value := getattr(data_args, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if data_args.num_heat_maps and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+    check_values(data_args, training_args, SMALLEST_VALUES)
     metrics, problem_type = training_args.metrics, training_args.problem_type
     for name in metrics:
         if name not in METRICS[problem_type]:
@@ -325,8 +294,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     best = training_args.metric_for_best_model
     if best is not None and best.removeprefix("eval_") not in ("loss", *metrics):
         raise ValueError(f"--metric_for_best_model must be loss or one of --metrics {metrics}, got {best!r}")
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
     if training_args.label_smoothing_factor and problem_type != SINGLE_LABEL:
         raise ValueError(f"--label_smoothing_factor needs --problem_type {SINGLE_LABEL}, got {problem_type}")
 
@@ -345,12 +312,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(f"--tokenizer must be one of {', '.join(kinds)}, got {model_args.tokenizer!r}")
     if model_args.word_vectors is not None and model_args.tokenizer_name is None and model_args.tokenizer != "word":
         raise ValueError(f"--word_vectors needs --tokenizer word, got {model_args.tokenizer}")
-
-
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
@@ -429,31 +390,12 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict
             column_names=data_args.column_names,
         )
         return
-    dataset = load_dataset_once(data_args.dataset_name, data_args.dataset_config_name)
-    if split not in dataset:
-        raise ValueError(f"--dataset_name {data_args.dataset_name} must have the split {split!r}, got {list(dataset)}")
-    features = dataset[split].features
+    dataset = load_split(split, data_args)
+    features = dataset.features
     names = {name: of_column.names for name, of_column in features.items() if isinstance(of_column, ClassLabel)}
-    for number, row in enumerate(dataset[split], start=1):
+    for number, row in enumerate(dataset, start=1):
         named = {column: of_column[row[column]] for column, of_column in names.items() if row[column] >= 0}
         yield f"{data_args.dataset_name}, {split}, row {number}", row | named
-
-
-@cache
-def load_dataset_once(name: str, config_name: str | None) -> dict[str, Dataset]:
-    return load_dataset(name, config_name)
-
-
-def origin(split: str, data_args: DataArguments) -> str:
-    """What a split is read from, without the folders of this machine."""
-    name = data_args.dataset_name
-    if name is not None:
-        return name if is_hub_name(name) else Path(name).name
-    return Path(getattr(data_args, f"{split}_file")).name
-
-
-def is_hub_name(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
 
 
 def settle_labels(
@@ -547,10 +489,7 @@ def make_model(
             **overrides,
             **options,
             vocab_size=len(tokenizer),
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            unk_token_id=tokenizer.unk_token_id,
+            **special_token_ids(tokenizer),
             decoder_start_token_id=None,
             is_encoder_decoder=False,
         )
@@ -680,7 +619,7 @@ def draw_confusion(output_dir: Path, output: Any, labels: list[str]) -> None:
     axes.figure.savefig(output_dir / "confusion_matrix.png", dpi=150)
 
 
-def draw_attention(trainer: Trainer, examples: Dataset, data_args: DataArguments) -> list[str]:
+def draw_attention(trainer: ScriptTrainer, examples: Dataset, data_args: DataArguments) -> list[str]:
     """
     Draw which words of the first examples the model looked at, each as a picture and all on one page to point at;
     returns the pictures, relative to the output folder.
@@ -713,7 +652,7 @@ def draw_attention(trainer: Trainer, examples: Dataset, data_args: DataArguments
 
 
 def write_card(
-    trainer: Trainer,
+    trainer: ScriptTrainer,
     examples: dict[str, Dataset],
     labels: list[str],
     scores: dict[str, dict[str, float]],

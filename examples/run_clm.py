@@ -42,14 +42,25 @@ from transformers import (
     TrainerCallback,
     set_seed,
 )
-from transformers import Trainer as TransformersTrainer
-from transformers import TrainingArguments as TransformersTrainingArguments
 from transformers.trainer_utils import speed_metrics
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.hub import write_model_card
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
+from attention_rnn.training import (
+    ScriptTrainer,
+    ScriptTrainingArguments,
+    check_values,
+    delete_run,
+    expand_config_file,
+    find_checkpoint,
+    is_hub_name,
+    origin,
+    parse_config_overrides,
+    special_token_ids,
+    train_and_save,
+    wanted_splits,
+)
 
 logger = logging.getLogger("run_clm")
 
@@ -130,7 +141,7 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(TransformersTrainingArguments):
+class TrainingArguments(ScriptTrainingArguments):
     """The arguments of Trainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one is kept.
@@ -146,30 +157,10 @@ class TrainingArguments(TransformersTrainingArguments):
             "its past. The final evaluation has one stream, and so the right numbers."
         },
     )
-    eval_strategy: str | None = field(default=None, metadata={"help": "When to evaluate: no, steps, epoch."})
-    save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
     logging_first_step: bool = field(default=True, metadata={"help": "Whether to report that of the first step."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
 
     def __post_init__(self):
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
+        self.settle_evaluation()
         super().__post_init__()
 
 
@@ -222,7 +213,7 @@ class Streams(Dataset):
         return {"input_ids": self.inputs[stream, part], "shift_labels": self.targets[stream, part]}
 
 
-class Trainer(TransformersTrainer):
+class Trainer(ScriptTrainer):
     """Hands the state from batch to batch; the data sets are `Streams`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -289,10 +280,6 @@ class Trainer(TransformersTrainer):
                 state, nats = outputs.past_key_values, nats + outputs.loss.item()
         return nats
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        # push_to_hub would replace the card that this script has written
-        pass
-
 
 class ForgetBetweenEpochs(TrainerCallback):
     """An epoch begins with other text than the last one ended with."""
@@ -352,12 +339,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     training_seconds = None
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        training_seconds = result["train_runtime"]
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", result)
-        trainer.save_metrics("train", result)
+        training_seconds = train_and_save(trainer, checkpoint)
         if trainer.is_world_process_zero():
             draw_loss(trainer, output_dir / "loss.png")
 
@@ -382,8 +364,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     splits = wanted_splits(training_args)
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
     percentage = data_args.validation_split_percentage
     if percentage is not None:
         if not 1 <= percentage <= 99:
@@ -394,9 +374,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         file = file_argument(split, data_args)
         if (getattr(data_args, file) is None) == (data_args.dataset_name is None):
             raise ValueError(f"{action} needs either --{file} or --dataset_name")
-    for name, least in SMALLEST_VALUES.items():
-        if (value := getattr(data_args, name)) < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    check_values(data_args, training_args, SMALLEST_VALUES)
     if not data_args.temperature > 0:
         raise ValueError(f"--temperature must be above 0, got {data_args.temperature}")
     if training_args.label_smoothing_factor:
@@ -406,8 +384,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         )
     if training_args.n_gpu > 1:
         raise ValueError(f"each process needs a GPU of its own, got {training_args.n_gpu}: start them by torchrun")
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
     if training_args.do_train and find_spec("matplotlib") is None:
         raise ImportError("the curve of the loss needs matplotlib: pip install attention-rnn[plot]")
 
@@ -434,12 +410,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError("self_attention_window must be a number: the state that is handed on would grow without end")
 
 
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
-
-
 def file_argument(split: str, data_args: DataArguments) -> str:
     """Which argument names the file that a split is read from."""
     takes_part = split == "validation" and data_args.validation_split_percentage is not None
@@ -455,9 +425,9 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
             end_of_train = len(text) * (100 - percentage) // 100
             text = text[:end_of_train] if split == "train" else text[end_of_train:]
         if not text.strip():
-            raise ValueError(f"the {split} text must not be empty, got {text!r} from {origin(split, data_args)}")
+            raise ValueError(f"the {split} text must not be empty, got {text!r} from {part_of(split, data_args)}")
         texts[split] = text
-        logger.info(f"{split}: {len(text):,} characters of {origin(split, data_args)}")
+        logger.info(f"{split}: {len(text):,} characters of {part_of(split, data_args)}")
     return texts
 
 
@@ -481,19 +451,13 @@ def read_text(split: str, data_args: DataArguments) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def origin(split: str, data_args: DataArguments) -> str:
-    """What a split is read from, without the folders of this machine."""
-    name, percentage = data_args.dataset_name, data_args.validation_split_percentage
-    if name is not None:
-        return name if is_hub_name(name) else Path(name).name
-    file = Path(getattr(data_args, file_argument(split, data_args))).name
+def part_of(split: str, data_args: DataArguments) -> str:
+    """What a split is read from, and which part of it."""
+    percentage = data_args.validation_split_percentage
     if percentage is None or split == "test":
-        return file
-    return f"the {f'first {100 - percentage}' if split == 'train' else f'last {percentage}'} % of {file}"
-
-
-def is_hub_name(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
+        return origin(split, data_args)
+    part = f"first {100 - percentage}" if split == "train" else f"last {percentage}"
+    return f"the {part} % of {origin('train', data_args)}"
 
 
 def make_tokenizer(
@@ -537,10 +501,7 @@ def make_model(
         **parse_config_overrides(model_args.config_overrides),
         vocab_size=len(tokenizer),
         is_encoder_decoder=False,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        unk_token_id=tokenizer.unk_token_id,
+        **special_token_ids(tokenizer),
         decoder_start_token_id=tokenizer.bos_token_id,
     )
     return AutoModelForCausalLM.from_config(config)
@@ -619,7 +580,7 @@ def write_card(
         usage=usage,
         limits=LIMITS,
         results=scores,
-        data={split: (f"{origin(split, data_args)}: {sizes[split]}", 1) for split in encoded},
+        data={split: (f"{part_of(split, data_args)}: {sizes[split]}", 1) for split in encoded},
         dataset_name=data_args.dataset_name if is_hub_name(data_args.dataset_name) else None,
         dataset_config_name=data_args.dataset_config_name,
         command=["python", "run_clm.py", *argv],

@@ -10,21 +10,18 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import gzip
 import json
 import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset
 from seqeval.metrics import f1_score, precision_score, recall_score
 from transformers import (
     AutoConfig,
@@ -37,16 +34,29 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers import Trainer as TransformersTrainer
-from transformers import TrainingArguments as TransformersTrainingArguments
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer
-from attention_rnn.data import read_rows
+from attention_rnn.data import open_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.plotting import plot_alignment
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
+from attention_rnn.training import (
+    ScriptTrainer,
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    delete_run,
+    expand_config_file,
+    find_checkpoint,
+    is_hub_name,
+    load_split,
+    origin,
+    parse_config_overrides,
+    special_token_ids,
+    train_and_save,
+    wanted_splits,
+)
 
 logger = logging.getLogger("run_labelling")
 
@@ -142,55 +152,24 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(TransformersTrainingArguments):
+class TrainingArguments(ScriptTrainingArguments):
     """The arguments of Trainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one is kept: by f1 where the labels are chunks
     (BIO, BIOES, BILOU, BMES), otherwise by accuracy, and with intents by sentence_accuracy.
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
     )
-    eval_strategy: str | None = field(default=None, metadata={"help": "When to evaluate: no, steps, epoch."})
-    save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
 
     def __post_init__(self):
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
+        self.settle_evaluation()
         self.chooses_metric = self.metric_for_best_model is None and self.load_best_model_at_end
         super().__post_init__()
-
-
-class Trainer(TransformersTrainer):
-    def _get_eval_sampler(self, eval_dataset):
-        # group_by_length would reorder these data too, and predictions meet their references by position
-        return None
-
-    def create_model_card(self, *args, **kwargs):
-        # push_to_hub would replace the card that this script has written
-        pass
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
@@ -230,7 +209,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         rows = decode(predictions, texts[split], encoded[split], labels, intents)
         return score(texts[split], rows, is_chunk_scheme(tuple(labels))), rows
 
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -245,12 +224,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     training_seconds = None
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        training_seconds = result["train_runtime"]
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", result)
-        trainer.save_metrics("train", result)
+        training_seconds = train_and_save(trainer, checkpoint)
 
     all_scores = {}
     trainer.compute_metrics = None  # it knows the references of the validation alone
@@ -278,18 +252,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     splits = wanted_splits(training_args)
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
-    for split, action in splits.items():
-        if (getattr(data_args, f"{split}_file") is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{split}_file or --dataset_name")
-    for name, least in SMALLEST_VALUES.items():
-        if (value := getattr(data_args, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if data_args.num_heat_maps and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
+    check_files(data_args, training_args)
+    check_values(data_args, training_args, SMALLEST_VALUES)
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides is not None:
             raise ValueError("--model_name_or_path brings its config: no --config_overrides")
@@ -300,12 +264,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(
             f"--tokenizer must be one of {', '.join(get_args(TokenizerKind))}, got {model_args.tokenizer!r}"
         )
-
-
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
@@ -365,7 +323,7 @@ def read_conll(file: str, data_args: DataArguments) -> Iterator[tuple[str, dict[
     token_column, label_column = data_args.token_column or "0", data_args.label_column or "-1"
     if data_args.intent_column is not None:
         raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
-    with (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig") as lines:
+    with open_text(file) as lines:
         words, start = [], 1
         first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
         separator = "\t" if "\t" in first else None
@@ -394,34 +352,15 @@ def read_conll(file: str, data_args: DataArguments) -> Iterator[tuple[str, dict[
 
 def read_dataset(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a data set of the Hub, classes by their names."""
-    dataset = load_dataset_once(data_args.dataset_name, data_args.dataset_config_name)
-    if split not in dataset:
-        raise ValueError(f"--dataset_name {data_args.dataset_name} must have the split {split!r}, got {list(dataset)}")
-    features = dataset[split].features
+    dataset = load_split(split, data_args)
+    features = dataset.features
     names = {column: getattr(getattr(kind, "feature", kind), "names", None) for column, kind in features.items()}
-    for number, row in enumerate(dataset[split], start=1):
+    for number, row in enumerate(dataset, start=1):
         for column, classes in names.items():
             if classes is not None:
                 value = row[column]
                 row[column] = [classes[index] for index in value] if isinstance(value, list) else classes[value]
         yield f"{data_args.dataset_name}, {split}, row {number}", row
-
-
-@cache
-def load_dataset_once(name: str, config_name: str | None) -> DatasetDict:
-    return load_dataset(name, config_name)
-
-
-def origin(split: str, data_args: DataArguments) -> str:
-    """What a split is read from, without the folders of this machine."""
-    name = data_args.dataset_name
-    if name is not None:
-        return name if is_hub_name(name) else Path(name).name
-    return Path(getattr(data_args, f"{split}_file")).name
-
-
-def is_hub_name(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
 
 
 def make_tokenizer(
@@ -461,10 +400,7 @@ def make_model(
     config = AttentionRnnConfig(
         **{**parse_config_overrides(model_args.config_overrides), **classes},
         vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        unk_token_id=tokenizer.unk_token_id,
+        **special_token_ids(tokenizer),
     )
     return AutoModelForTokenClassification.from_config(config)
 
@@ -585,7 +521,7 @@ def write_predictions(output_dir: Path, texts: Dataset, predictions: list[dict[s
                 file.write(f"{reference}\t{row['intent']}\n")
 
 
-def draw_attention(trainer: Trainer, texts: Dataset, data_args: DataArguments) -> list[str]:
+def draw_attention(trainer: ScriptTrainer, texts: Dataset, data_args: DataArguments) -> list[str]:
     """
     Draw where each token looks in the first texts and, in the last row, what tells the intent; returns the pictures,
     relative to the output folder.
@@ -612,7 +548,7 @@ def draw_attention(trainer: Trainer, texts: Dataset, data_args: DataArguments) -
 
 
 def write_card(
-    trainer: Trainer,
+    trainer: ScriptTrainer,
     texts: dict[str, Dataset],
     scores: dict[str, dict[str, float]],
     training_seconds: float | None,

@@ -17,15 +17,13 @@ import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
@@ -37,8 +35,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
-from transformers import Trainer as TransformersTrainer
-from transformers import TrainingArguments as TransformersTrainingArguments
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.alignment import Alignment
@@ -48,7 +44,22 @@ from attention_rnn.metrics import load_metric
 from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers, read_examples
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
+from attention_rnn.training import (
+    ScriptTrainer,
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    delete_run,
+    expand_config_file,
+    find_checkpoint,
+    is_hub_name,
+    load_split,
+    origin,
+    parse_config_overrides,
+    special_token_ids,
+    train_and_save,
+    wanted_splits,
+)
 
 logger = logging.getLogger("run_qa")
 
@@ -145,58 +156,27 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(TransformersTrainingArguments):
+class TrainingArguments(ScriptTrainingArguments):
     """The arguments of Trainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one by `answer_f1` is kept.
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training windows per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows per device and step."})
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Which windows form a batch: random, group_by_length, ..."}
     )
-    eval_strategy: str | None = field(default=None, metadata={"help": "When to evaluate: no, steps, epoch."})
-    save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
     metric_for_best_model: str | None = field(
         default=None, metadata={"help": f"{', '.join(METRICS)} or loss. Default: {METRICS[0]}."}
     )
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
 
     def __post_init__(self):
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
+        self.settle_evaluation()
         if self.metric_for_best_model is None and self.load_best_model_at_end:
             self.metric_for_best_model = METRICS[0]
         super().__post_init__()
-
-
-class Trainer(TransformersTrainer):
-    def _get_eval_sampler(self, eval_dataset):
-        # group_by_length would reorder these data too, and logits meet their contexts by position
-        return None
-
-    def create_model_card(self, *args, **kwargs):
-        # push_to_hub would replace the card that this script has written
-        pass
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
@@ -227,7 +207,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         return evaluate("validation", output.predictions)[0]
 
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -241,12 +221,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     training_seconds = None
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        training_seconds = result["train_runtime"]
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", result)
-        trainer.save_metrics("train", result)
+        training_seconds = train_and_save(trainer, checkpoint)
 
     all_scores, pictures = {}, []
     trainer.compute_metrics = None  # it knows the contexts of the validation alone
@@ -274,23 +249,13 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     splits = wanted_splits(training_args)
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
-    for split, action in splits.items():
-        if (getattr(data_args, f"{split}_file") is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{split}_file or --dataset_name")
-    for name, least in SMALLEST_VALUES.items():
-        if (value := getattr(data_args, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    check_files(data_args, training_args)
+    check_values(data_args, training_args, SMALLEST_VALUES)
     if data_args.answer_unit not in ("word", "character"):
         raise ValueError(f"--answer_unit must be word or character, got {data_args.answer_unit!r}")
-    if data_args.num_heat_maps and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
     best = training_args.metric_for_best_model
     if best is not None and best.removeprefix("eval_") not in ("loss", *METRICS):
         raise ValueError(f"--metric_for_best_model must be loss, {' or '.join(METRICS)}, got {best!r}")
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
 
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides is not None or model_args.tokenizer_name is not None:
@@ -304,12 +269,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     kinds = get_args(TokenizerKind)
     if model_args.tokenizer not in kinds:
         raise ValueError(f"--tokenizer must be one of {', '.join(kinds)}, got {model_args.tokenizer!r}")
-
-
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
@@ -342,28 +301,9 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict
     if data_args.dataset_name is None:
         yield from read_rows(getattr(data_args, f"{split}_file"))
         return
-    dataset = load_dataset_once(data_args.dataset_name, data_args.dataset_config_name)
-    if split not in dataset:
-        raise ValueError(f"--dataset_name {data_args.dataset_name} must have the split {split!r}, got {list(dataset)}")
-    for number, row in enumerate(dataset[split], start=1):
+    dataset = load_split(split, data_args)
+    for number, row in enumerate(dataset, start=1):
         yield f"{data_args.dataset_name}, {split}, row {number}", row
-
-
-@cache
-def load_dataset_once(name: str, config_name: str | None) -> dict[str, Dataset]:
-    return load_dataset(name, config_name)
-
-
-def origin(split: str, data_args: DataArguments) -> str:
-    """What a split is read from, without the folders of this machine."""
-    name = data_args.dataset_name
-    if name is not None:
-        return name if is_hub_name(name) else Path(name).name
-    return Path(getattr(data_args, f"{split}_file")).name
-
-
-def is_hub_name(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
 
 
 def make_tokenizer(
@@ -400,10 +340,7 @@ def make_model(
     config = AttentionRnnConfig(
         **parse_config_overrides(model_args.config_overrides),
         vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        unk_token_id=tokenizer.unk_token_id,
+        **special_token_ids(tokenizer),
         decoder_start_token_id=None,
         is_encoder_decoder=False,
     )
@@ -497,7 +434,7 @@ def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[di
 
 
 def draw_attention(
-    trainer: Trainer, examples: Dataset, answers: list[list[dict[str, Any]]], data_args: DataArguments
+    trainer: ScriptTrainer, examples: Dataset, answers: list[list[dict[str, Any]]], data_args: DataArguments
 ) -> list[str]:
     """
     Draw how the context around the first answers looks at the question, each as a picture and all on one page to point
@@ -546,7 +483,7 @@ def draw_attention(
 
 
 def write_card(
-    trainer: Trainer,
+    trainer: ScriptTrainer,
     examples: dict[str, Dataset],
     scores: dict[str, dict[str, float]],
     training_seconds: float | None,

@@ -15,15 +15,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, IterableDataset
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -45,7 +44,22 @@ from attention_rnn.hub import write_model_card
 from attention_rnn.metrics import METRICS, TextMetric, load_metric
 from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.tokenization import TokenizerKind, pair_tokenizers, train_tokenizer
-from attention_rnn.training import delete_run, expand_config_file, find_checkpoint, parse_config_overrides
+from attention_rnn.training import (
+    ScriptTrainer,
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    delete_run,
+    expand_config_file,
+    find_checkpoint,
+    is_hub_name,
+    load_split,
+    origin,
+    parse_config_overrides,
+    special_token_ids,
+    train_and_save,
+    wanted_splits,
+)
 
 logger = logging.getLogger("run_seq2seq")
 
@@ -176,50 +190,29 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments(Seq2SeqTrainingArguments):
+class TrainingArguments(ScriptTrainingArguments, Seq2SeqTrainingArguments):
     """The arguments of Seq2SeqTrainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Training examples per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
     )
-    eval_strategy: str | None = field(default=None, metadata={"help": "When to evaluate: no, steps, epoch."})
-    save_strategy: str | None = field(default=None, metadata={"help": "When to save. Default: as eval_strategy."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
     predict_with_generate: bool = field(default=True, metadata={"help": "Evaluate what is generated."})
     generation_num_beams: int | None = field(default=1, metadata={"help": "Beams of evaluations within training."})
     metrics: list[str] = field(
         default_factory=lambda: ["chrf", "exact_match"],
         metadata={"help": f"Any of {', '.join(METRICS)}; the first one selects the best model."},
     )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
 
     def __post_init__(self):
         if not self.predict_with_generate:
             raise ValueError("--predict_with_generate must stay True: the metrics need generated text")
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
+        self.settle_evaluation()
         if self.metric_for_best_model is None and self.load_best_model_at_end:
             self.metric_for_best_model = self.metrics[0]
         if self.greater_is_better is None and self.metric_for_best_model is not None:
@@ -227,14 +220,8 @@ class TrainingArguments(Seq2SeqTrainingArguments):
         super().__post_init__()
 
 
-class Trainer(Seq2SeqTrainer):
-    def _get_eval_sampler(self, eval_dataset):
-        # group_by_length would reorder these data too, and predictions meet their references by position
-        return None
-
-    def create_model_card(self, *args, **kwargs):
-        # push_to_hub would replace the card that this script has written
-        pass
+class Trainer(ScriptTrainer, Seq2SeqTrainer):
+    """Evaluates what the model generates."""
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
@@ -288,12 +275,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
 
     training_seconds = None
     if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        training_seconds = result["train_runtime"]
-        trainer.save_model()
-        trainer.save_state()
-        trainer.log_metrics("train", result)
-        trainer.save_metrics("train", result)
+        training_seconds = train_and_save(trainer, checkpoint)
 
     all_scores = {}
     trainer.compute_metrics = None  # it knows the references of the validation alone, and drops the signatures
@@ -321,18 +303,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
     splits = wanted_splits(training_args)
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
-    for split, action in splits.items():
-        if (getattr(data_args, f"{split}_file") is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{split}_file or --dataset_name")
+    check_files(data_args, training_args)
     if data_args.streaming and "train" in splits and training_args.max_steps < 1:
         raise ValueError(f"--streaming needs --max_steps of at least 1, got {training_args.max_steps}")
-    for name, least in SMALLEST_VALUES.items():
-        if (value := getattr(data_args, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if data_args.num_heat_maps and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+    check_values(data_args, training_args, SMALLEST_VALUES)
     for name in training_args.metrics:
         if name not in METRICS:
             raise ValueError(f"--metrics must be among {', '.join(METRICS)}, got {name!r}")
@@ -341,8 +315,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(
             f"--metric_for_best_model must be loss or one of --metrics {training_args.metrics}, got {best!r}"
         )
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
 
     if model_args.model_name_or_path is not None:
         if model_args.config_overrides is not None or model_args.tokenizer_name is not None:
@@ -371,12 +343,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         or model_args.source_vocab_size is not None
     ):
         raise ValueError("--shared_vocabulary makes one tokenizer: no other --target_tokenizer, no --source_vocab_size")
-
-
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    return {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset | IterableDataset]:
@@ -430,29 +396,9 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict
             column_names=data_args.column_names,
         )
         return
-    dataset = load_dataset_once(data_args.dataset_name, data_args.dataset_config_name, data_args.streaming)
-    if split not in dataset:
-        raise ValueError(f"--dataset_name {data_args.dataset_name} must have the split {split!r}, got {list(dataset)}")
-    for number, row in enumerate(dataset[split], start=1):
+    dataset = load_split(split, data_args, data_args.streaming)
+    for number, row in enumerate(dataset, start=1):
         yield f"{data_args.dataset_name}, {split}, row {number}", row
-
-
-@cache
-def load_dataset_once(name: str, config_name: str | None, streaming: bool) -> dict[str, Dataset | IterableDataset]:
-    return load_dataset(name, config_name, streaming=streaming)
-
-
-def origin(split: str, data_args: DataArguments) -> str:
-    """What a split is read from, without the folders of this machine."""
-    name = data_args.dataset_name
-    if name is not None:
-        return name if is_hub_name(name) else Path(name).name
-    files = (getattr(data_args, f"{split}_file"), getattr(data_args, f"{split}_target_file"))
-    return " and ".join(Path(file).name for file in files if file is not None)
-
-
-def is_hub_name(name: str | None) -> bool:
-    return name is not None and not Path(name).exists()
 
 
 def make_tokenizer(
@@ -505,10 +451,7 @@ def make_model(
         **parse_config_overrides(model_args.config_overrides),
         vocab_size=len(target_tokenizer),
         source_vocab_size=len(tokenizer) if target_tokenizer is not tokenizer else None,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        unk_token_id=tokenizer.unk_token_id,
+        **special_token_ids(tokenizer),
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)

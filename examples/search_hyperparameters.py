@@ -23,7 +23,6 @@ import yaml
 from run_classification import (
     DataArguments,
     ModelArguments,
-    Trainer,
     TrainingArguments,
     check_arguments,
     encode,
@@ -35,7 +34,7 @@ from run_classification import (
 )
 from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedModel, set_seed
 
-from attention_rnn.training import expand_config_file, find_checkpoint
+from attention_rnn.training import ScriptTrainer, expand_config_file, find_checkpoint
 
 logger = logging.getLogger("search_hyperparameters")
 
@@ -100,7 +99,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         overrides = model_args.config_overrides if trial is None else with_overrides(trial)
         return make_model(None, tokenizer, labels, replace(model_args, config_overrides=overrides), training_args)
 
-    trainer = Trainer(
+    trainer = ScriptTrainer(
         model_init=make_trial_model,
         args=training_args,
         train_dataset=encoded["train"],

@@ -252,8 +252,7 @@ def test_a_data_set_by_its_name_has_the_names_of_its_labels(tmp_path, monkeypatc
     names = datasets.ClassLabel(names=["neg", "pos"])
     features = datasets.Features({"sentence": datasets.Value("string"), "label": names})
     examples = datasets.Dataset.from_dict({"sentence": ["a", "b", "c"], "label": [1, 0, 1]}, features=features)
-    monkeypatch.setattr(run_classification, "load_dataset", lambda *args: {"train": examples})
-    run_classification.load_dataset_once.cache_clear()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: {"train": examples})
     assert read("--dataset_name", "some/reviews") == (["pos", "neg", "pos"], ["neg", "pos"])
 
 
