@@ -28,8 +28,9 @@ INTRODUCTION = """# Quality on published tables
 
 Written by `report.py` from the files in [results/](results). Every line in bold is what the recipe in
 [recipes/](recipes) reached here: the mean over seeds, ± the standard deviation. Recipes were chosen on the development
-sets, each training keeps its best model by the development set, and the test set is decoded once for each seed. Minutes
-are those of one training on the machine named, with the evaluations within it. Goals were set beforehand. What others
+sets, each training keeps its best model by the development set, and the test set is decoded once for each seed. CPU
+minutes are those of one training, its evaluations and its test, of all cores together: the clock shows no more than
+them, whatever else the machine does. Goals were set beforehand, those in minutes for two cores. What others
 report is in italics; what is marked unverified was not checked against the paper. The [README](README.md) says how to
 run it.
 """
@@ -62,7 +63,7 @@ def section(name: str, results: dict[str, Any] | None) -> str:
     task = TASKS[name]
     runs = results["runs"] if results else []
     ensembles = results["ensembles"] if results else []
-    columns = [*task.metrics, "minutes"]
+    columns = [*task.metrics, "cpu_minutes"]
     rows = []
     for line, settings in task.results.items():
         rows.append([f"**{line}**{coverage(runs, settings)}", *summary(runs, settings, columns)])
@@ -76,10 +77,10 @@ def section(name: str, results: dict[str, Any] | None) -> str:
             rows += goal(task, "ensemble", columns)
     for system, scores in task.published.items():
         rows.append([f"*{system}*", *(f"*{scores[column]:.2f}*" if column in scores else "" for column in columns)])
-    parts = [f"## {task.title}", task.notes, table(["", *task.metrics.values(), "minutes"], rows)]
+    parts = [f"## {task.title}", task.notes, table(["", *task.metrics.values(), "CPU minutes"], rows)]
     if any(len(settings) > 1 for settings in task.results.values()) and runs:
         by_setting = [[setting, *summary(runs, [setting], columns)] for setting in task.settings]
-        parts.append(table(["", *task.metrics.values(), "minutes"], by_setting))
+        parts.append(table(["", *task.metrics.values(), "CPU minutes"], by_setting))
     text = RESULTS / f"{name}.md"  # what there is to say about the figures
     parts += [text.read_text(encoding="utf-8").strip()] if text.is_file() else []
     parts.append(f"```bash\npython benchmarks/quality/run.py {name} --data_dir PATH\n```")
@@ -118,12 +119,10 @@ def summary(entries: list[dict[str, Any]], settings: list[str], columns: list[st
         by_seed = []
         for seed in seeds_of_all(entries, measured):
             of_seed = [e for e in entries if e["setting"] in measured and str(e.get("seed")) == seed]
-            values = [
-                e["test"].get(column, e.get("training_minutes") if column == "minutes" else None) for e in of_seed
-            ]
+            values = [e["test"].get(column, e.get(column)) for e in of_seed]
             if None not in values:
                 by_seed.append(mean(values))
-        cells.append(with_deviation(by_seed, 1 if column == "minutes" else 2))
+        cells.append(with_deviation(by_seed, 1 if column == "cpu_minutes" else 2))
     return cells
 
 

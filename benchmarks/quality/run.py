@@ -16,11 +16,11 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -133,7 +133,7 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
         command += ["--source_column", "source", "--target_column", "target", "--num_heat_maps", "2"]
     command += ["--seed", str(seed), "--use_cpu", "True", "--disable_tqdm", "True", *arguments]
     environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    start, log = time.monotonic(), folder.with_suffix(".log")
+    start, log = cpu_seconds(), folder.with_suffix(".log")
     with open(log, "w", encoding="utf-8") as output:
         code = subprocess.call(
             command, env={**os.environ, **KEEP_MEMORY, **environment}, stdout=output, stderr=subprocess.STDOUT
@@ -150,7 +150,7 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
             if name.startswith("eval_") and not name.startswith(("eval_samples", "eval_steps", "eval_runtime"))
         },
         "training_minutes": round(results["train_runtime"] / 60, 2),
-        "minutes": round((time.monotonic() - start) / 60, 2),
+        "cpu_minutes": round((cpu_seconds() - start) / 60, 2),
         "epochs": results["epoch"],
         "parameters": parameters,
         "commit": commit(),
@@ -220,8 +220,14 @@ def is_of(entry: dict[str, Any], key: dict[str, Any]) -> bool:
 def describe(entry: dict[str, Any]) -> str:
     seed = f"seed {entry['seed']}" if "seed" in entry else f"ensemble of {len(entry['seeds'])}"
     scores = ", ".join(f"{name} {value:.2f}" for name, value in entry["test"].items())
-    minutes = f", {entry['training_minutes']:.1f} minutes" if "training_minutes" in entry else ""
+    minutes = f", {entry['cpu_minutes']:.1f} CPU minutes" if "cpu_minutes" in entry else ""
     return f"{entry['setting']}, {seed}: {scores}{minutes}"
+
+
+def cpu_seconds() -> float:
+    """What the processes that have ended used, of all cores together."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def commit() -> str | None:

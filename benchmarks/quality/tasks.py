@@ -19,7 +19,7 @@ from attention_rnn.metrics import load_metric
 Row = dict[str, Any]
 Scores = dict[str, float]
 
-LOWER_IS_BETTER = ("wer", "per", "nats_per_character", "minutes")
+LOWER_IS_BETTER = ("wer", "per", "nats_per_character", "cpu_minutes")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Task:
         score: (predictions, rows) to percentages; `None` where those of the script are taken.
         metrics (`dict[str, str]`): the scores to show, each with a heading.
         results (`dict[str, list[str]]`): the lines of the table; each is the mean over settings.
-        goals (`dict[str, dict[str, float]]`): what a line should reach, `minutes` of a training included.
+        goals (`dict[str, dict[str, float]]`): what a line should reach, `cpu_minutes` of a training included.
         published (`dict[str, dict[str, float]]`): what others report.
         notes (`str`): on the protocol.
         seeds (`tuple[int, ...]`): those of the table.
@@ -291,7 +291,7 @@ TASKS = {
         score=score_multi30k,
         metrics={"bleu_test2016": "BLEU test2016", "bleu_test2017": "BLEU test2017"},
         results={"attention": ["attention"], "without attention": ["no_attention"]},
-        goals={"attention": {"bleu_test2016": 39.5, "bleu_test2017": 32.0, "minutes": 45}},
+        goals={"attention": {"bleu_test2016": 39.5, "bleu_test2017": 32.0, "cpu_minutes": 90}},
         published={
             "conditional GRU with attention, single run (LIUM, WMT 2017)": {
                 "bleu_test2016": 39.00,
@@ -310,7 +310,7 @@ TASKS = {
         score=score_g2p,
         metrics={"wer": "WER, words", "per": "PER, phones"},
         results={"single model": G2P_LANGUAGES},
-        goals={"single model": {"wer": 15.5, "minutes": 4}, "ensemble": {"wer": 14.0}},
+        goals={"single model": {"wer": 15.5, "cpu_minutes": 8}, "ensemble": {"wer": 14.0}},
         published={
             "LSTM with attention, the organisers' baseline, tuned by language": {"wer": 16.84, "per": 3.99},
             "transformer, the organisers' baseline, tuned by language": {"wer": 17.51},
@@ -492,7 +492,7 @@ TASKS = {
         read=read_jaquad,
         metrics={"answer_f1": "F1, characters", "answer_exact_match": "exact match"},
         results={"attention": ["attention"], "without attention": ["no_attention"]},
-        goals={"attention": {"answer_f1": 35, "minutes": 60}},
+        goals={"attention": {"answer_f1": 35, "cpu_minutes": 120}},
         published={"BERT-Japanese, pre-trained": {"answer_f1": 77.35, "answer_exact_match": 61.01}},
         notes="From scratch, on characters. Scored on the published development set, as the test set is not published; "
         "the model is chosen on the last 400 training paragraphs.",
@@ -505,7 +505,7 @@ TASKS = {
         read=read_shakespeare,
         metrics={"nats_per_character": "nats / character"},
         results={"GRU": ["gru"]},
-        goals={"GRU": {"nats_per_character": 1.47, "minutes": 45}},
+        goals={"GRU": {"nats_per_character": 1.47, "cpu_minutes": 90}},
         published={
             "nanoGPT, 10.7M parameters, on a GPU": {"nats_per_character": 1.4697},
             "nanoGPT, small, on a CPU": {"nats_per_character": 1.88},
