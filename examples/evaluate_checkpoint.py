@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig, pipeline
 
-import attention_rnn  # noqa: F401 registers the models and the pipelines
+import attention_rnn  # registers the models and the pipelines
 from attention_rnn.data import FORMATS, get_text, read_rows
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
     parser.add_argument("--num_beams", type=int, help="beams of an encoder-decoder (the model's own setting)")
     parser.add_argument("--max_new_tokens", type=int, help="longest output, in tokens (the model's own setting)")
+    parser.add_argument("--int8", action="store_true", help="decode with int8 weights, on a CPU")
     parser.add_argument("--allow_no_answer", action="store_true", help="a reader may say that there is no answer")
     parser.add_argument("--bleu_tokenize", default="13a", help="how sacrebleu tokenizes for BLEU (%(default)s)")
     parser.add_argument("--answer_unit", default="word", choices=["word", "character"], help="of answers (%(default)s)")
@@ -126,9 +127,11 @@ def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[s
         task,
         options.model,
         trust_remote_code=options.trust_remote_code,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device="cuda" if torch.cuda.is_available() and not options.int8 else "cpu",
         batch_size=options.batch_size,
     )
+    if options.int8:
+        model.model = attention_rnn.quantize(model.model)
     arguments: dict[str, Any] = {}
     if task == "question-answering":
         arguments = {"handle_impossible_answer": options.allow_no_answer}

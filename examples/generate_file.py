@@ -29,7 +29,7 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
-import attention_rnn  # noqa: F401 registers the models and the pipeline
+import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.data import FORMATS, get_text, open_text, read_rows
 
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--do_sample", action="store_true", help="sample; how is the model's own setting")
     parser.add_argument("--scores", action="store_true", help="write the log probabilities")
     parser.add_argument("--alignments", action="store_true", help="write tokens and what each looked at most (i-j)")
+    parser.add_argument("--int8", action="store_true", help="decode with int8 weights, on a CPU")
     parser.add_argument("--seed", type=int, default=42, help="of sampling (%(default)s)")
     parser.add_argument("--batch_size", type=int, default=32, help="texts decoded at once (%(default)s)")
     parser.add_argument("--part_size", type=int, default=2048, help="texts of a part (%(default)s)")
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"argument --{name}: {getattr(options, name)} is below 1")
 
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
+        cpu=options.int8 or not torch.accelerator.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
     )
     # looks at every row before any work is done
     total = sum(1 for _ in read_texts(options))
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator.wait_for_everyone()
 
     model = AutoModelForSeq2SeqLM.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    if options.int8:
+        model = attention_rnn.quantize(model)
     tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
     generator = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device=accelerator.device)
     texts = read_texts(options)

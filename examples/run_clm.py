@@ -219,7 +219,7 @@ class Trainer(ScriptTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.carried: Cache | None = None
-        self.add_callback(ForgetBetweenEpochs(self))
+        self.add_callback(Forget(self))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
@@ -233,7 +233,8 @@ class Trainer(ScriptTrainer):
     ) -> Any:
         inputs = {**inputs, "past_key_values": self.carried, "use_cache": True}
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        self.carried = detach(outputs["past_key_values"])
+        # a state that has led to a loss of NaN would lead to the next one
+        self.carried = detach(outputs["past_key_values"]) if loss.isfinite() else None
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(
@@ -281,14 +282,19 @@ class Trainer(ScriptTrainer):
         return nats
 
 
-class ForgetBetweenEpochs(TrainerCallback):
-    """An epoch begins with other text than the last one ended with."""
+class Forget(TrainerCallback):
+    """
+    An epoch begins with other text than the last one ended with. And a run that is resumed from a checkpoint has no
+    state to go on with, so one that goes on after it has none either.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
     def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
         self.trainer.carried = None
+
+    on_save = on_epoch_begin
 
 
 def detach(state: Cache) -> Cache:

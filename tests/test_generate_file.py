@@ -60,6 +60,13 @@ def test_every_line_has_its_output_in_its_place(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
+def test_int8_weights_on_demand(folder, tmp_path):
+    rows = run(folder, tmp_path / "out.jsonl", "--int8", "--scores")
+    plain = run(folder, tmp_path / "plain.jsonl", "--scores")
+    scores = [[row["n_best"][0]["score"] for row in side if row["source"]] for side in (rows, plain)]
+    assert scores[0] == pytest.approx(scores[1], rel=0.2) and scores[0] != scores[1]
+
+
 def test_n_best_scores_and_alignments(folder, tmp_path):
     arguments = ["--num_beams", 3, "--num_return_sequences", 2, "--scores", "--alignments"]
     row = run(folder, tmp_path / "out.jsonl", *arguments)[3]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from comparison import Line, compare
+from others import build_ctranslate2
 from torch import Tensor
 from transformers import GenerationMixin, MarianConfig, MarianMTModel, PreTrainedModel
 
@@ -82,6 +83,22 @@ def measure(rounds: int = 9) -> Iterator[Line]:
         rounds,
         1.0,
     )
+
+    for model, compute_type in ((ours, "float32"), (quantized, "int8")):
+        try:
+            translate = build_ctranslate2(others[MARIAN], compute_type)
+        except ImportError as error:
+            print(f"CTranslate2 is skipped: {error}. benchmarks/speed/others.py says how to install it.")
+            return
+        for batch_size, beams in ((1, 1), (32, 1), (32, 5)):
+            source = sources[:batch_size]
+            search = "greedy" if beams == 1 else f"beam {beams}"
+            yield compare(
+                f"generate, batch {batch_size}, {search}, {compute_type}: the same Marian in CTranslate2",
+                lambda: generate(model, source, beams),  # noqa: B023
+                lambda: translate(source, beams, NEW_TOKENS),  # noqa: B023
+                rounds,
+            )
 
 
 def build_attention_rnn(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from comparison import Line, compare
 from generation import VOCABULARY, build_marian
+from others import build_joeynmt, step_joeynmt
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,24 +55,26 @@ class TutorialSeq2Seq(nn.Module):
 
 def measure(rounds: int) -> Iterator[Line]:
     parallel, feeding = build(), build(context_feeding="input")
-    tutorial, marian = TutorialSeq2Seq(), build_marian().train()
-    sizes = {
-        id(model): f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f}M" for model in (tutorial, marian)
-    }
-    for name, theirs, step in (
-        (f"plain PyTorch ({sizes[id(tutorial)]})", tutorial, step_tutorial),
-        (f"Marian ({sizes[id(marian)]})", marian, step_model),
-    ):
-        goal = 2.0 if theirs is marian else None
-        against = f"training step, {{}}: {name}"
-        yield compare(against.format("parallel"), epoch(parallel, step_model), epoch(theirs, step), rounds, goal)
-        yield compare(
-            against.format("parallel, no logits, bfloat16"),
-            epoch(build(logits_in_training=False), step_model, torch.bfloat16),
-            epoch(theirs, step),
-            rounds,
-        )
-        yield compare(against.format("input feeding"), epoch(feeding, step_model), epoch(theirs, step), rounds)
+    half = build(logits_in_training=False)
+    # the others, with what we aim at in each of our three forms
+    others: list[tuple[str, nn.Module, Callable[[Any, Tensor, Tensor], Tensor], tuple[float | None, ...]]] = [
+        ("plain PyTorch", TutorialSeq2Seq(), step_tutorial, (None, None, None)),
+        ("Marian", build_marian().train(), step_model, (2.0, None, None)),
+    ]
+    try:
+        joeynmt = build_joeynmt(VOCABULARY, EMBEDDING, HIDDEN)
+        others.append(("JoeyNMT's GRU", joeynmt, step_joeynmt, (2.0, 3.0, 1.3)))
+    except ImportError as error:
+        print(f"JoeyNMT is skipped: {error}. benchmarks/speed/others.py says how to install it.")
+    for name, theirs, step, goals in others:
+        size = sum(weight.numel() for weight in theirs.parameters())
+        for form, ours, dtype, goal in (
+            ("parallel", parallel, None, goals[0]),
+            ("parallel, no logits, bfloat16", half, torch.bfloat16, goals[1]),
+            ("input feeding", feeding, None, goals[2]),
+        ):
+            line = f"training step, {form}: {name} ({size / 1e6:.1f}M)"
+            yield compare(line, epoch(ours, step_model, dtype), epoch(theirs, step), rounds, goal)
     for context_feeding, goal in (("parallel", None), ("input", 2.0), ("conditional", 2.0)):
         fast = build(context_feeding=context_feeding)
         plain = build(context_feeding=context_feeding, recurrence_backend="reference")
