@@ -3,17 +3,21 @@ r"""Score a trained model on a file.
     python examples/evaluate_checkpoint.py runs/en-de test.tsv --metrics bleu chrf --num_beams 5
     python examples/evaluate_checkpoint.py runs/qa dev.json --metrics answer_f1 --answer_unit character
     python examples/evaluate_checkpoint.py runs/sentiment dev.tsv --metrics exact_match
+    python examples/evaluate_checkpoint.py runs/chunks test.conll
 
 The model may be an encoder-decoder, a classifier of texts with one label each, or a reader that answers questions, of
 this package or of transformers; what it is stands in its config. The file is one that run_seq2seq.py,
 run_classification.py or run_qa.py reads, with the source and the target, the text and the label, or SQuAD's format.
-Scores are printed as json and, with --output_dir, written there with the predictions. Needs
-`pip install attention-rnn[train]`.
+A tagger or a language model is scored by run_labelling.py or run_clm.py, which know their scores: no --metrics then,
+and what else is given goes to that script. Scores are printed as json and, with --output_dir, written there with the
+predictions. Needs `pip install attention-rnn[train]`.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +38,8 @@ TASKS = {
     "ForConditionalGeneration": "text2text-generation",
     "MTModel": "text2text-generation",
 }
+# what the script that trains it scores
+SCRIPTS = {"ForTokenClassification": "run_labelling", "ForCausalLM": "run_clm"}
 
 
 class Item(NamedTuple):
@@ -45,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
     parser.add_argument("file", help="the file to read")
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, required=True, help="what to compute")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, help="what to compute")
     parser.add_argument("--task", choices=sorted(set(TASKS.values())), help="what the model does (as its config says)")
     parser.add_argument("--source_column", help="column of the source or the text (the first one)")
     parser.add_argument("--target_column", help="column of the target or the label (the next one)")
@@ -61,12 +67,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser.add_argument("--answer_unit", default="word", choices=["word", "character"], help="of answers (%(default)s)")
     parser.add_argument("--batch_size", type=int, default=64, help="examples at once (%(default)s)")
     parser.add_argument("--output_dir", type=Path, help="where to write scores.json and predictions.jsonl")
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
     for name in ("batch_size", "max_samples"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    task = options.task or task_of(options.model, options.trust_remote_code)
+    architecture = architecture_of(options.model, options.trust_remote_code)
+    if script := ending_of(architecture, SCRIPTS):
+        return score_by_script(script, others, options)
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    if options.metrics is None:
+        parser.error("the following arguments are required: --metrics")
+    task = options.task or ending_of(architecture, TASKS)
+    if task is None:
+        raise ValueError(
+            f"the config of {options.model} must name a model that ends in {', '.join([*TASKS, *SCRIPTS])}, got "
+            f"{architecture}; give --task"
+        )
     items = read_items(task, options)
     predictions = predict(task, items, options)
     metric_options = {
@@ -89,16 +107,28 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     return scores
 
 
-def task_of(model: str, trust_remote_code: bool) -> str:
+def architecture_of(model: str, trust_remote_code: bool) -> str | None:
     config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
-    for architecture in config.architectures or []:
-        for ending, task in TASKS.items():
-            if architecture.endswith(ending):
-                return task
-    raise ValueError(
-        f"the config of {model} must name a model that ends in {', '.join(TASKS)}, got {config.architectures}; give "
-        "--task"
-    )
+    return next(iter(config.architectures or []), None)
+
+
+def ending_of(architecture: str | None, values: dict[str, str]) -> str | None:
+    return next((value for ending, value in values.items() if (architecture or "").endswith(ending)), None)
+
+
+def score_by_script(script: str, others: list[str], options: argparse.Namespace) -> dict[str, float | str]:
+    """The scores of a training script that only tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["--do_predict", "--model_name_or_path", options.model, "--test_file", options.file]
+        command += ["--output_dir", str(options.output_dir or folder)]
+        command += ["--per_device_eval_batch_size", str(options.batch_size)]
+        if options.max_samples is not None:
+            command += ["--max_predict_samples", str(options.max_samples)]
+        if options.trust_remote_code:
+            command.append("--trust_remote_code")
+        scores = import_module(script).main([*command, *others])["test"]
+    print(json.dumps(scores, indent=1))
+    return scores
 
 
 def read_items(task: str, options: argparse.Namespace) -> list[Item]:

@@ -62,9 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if getattr(options, name) < 1:
             parser.error(f"argument --{name}: {getattr(options, name)} is below 1")
 
-    accelerator = Accelerator(
-        cpu=options.int8 or not torch.accelerator.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
-    )
+    on_cpu = options.int8 or not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     # looks at every row before any work is done
     total = sum(1 for _ in read_texts(options))
     folder = options.output.with_name(options.output.name + ".parts")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import evaluate_checkpoint
 import run_clm
 from run_clm import IGNORED_LABEL, Streams, Text
 
@@ -73,6 +74,13 @@ def test_each_epoch_opens_the_text_at_another_token():
         assert sorted(layouts[-1].flatten().tolist()) == ids.tolist()
     assert torch.equal(layouts[0], layouts[2])
     assert not torch.equal(layouts[0], layouts[1])
+
+
+def test_a_model_is_scored_on_another_file(tmp_path, train_file):
+    run(tmp_path / "run", "--do_train", "--max_steps", 2, "--train_file", train_file)
+    file = write(tmp_path / "test.txt", "Six men went")
+    scores = evaluate_checkpoint.main([str(tmp_path / "run"), file, "--block_size", "4", "--use_cpu"])
+    assert scores["nats_per_character"] == pytest.approx(nats(tmp_path / "run", "Six men went") / 12, rel=1e-4)
 
 
 def test_a_run_leaves_a_model_its_scores_a_sample_and_a_card(tmp_path, train_file):

@@ -1,4 +1,4 @@
-"""Write RESULTS.md, and the plot of quality by source length, from the files in results/.
+"""Write RESULTS.md, the plot of quality by source length and the model card of each recipe from the files in results/.
 
 python benchmarks/quality/report.py
 """
@@ -9,11 +9,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from huggingface_hub import ModelCardData
 from tasks import LOWER_IS_BETTER, TASKS, Task
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PLOT = HERE.parents[1] / "docs" / "quality_by_length.png"
+CARDS = HERE.parents[1] / "model_cards"
 # what the plot shows: the score, its heading, and the lines with their settings
 BY_LENGTH: dict[str, tuple[str, str, dict[str, str]]] = {
     "mt_multi30k_ende": ("bleu", "BLEU", {"attention": "attention", "without": "no_attention"}),
@@ -42,6 +44,10 @@ def read_results(file: Path) -> dict[str, Any] | None:
 
 def write_report() -> None:
     (HERE / "RESULTS.md").write_text(report_text(), encoding="utf-8")
+    CARDS.mkdir(exist_ok=True)
+    for name in TASKS:
+        if results := read_results(RESULTS / f"{name}.json"):
+            (CARDS / f"{name}.md").write_text(card(name, results), encoding="utf-8")
 
 
 def report_text(plot: bool = True) -> str:
@@ -58,8 +64,51 @@ def report_text(plot: bool = True) -> str:
     return "\n".join(parts)
 
 
-def section(name: str, results: dict[str, Any] | None) -> str:
-    """The part of the report on one task."""
+def card(name: str, results: dict[str, Any]) -> str:
+    """The model card of a recipe: what its models reach, how to train one, what it costs, and where it fails."""
+    task, runs = TASKS[name], results["runs"]
+    data = ModelCardData(
+        language=list(task.language),
+        library_name="transformers",
+        tags=["attention-rnn"],
+        pipeline_tag=task.pipeline_tag,
+        metrics=list(task.metrics),
+    )
+    sizes = sorted({run["parameters"] for run in runs})
+    parameters = " to ".join(f"{size / 1e6:.1f}" for size in dict.fromkeys((sizes[0], sizes[-1])))
+    costs = [run["cpu_minutes"] for run in runs if "cpu_minutes" in run]
+    minutes = f", {mean(costs):.0f} CPU minutes a training" if costs else ""
+    prefix = "../benchmarks/quality"
+    options = "--train_file TRAIN --validation_file DEV --test_file TEST --do_train --do_eval --do_predict"
+    return f"""---
+{data.to_yaml()}
+---
+
+# {task.title}
+
+A model of [this recipe]({prefix}/recipes/{name}.yaml) has {parameters} million parameters{minutes}, no GPU. It is
+trained from random weights, on no other data than these.
+
+{section(name, results, heading="What it reaches")}
+The command trains and tests every model of the table. One model of one's own data:
+
+```bash
+python examples/{task.script} benchmarks/quality/recipes/{name}.yaml --output_dir runs/{name} \\
+    {options}
+```
+
+## Intended use and limits
+
+{task.limits}
+
+## Data
+
+{task.home}. Licence: {task.license} A model that is given away must respect it; none comes with this repository.
+"""
+
+
+def section(name: str, results: dict[str, Any] | None, heading: str | None = None) -> str:
+    """The part of the report on one task, with its title as heading unless there is another."""
     task = TASKS[name]
     runs = results["runs"] if results else []
     ensembles = results["ensembles"] if results else []
@@ -77,7 +126,7 @@ def section(name: str, results: dict[str, Any] | None) -> str:
             rows += goal(task, "ensemble", columns)
     for system, scores in task.published.items():
         rows.append([f"*{system}*", *(f"*{scores[column]:.2f}*" if column in scores else "" for column in columns)])
-    parts = [f"## {task.title}", task.notes, table(["", *task.metrics.values(), "CPU minutes"], rows)]
+    parts = [f"## {heading or task.title}", task.notes, table(["", *task.metrics.values(), "CPU minutes"], rows)]
     if any(len(settings) > 1 for settings in task.results.values()) and runs:
         by_setting = [[setting, *summary(runs, [setting], columns)] for setting in task.settings]
         parts.append(table(["", *task.metrics.values(), "CPU minutes"], by_setting))

@@ -35,6 +35,10 @@ class Task:
         goals (`dict[str, dict[str, float]]`): what a line should reach, `cpu_minutes` of a training included.
         published (`dict[str, dict[str, float]]`): what others report.
         notes (`str`): on the protocol.
+        license (`str`): of the data, with what it is about.
+        limits (`str`): what a model of this recipe is good for, and what not.
+        pipeline_tag (`str`): what the Hub calls the task.
+        language (`tuple[str, ...]`): ISO 639 codes.
         seeds (`tuple[int, ...]`): those of the table.
         ensemble (`bool`): whether the models of all seeds are also tested together.
         script (`str`): what trains it, a file of `examples/`.
@@ -50,6 +54,10 @@ class Task:
     goals: dict[str, Scores]
     published: dict[str, Scores]
     notes: str
+    license: str
+    limits: str
+    pipeline_tag: str
+    language: tuple[str, ...]
     score: Callable[[list[str], list[Row]], Scores] | None = None
     script: str = "run_seq2seq.py"
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -301,6 +309,12 @@ TASKS = {
         },
         notes="Tokenised, lower-case references; sacrebleu with `--tokenize none`.",
         lengths=(8, 10, 12, 14, 17, 20),
+        license="Texts for research and teaching alone, under the terms of Flickr30K (CC BY-NC-SA).",
+        limits="It translates short descriptions of pictures from lower-cased, tokenised English to lower-cased, "
+        "tokenised German. The 29,000 sentences that it learned from know people, dogs and streets; news, names and "
+        "numbers come out wrong.",
+        pipeline_tag="translation",
+        language=("en", "de"),
     ),
     "g2p_sigmorphon2020": Task(
         title="Grapheme to phoneme: SIGMORPHON 2020, 15 languages",
@@ -320,6 +334,12 @@ TASKS = {
         "over the languages.",
         seeds=(1, 2, 3, 4, 5),
         ensemble=True,
+        license="CC BY-SA 3.0 (Wiktionary, through WikiPron).",
+        limits="A model pronounces single words of one language as Wiktionary transcribes them. It does not see a "
+        "sentence, so that it cannot tell homographs apart, and names and loan words of spellings that it has not met "
+        "come out wrong. The transcriptions differ in depth and dialect from language to language.",
+        pipeline_tag="text-generation",
+        language=("ady", "hy", "bg", "nl", "fr", "ka", "el", "hi", "hu", "is", "ja", "ko", "lt", "ro", "vi"),
     ),
     "inflection_sigmorphon2017": Task(
         title="Inflection: CoNLL-SIGMORPHON 2017, 8 languages",
@@ -339,6 +359,11 @@ TASKS = {
             "transformer, high, over all 52 languages (unverified)": {"accuracy": 95.6},
         },
         notes="10,000 (high) or 1,000 (medium) training forms a language, one recipe for all.",
+        license="CC BY-SA 3.0 (Wiktionary, through UniMorph).",
+        limits="A model inflects single words of one language by the features of UniMorph. It does not know a word's "
+        "inflection class but by its spelling; irregular words that it has not met come out regular.",
+        pipeline_tag="text-generation",
+        language=("ar", "en", "fi", "de", "hu", "ru", "es", "tr"),
     ),
     "norm_historical": Task(
         title="Spelling normalisation: historical German and Slovene",
@@ -362,6 +387,11 @@ TASKS = {
         notes="The first 25,000 training tokens, each word for itself, prepared as by Bollmann (2019, "
         "https://arxiv.org/abs/1904.02036): punctuation left out, lower case, digits that do not change as 0. The "
         "published figures are those of his table 6 at 25,000 tokens, which does not say whether it is of dev or test.",
+        license="RIDGES: CC BY 3.0. goo300k: CC BY-SA 4.0.",
+        limits="A model writes single words of historical texts in modern spelling, lower-cased, without looking at "
+        "their neighbours: where a spelling stands for several modern words it takes the most frequent one.",
+        pipeline_tag="text-generation",
+        language=("de", "sl"),
     ),
     "summ_aeslc": Task(
         title="Subject lines: AESLC",
@@ -402,6 +432,11 @@ TASKS = {
         notes="F-scores of rouge-score against the one original subject line, without stemming unless said; those of "
         "the PEGASUS paper are with it.",
         lengths=(40, 60, 90, 150, 250),
+        license="CC BY-NC-SA 4.0. The e-mails are of people of a company (Enron) and hold their names.",
+        limits="It writes subject lines of business e-mails in English of about the year 2000, from their first 250 "
+        "words. What it writes may be wrong, and may be somebody's name.",
+        pipeline_tag="summarization",
+        language=("en",),
     ),
     "seqlab_conll2000": Task(
         title="Chunking: CoNLL-2000",
@@ -419,6 +454,10 @@ TASKS = {
             "NCRF++": {"f1": 95.06},
         },
         notes="From scratch, without the parts of speech of the data. Development set: the last 1,000 training texts.",
+        license="Texts of the Wall Street Journal, free for research.",
+        limits="It finds the chunks of English newspaper text, tokenised as in the Penn Treebank.",
+        pipeline_tag="token-classification",
+        language=("en",),
     ),
     "seqlab_ewt_pos": Task(
         title="Parts of speech: UD English EWT",
@@ -435,6 +474,10 @@ TASKS = {
             "spaCy RoBERTa, UD 2.5": {"accuracy": 96.9},
         },
         notes="From scratch, on the words of the treebank.",
+        license="CC BY-SA 4.0 (the annotations).",
+        limits="It tells the universal parts of speech of English from the web, tokenised as in the treebank.",
+        pipeline_tag="token-classification",
+        language=("en",),
     ),
     "seqlab_snips": Task(
         title="Slots and intents: SNIPS",
@@ -451,6 +494,11 @@ TASKS = {
             "Slot-Gated": {"f1": 88.8, "intent_accuracy": 97.0, "sentence_accuracy": 75.5},
         },
         notes="From scratch; one model for both.",
+        license="CC0.",
+        limits="It understands commands of seven kinds to an assistant, lower-cased and without punctuation, and "
+        "takes everything for one of the seven.",
+        pipeline_tag="token-classification",
+        language=("en",),
     ),
     "cls_sst2": Task(
         title="Sentiment: SST-2",
@@ -467,6 +515,11 @@ TASKS = {
         },
         notes="Sentences alone: 6,920 of them to train on, without the labels of their phrases.",
         script="run_classification.py",
+        license="Stanford Sentiment Treebank, for research; its repository names no licence.",
+        limits="It tells praise from blame in sentences of film reviews, and knows nothing between them. Irony, and "
+        "words that stand in no review, mislead it.",
+        pipeline_tag="text-classification",
+        language=("en",),
     ),
     "cls_sst5": Task(
         title="Sentiment: SST-5",
@@ -483,6 +536,11 @@ TASKS = {
         },
         notes="Sentences alone: 8,544 of them to train on, without the labels of their phrases.",
         script="run_classification.py",
+        license="Stanford Sentiment Treebank, for research; its repository names no licence.",
+        limits="It tells five degrees of praise in sentences of film reviews, about as well as counting words with "
+        "care does: neighbouring degrees are often confused, by people too.",
+        pipeline_tag="text-classification",
+        language=("en",),
     ),
     "qa_jaquad": Task(
         title="Question answering: JaQuAD",
@@ -496,6 +554,12 @@ TASKS = {
         published={"BERT-Japanese, pre-trained": {"answer_f1": 77.35, "answer_exact_match": 61.01}},
         notes="From scratch, on characters. Scored on the published development set, as the test set is not published; "
         "the model is chosen on the last 400 training paragraphs.",
+        license="CC BY-SA 3.0 (Wikipedia).",
+        limits="It marks answers in paragraphs of Wikipedia in Japanese, without any knowledge but that of its "
+        "training paragraphs. Most of what it answers is wrong at least in part: a pre-trained model is the better "
+        "choice wherever one fits.",
+        pipeline_tag="question-answering",
+        language=("ja",),
     ),
     "lm_tinyshakespeare": Task(
         title="Language modelling: tinyshakespeare, characters",
@@ -513,5 +577,10 @@ TASKS = {
             "5-gram, Witten-Bell": {"nats_per_character": 1.669},
         },
         notes="The last tenth of the text, read as one stream. As in nanoGPT it is also what the model is chosen on.",
+        license="Public domain.",
+        limits="It continues text in the manner of Shakespeare's plays, character by character, and means nothing by "
+        "it.",
+        pipeline_tag="text-generation",
+        language=("en",),
     ),
 }
