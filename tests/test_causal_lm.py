@@ -420,7 +420,7 @@ def test_one_layer_and_dot_products_need_no_settings_of_an_encoder():
         ({"input_ids": tiny_ids()[:, :0]}, ValueError, "at least one token"),
         ({}, ValueError, "Give exactly one of `input_ids` and `inputs_embeds`"),
         ({"inputs_embeds": torch.zeros(3, 8, 5)}, ValueError, r"`inputs_embeds` must have the shape"),
-        ({"attention_mask": torch.ones(3, 7)}, ValueError, r"`attention_mask` must be .*at least 8, got \(3, 7\)"),
+        ({"attention_mask": torch.ones(3, 7)}, ValueError, r"`attention_mask` must be .*of 8, got \(3, 7\)"),
         ({"labels": tiny_ids()[:, 1:]}, ValueError, r"`labels` must have the shape \(3, 8\) .*, got \(3, 7\)"),
         ({"labels": tiny_ids() + 10}, ValueError, "`labels` must be tokens of the vocabulary"),
         ({"labels": torch.full((3, 8), -100)}, ValueError, "at least one target token"),

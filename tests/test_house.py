@@ -15,7 +15,7 @@ MODELS = PACKAGE / "models"
 LEVELS = [
     {"presets", "products", "processors"},
     {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
-    {"tokenization_attention_rnn_words", "crf", "characters"},
+    {"tokenization_attention_rnn_words", "crf", "characters", "generation"},
     {"cells", "attention", "cache"},
     {"recurrence", "base", "dropout"},
     {"readout", "pooling", "self_attention", "match"},
@@ -89,6 +89,7 @@ def test_import_is_light():
         "from transformers import AutoConfig, AutoModelForSeq2SeqLM; import attention_rnn",
         "from attention_rnn import AttentionRnnModel; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
         "import attention_rnn.models.decoder; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+        "import attention_rnn.pipelines; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
     ],
 )
 def test_the_auto_classes_know_the_models_in_any_order_of_imports(imports_first):

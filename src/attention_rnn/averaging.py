@@ -48,8 +48,9 @@ def average_checkpoints(folders: Sequence[str | PathLike], output_folder: str | 
 
     Raises:
         TypeError: `folders` is a single folder.
-        ValueError: there is no folder; a folder lacks its config or weights or they are damaged; configs differ, or
-            names, shapes or data types of tensors, or the values of an integer tensor; `output_folder` holds a model.
+        ValueError: there is no folder; a folder lacks its config or weights, or these are damaged or in another folder;
+            configs differ, or names, shapes or data types of tensors, or the values of an integer tensor;
+            `output_folder` holds a model.
 
     Example:
         >>> average_checkpoints([f"runs/g2p/checkpoint-{step}" for step in (800, 900, 1000)], "runs/g2p-averaged")
@@ -102,6 +103,8 @@ def _open_weights(folder: Path, stack: ExitStack) -> dict[str, Any]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     files = {}
     for name in names:
+        if Path(name).name != name:
+            raise ValueError(f"{index} must name files of its own folder, got {name!r}.")
         try:
             files[name] = stack.enter_context(safe_open(folder / name, framework="pt"))
         except FileNotFoundError as error:

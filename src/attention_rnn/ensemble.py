@@ -11,15 +11,16 @@ from typing import Any, NoReturn
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import EncoderDecoderCache, GenerationMixin
+from transformers import EncoderDecoderCache
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .models.cache import new_cache
-from .models.checks import check_labels
+from .models.checks import check_labels, check_tensors
 from .models.configuration_attention_rnn import AttentionRnnConfig
+from .models.generation import CheckedGenerationMixin
 from .models.modeling_attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnPreTrainedModel
 from .models.outputs import AttentionRnnEncoderOutput
 from .models.tokenization_attention_rnn import TARGET_TOKENIZER_FILE
@@ -77,7 +78,7 @@ class AttentionRnnEnsembleEncoder(nn.Module):
         return AttentionRnnEnsembleEncoderOutput.join(encoder(**source, return_dict=True) for encoder in self.encoders)
 
 
-class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, GenerationMixin):
+class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
     """
     Several models that decode together, by the mean of the probabilities that they give to the next token, usually the
     same model trained from several seeds (as in Sutskever et al., 2014, https://arxiv.org/abs/1409.3215):
@@ -158,7 +159,7 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, GenerationMixin):
         """As for one model."""
         if "tokenizer" in kwargs:
             kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        return super().generate(*args, **kwargs)  # type: ignore[misc]
+        return super().generate(*args, **kwargs)
 
     create_masks_for_generate = staticmethod(AttentionRnnForConditionalGeneration.create_masks_for_generate)
 
@@ -194,13 +195,19 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, GenerationMixin):
         """
         if self.option("output_hidden_states", output_hidden_states):
             raise ValueError("`output_hidden_states` must be False: an ensemble has no hidden states of its own.")
+        check_tensors(input_ids=input_ids, decoder_input_ids=decoder_input_ids, labels=labels)
         if labels is not None:
             check_labels(labels, None if self.config.copy else self.config.vocab_size)
+            labels = labels.long()
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         use_cache = self.option("use_cache", use_cache)
         output_attentions = self.option("output_attentions", output_attentions)
+        if encoder_outputs is not None and not isinstance(encoder_outputs, AttentionRnnEnsembleEncoderOutput):
+            raise TypeError(
+                f"`encoder_outputs` must be what `get_encoder()` returned, got {type(encoder_outputs).__name__}."
+            )
         if encoder_outputs is None:
             encoder_outputs = self.get_encoder()(input_ids, attention_mask, copy_ids)
         if use_cache and past_key_values is None:
@@ -241,7 +248,7 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, GenerationMixin):
         if not isinstance(cache, EncoderDecoderCache) or len(cache) != self.config.decoder_layers:
             raise TypeError(
                 "`past_key_values` must be an EncoderDecoderCache with a layer for each decoder layer of each member, "
-                f"{self.config.decoder_layers} in all, got {type(cache).__name__} with {len(cache)}."
+                f"{self.config.decoder_layers} in all, got {cache!r}."
             )
         caches: list[EncoderDecoderCache | None] = []
         start = 0

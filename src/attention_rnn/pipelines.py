@@ -20,6 +20,7 @@ from transformers import pipelines as transformers_pipelines
 from .alignment import alignment_from_outputs
 from .copying import CopyVocabulary
 from .question_answering import Window, encode_windows, find_answers
+from .tokenization import check_vocabulary
 
 # Any, as every pipeline takes other arguments than the base class declares
 Pipeline: Any = transformers_pipelines.base.Pipeline
@@ -70,6 +71,7 @@ class Text2TextGenerationPipeline(Pipeline):
         if self.tokenizer is None:
             raise ValueError(f"The pipeline {self.task!r} needs a tokenizer.")
         config = self.model.config
+        check_vocabulary(self.tokenizer, config)
         # T5 and others say in their config how to ask for a task
         settings = dict((getattr(config, "task_specific_params", None) or {}).get(self.task, {}))
         self.source_prefix = settings.pop("prefix", None) or getattr(config, "prefix", None) or ""

@@ -18,7 +18,7 @@ _AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 _AUTO_MODELS = "transformers.models.auto.modeling_auto"
 _AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
 _PIPELINES = "transformers.pipelines"
-_OWN_MODELS = f"{__package__}.models"
+_OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines"
 
 
 def _register_config() -> None:
@@ -75,14 +75,14 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     """
     Leaves finding a module to the finders behind it and registers after its import.
 
-    Our own model files import transformers' Auto classes on their way, when they are themselves half imported; so it
-    waits until the outermost import that it has seen is done.
+    Our own files import transformers' Auto classes on their way, when they are themselves half imported; so it waits
+    until the outermost import that it has seen is done.
     """
 
     imports_under_way = 0
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname not in _waiting and not fullname.startswith(_OWN_MODELS):
+        if fullname not in _waiting and not fullname.startswith((_OWN_MODELS, _OWN_PIPELINES)):
             return None
         sys.meta_path.remove(self)
         try:

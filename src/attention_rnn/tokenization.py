@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
 
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
@@ -142,6 +143,24 @@ def pair_tokenizers(source: PreTrainedTokenizerFast, target: PreTrainedTokenizer
         extra_special_tokens=source.extra_special_tokens,
         **source.special_tokens_map,
     )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """
+    Check that a model of this family has an embedding for every token; those of others are left to them.
+
+    Raises:
+        ValueError: the tokenizer has more tokens than the model, on either side.
+    """
+    if config.model_type != AttentionRnnConfig.model_type:
+        return
+    source = "vocab_size" if config.source_vocab_size is None else "source_vocab_size"
+    for name, vocabulary in ((source, tokenizer), ("vocab_size", getattr(tokenizer, "target", tokenizer))):
+        if len(vocabulary) > getattr(config, name):
+            raise ValueError(
+                f"The tokenizer does not fit the model: it has {len(vocabulary)} tokens, and the model's `{name}` is "
+                f"{getattr(config, name)}."
+            )
 
 
 def _untrained(

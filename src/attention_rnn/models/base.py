@@ -1,5 +1,6 @@
 """What all models of the family share: initial values, ties, a checkpoint that carries its code, and their inputs."""
 
+import os
 import shutil
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .cells import Cell
-from .checks import check_token_ids
+from .checks import check_tensors, check_token_ids
 from .configuration_attention_rnn import AUTO_MAP, AttentionRnnConfig
 
 
@@ -56,6 +57,10 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
 
     def post_init(self) -> None:
         super().post_init()
+        # FSDP refuses a class that is not in the model
+        kinds = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = [name for name in self._no_split_modules or () if name in kinds]
+        self.add_model_tags("attention-rnn")  # for the card of a model that is pushed
         # a tied weight is saved once; unless it is listed, the Trainer reports it as missing from a checkpoint
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)
 
@@ -65,6 +70,17 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})
+
+    def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
+        # transformers leaves out what will be replaced by what it is tied to; a module with two names is no such thing
+        tied = self.all_tied_weights_keys
+        self.all_tied_weights_keys = {
+            target: source
+            for target, source in tied.items()
+            if self.get_parameter(target) is not self.get_parameter(source)
+        }
+        super().mark_tied_weights_as_initialized(loading_info)
+        self.all_tied_weights_keys = tied
 
     @classmethod
     def from_pretrained(
@@ -79,8 +95,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         As in transformers.
 
         Raises:
-            ValueError: the weights are damaged.
-            RuntimeError: they have other shapes than the config says.
+            ValueError: the weights are damaged: truncated, NaN or infinite; or their index names files elsewhere.
+            RuntimeError: they are not those of the model that the config describes.
         """
         try:
             loaded: Any = super().from_pretrained(
@@ -103,7 +119,17 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             raise RuntimeError(
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
+        if pretrained_model_name_or_path is not None:
+            _check_weights(str(pretrained_model_name_or_path), model, {} if output_loading_info else info)
         return (model, info) if output_loading_info else model
+
+    @staticmethod
+    def _load_pretrained_model(model: Any, state_dict: Any, files: Any, load_config: Any, *args: Any) -> Any:
+        # transformers joins the names in an index with the folder as they are
+        for name in {*(load_config.sharded_metadata or {}).get("weight_map", {}).values()}:
+            if os.path.isabs(name) or ".." in Path(name).parts:
+                raise ValueError(f"The index of the weights must name files of its own folder, got {name!r}.")
+        return PreTrainedModel._load_pretrained_model(model, state_dict, files, load_config, *args)
 
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
@@ -128,7 +154,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         As in transformers; the code of the model is saved as well, so that the checkpoint loads with
         `trust_remote_code=True` where this package is not installed.
         """
-        code = {file.name: file for file in Path(__file__).parent.glob("*.py") if file.name != "__init__.py"}
+        code = _code_files()
         # code that came with a checkpoint may hold just the files of the head that was loaded
         self.config.auto_map = {
             auto_class: reference
@@ -142,6 +168,33 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
+    def _get_files_timestamps(self, working_dir: str | PathLike) -> dict[str, float]:
+        # `save_pretrained(push_to_hub=True)` pushes what is newer than these, and the code is in the folder already
+        timestamps, code = super()._get_files_timestamps(working_dir), _code_files()
+        return {name: timestamp for name, timestamp in timestamps.items() if name not in code}
+
+
+def _code_files() -> dict[str, Path]:
+    """The files that travel with a checkpoint, by their names."""
+    return {file.name: file for file in Path(__file__).parent.glob("*.py") if file.name != "__init__.py"}
+
+
+def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """
+    Whether weights that a model of the same class has left are complete, unless the caller takes `info` to see for
+    himself, and whether they are numbers.
+    """
+    if type(model).__name__ in (model.config.architectures or ()):  # another class may lack what the head needs
+        for kind, fault in (("missing_keys", "lack"), ("unexpected_keys", "hold the unknown")):
+            if keys := info.get(kind):
+                raise RuntimeError(
+                    f"The weights of `{name}` {fault} `{min(keys)}` ({len(keys)} in all), though its config says that "
+                    f"they are of an {type(model).__name__}: the file is damaged, or belongs to another model."
+                )
+    for key, weight in model.named_parameters():
+        if weight.device.type == "cpu" and type(weight) is nn.Parameter and not weight.isfinite().all():
+            raise ValueError(f"The weights of `{name}` are damaged: `{key}` holds NaN or infinite values.")
+
 
 def embed(name: str, embed_tokens: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     """
@@ -151,16 +204,38 @@ def embed(name: str, embed_tokens: nn.Embedding, input_ids: Tensor | None, input
         name: what the caller calls these inputs, `""` or `"decoder_"`.
 
     Raises:
-        ValueError: both or none are given, the embeddings have another shape, or an id is outside the vocabulary.
+        TypeError: no tensor, ids that are no integers, or embeddings in another precision than the model.
+        ValueError: both or none are given, the embeddings have another shape, an id is outside the vocabulary, or they
+            are not on the device of the model.
     """
     if input_ids is not None and inputs_embeds is None:
         check_token_ids(f"{name}input_ids", input_ids, embed_tokens.num_embeddings)
+        _check_device(f"{name}input_ids", input_ids, embed_tokens)
         return embed_tokens(input_ids)
     if inputs_embeds is None or input_ids is not None:
         raise ValueError(f"Give exactly one of `{name}input_ids` and `{name}inputs_embeds`.")
-    if inputs_embeds.dim() != 3 or inputs_embeds.shape[1] == 0 or inputs_embeds.shape[2] != embed_tokens.embedding_dim:
-        raise ValueError(
-            f"`{name}inputs_embeds` must have the shape (batch, length, {embed_tokens.embedding_dim}) with a "
-            f"length of one or more, got {tuple(inputs_embeds.shape)}."
-        )
+    _check_embeddings(f"{name}inputs_embeds", inputs_embeds, embed_tokens)
     return inputs_embeds
+
+
+def _check_embeddings(name: str, embeddings: Tensor, embed_tokens: nn.Embedding) -> None:
+    check_tensors(**{name: embeddings})
+    width, dtype = embed_tokens.embedding_dim, embed_tokens.weight.dtype
+    if embeddings.dim() != 3 or embeddings.numel() == 0 or embeddings.shape[2] != width:
+        raise ValueError(
+            f"`{name}` must have the shape (batch, length, {width}) with a length of one or more, got "
+            f"{tuple(embeddings.shape)}."
+        )
+    _check_device(name, embeddings, embed_tokens)
+    if embeddings.dtype != dtype:
+        device_type = embeddings.device.type
+        may_differ = embeddings.is_floating_point() and device_type != "meta"
+        if not (may_differ and torch.is_autocast_enabled(device_type)):
+            raise TypeError(f"`{name}` must be of the type of the model, {dtype}, got {embeddings.dtype}.")
+
+
+def _check_device(name: str, inputs: Tensor, embed_tokens: nn.Embedding) -> None:
+    device = embed_tokens.weight.device
+    # accelerate moves the inputs of a module that it has placed
+    if inputs.device != device and not hasattr(embed_tokens, "_hf_hook"):
+        raise ValueError(f"`{name}` must be on the device of the model, {device}, got a tensor on {inputs.device}.")

@@ -5,19 +5,53 @@ Values are looked at on the CPU alone: on another device that would make the hos
 there are no values. Shapes are always checked.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 IGNORED_LABEL = -100
 
 
+def check_tensors(**inputs: Any) -> None:
+    """
+    Raises:
+        TypeError: an input is neither a tensor nor `None`.
+        ValueError: they are on different devices.
+    """
+    first = None
+    for name, value in inputs.items():
+        if value is None:
+            continue
+        if not isinstance(value, Tensor):
+            raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}.")
+        if first is None:
+            first = name
+        elif value.device != inputs[first].device:
+            raise ValueError(
+                f"`{name}` must be on the device of `{first}`, {inputs[first].device}, got a tensor on {value.device}."
+            )
+
+
+def check_integers(name: str, tensor: Tensor) -> None:
+    """
+    Raises:
+        TypeError: `tensor` is not of integers with 32 or 64 bits.
+    """
+    if tensor.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"`{name}` must be of the type torch.int64 or torch.int32, got {tensor.dtype}.")
+
+
 def check_token_ids(name: str, token_ids: Tensor, vocab_size: int | None) -> None:
     """
     Raises:
-        ValueError: `token_ids` is not (batch, length) with a length of one or more, or holds an id that is negative or
-            not below `vocab_size` (`None`: no limit).
+        TypeError: `token_ids` are no tensor of integers.
+        ValueError: they are not (batch, length) with one row and a length of one or more, or hold an id that is
+            negative or not below `vocab_size` (`None`: no limit).
     """
-    if token_ids.dim() != 2 or token_ids.shape[1] == 0:
+    check_tensors(**{name: token_ids})
+    check_integers(name, token_ids)
+    if token_ids.dim() != 2 or token_ids.numel() == 0:
         raise ValueError(
             f"`{name}` must have the shape (batch, length) with at least one token, got {tuple(token_ids.shape)}."
         )
@@ -28,19 +62,27 @@ def check_token_ids(name: str, token_ids: Tensor, vocab_size: int | None) -> Non
             raise ValueError(f"`{name}` must be tokens of the vocabulary, 0{largest}, got {low if low < 0 else high}.")
 
 
-def check_labels(labels: Tensor, vocab_size: int | None) -> None:
+def check_labels(labels: Tensor, vocab_size: int | None, num_items_in_batch: Tensor | int | None = None) -> None:
     """
+    Args:
+        num_items_in_batch: the target tokens of all processes and accumulated batches. Where it tells that there are
+            some, these labels may be without.
+
     Raises:
-        ValueError: `labels` is not (batch, target), holds an id outside the vocabulary other than -100, or no target
-            token at all.
+        TypeError: `labels` are no tensor of integers.
+        ValueError: they are not (batch, target), hold an id outside the vocabulary other than -100, or no target token
+            at all.
     """
+    check_tensors(labels=labels)
+    check_integers("labels", labels)
     if labels.dim() != 2:
         raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
     if has_values(labels):
         targets = labels[labels != IGNORED_LABEL]
-        if targets.numel() == 0:
+        if targets.numel():
+            check_token_ids("labels", targets[None], vocab_size)
+        elif not num_items_in_batch:
             raise ValueError(f"`labels` must hold at least one target token, but all are {IGNORED_LABEL}.")
-        check_token_ids("labels", targets[None], vocab_size)
 
 
 def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
@@ -48,15 +90,17 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
     The attention mask (batch, length) as booleans, true at real tokens; `None` where nothing is known to be padded.
 
     Raises:
-        ValueError: another shape, or a sequence without any real token.
+        TypeError: no tensor.
+        ValueError: another shape, other values than 0 and 1, or a sequence without any real token.
     """
     if attention_mask is None:
         return None
+    check_tensors(**{name: attention_mask})
     if attention_mask.shape != (batch_size, length):
         raise ValueError(
             f"`{name}` must have the shape {(batch_size, length)}, (batch, length), got {tuple(attention_mask.shape)}."
         )
-    mask = attention_mask.to(torch.bool)
+    mask = as_booleans(name, attention_mask)
     if has_values(mask):
         if mask.all():
             return None
@@ -67,22 +111,42 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
     return mask
 
 
-def new_tokens_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
+def new_tokens_mask(
+    name: str, attention_mask: Tensor | None, batch_size: int, length: int, *, has_past: bool
+) -> Tensor | None:
     """
     The last `length` columns of an attention mask (batch, past + length) as booleans: those of the tokens given, of
     which a whole row may be padding.
 
     Raises:
-        ValueError: another shape.
+        TypeError: no tensor.
+        ValueError: another shape, or other values than 0 and 1.
     """
     if attention_mask is None:
         return None
-    if attention_mask.dim() != 2 or attention_mask.shape[0] != batch_size or attention_mask.shape[1] < length:
+    check_tensors(**{name: attention_mask})
+    fits = attention_mask.dim() == 2 and attention_mask.shape[0] == batch_size
+    if not fits or attention_mask.shape[1] < length or (attention_mask.shape[1] > length and not has_past):
         raise ValueError(
-            f"`{name}` must be (batch, past + length), here {batch_size} rows of at least {length}, got "
-            f"{tuple(attention_mask.shape)}."
+            f"`{name}` must be (batch, past + length), here {batch_size} rows of {'at least ' if has_past else ''}"
+            f"{length}, got {tuple(attention_mask.shape)}."
         )
-    return attention_mask[:, -length:].to(torch.bool)
+    return as_booleans(name, attention_mask[:, -length:])
+
+
+def as_booleans(name: str, mask: Tensor) -> Tensor:
+    """
+    True where `mask` is 1, false where it is 0.
+
+    Raises:
+        ValueError: it holds something else, such as the large negative numbers of a mask that is to be added.
+    """
+    booleans = mask.to(torch.bool)
+    if mask.dtype != torch.bool and has_values(mask):
+        is_wrong = mask != booleans
+        if is_wrong.any():
+            raise ValueError(f"`{name}` must hold 0 and 1 alone, got {mask[is_wrong][0].item()}.")
+    return booleans
 
 
 def has_values(tensor: Tensor) -> bool:

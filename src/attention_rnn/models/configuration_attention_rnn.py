@@ -1,9 +1,8 @@
 """Configuration of the attention RNN family: one field per axis of the design."""
 
-import math
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 
 from .presets import PRESETS
 
@@ -31,6 +30,26 @@ SELF_ATTENTION_TYPES = ("additive", "dot", "scaled_dot", "general", "concat")
 RECURRENCE_BACKENDS = ("auto", "reference")
 CONTEXT_FEEDINGS = ("parallel", "input", "conditional", "output")
 BRIDGES = ("zeros", "copy", "linear", "mean")
+
+LARGEST_NUMBER = 3.4e38  # of single precision
+
+# What transformers writes into a config, or reads from one, that is neither a field nor a property of its class.
+_OF_TRANSFORMERS = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "distributed_config",
+    "experts_implementation",
+    "fusion_config",
+    "model_type",
+    "output_attentions",
+    "per_layer_config",
+    "prefix",
+    "quantization_config",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+}
 
 
 class AttentionRnnConfig(PreTrainedConfig):
@@ -226,6 +245,7 @@ class AttentionRnnConfig(PreTrainedConfig):
         return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
+        self._check_others(kwargs)
         self.validate()
         super().__post_init__(**kwargs)
 
@@ -285,6 +305,7 @@ class AttentionRnnConfig(PreTrainedConfig):
             "tie_word_embeddings",
             "logits_in_training",
             "use_cache",
+            "is_encoder_decoder",
         ):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"`{name}` must be a bool, got {getattr(self, name)!r}.")
@@ -314,10 +335,31 @@ class AttentionRnnConfig(PreTrainedConfig):
         eos_token_ids = self.eos_token_id if isinstance(self.eos_token_id, list) else [self.eos_token_id]
         for token_id in eos_token_ids:
             self._check_token_id("eos_token_id", token_id)
+        sizes = [self.vocab_size, self.source_vocab_size or self.vocab_size]
+        if self.pad_token_id is not None and self.pad_token_id >= min(sizes):
+            raise ValueError(
+                f"`pad_token_id` must be below `source_vocab_size`, {self.source_vocab_size}, got {self.pad_token_id}."
+            )
         self._check_directions()
         self._check_contradictions()
         self._check_self_attention()
         self._check_labelling()
+
+    def _check_others(self, others: dict[str, Any]) -> None:
+        """What is given besides the fields. transformers would keep all of it, and a wrong model would come of it."""
+        if others.get("model_type", self.model_type) != self.model_type:
+            raise ValueError(
+                f"`model_type` must be {self.model_type!r}, got the config of a model of the type "
+                f"{others['model_type']!r}."
+            )
+        of_generation = GenerationConfig()  # transformers drops these
+        for name in others:
+            known = name.startswith("_") or name in _OF_TRANSFORMERS or hasattr(type(self), name)
+            if not known and name not in self.attribute_map and not hasattr(of_generation, name):
+                raise TypeError(
+                    f"{type(self).__name__} has no field `{name}`, got {others[name]!r}: it is misspelt, or belongs to "
+                    "a newer version of this code, which the checkpoint then carries (`trust_remote_code=True`)."
+                )
 
     def _check_token_id(self, name: str, token_id: int | None) -> None:
         if token_id is None:
@@ -424,8 +466,8 @@ def _check_size(name: str, value: Any) -> None:
 def _check_number(name: str, value: Any, least: float | None = 0, below: float | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite, got {value}.")
+    if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        raise ValueError(f"`{name}` must be finite in single precision, got {value}.")
     if (least is not None and value < least) or (below is not None and value >= below):
         limit = "" if below is None else f" and below {below}"
         raise ValueError(f"`{name}` must be at least {least}{limit}, got {value}.")

@@ -177,8 +177,8 @@ def allowed_transitions(labels: tuple[str, ...]) -> Tensor:
     """
     if not is_chunk_scheme(labels):
         raise ValueError(
-            "Constraints need labels that are O or start with B-, I-, E-, S- (BIO, BIOES; L- and U-, M- mean the same "
-            f"as E- and S-, I-), got {list(labels)}."
+            "`constrained_decoding` needs labels that are O or start with B-, I-, E-, S- (BIO, BIOES; L- and U-, M- "
+            f"mean the same as E- and S-, I-), got {list(labels)}."
         )
     kinds = [("O", "")] + [(_PREFIXES.get(prefix, "O"), kind) for prefix, _, kind in (x.partition("-") for x in labels)]
     has_ends = any(prefix == "E" for prefix, _ in kinds)

@@ -13,7 +13,7 @@ from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel, embed
 from .cache import is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
-from .checks import new_tokens_mask, padding_mask
+from .checks import check_tensors, new_tokens_mask, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnDecoderOutput
@@ -174,9 +174,13 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             `hidden_states`: the embeddings and the output of each layer.
             `generation_probability`: with `copy`, the probability of writing each token, (batch, target, 1).
         """
+        check_tensors(
+            decoder_input_ids=input_ids, decoder_inputs_embeds=inputs_embeds, decoder_attention_mask=attention_mask
+        )
         embeddings = self.word_dropout(embed("decoder_", self.embed_tokens, input_ids, inputs_embeds))
         embeddings = self.dropout(embeddings)
-        mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2])
+        has_past = past_key_values is not None
+        mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
         use_cache = self.option("use_cache", use_cache)
         if use_cache and past_key_values is None:
             past_key_values = new_cache(self.config)
@@ -191,10 +195,17 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             start = self._begin(initial_state, embeddings, source_length=encoder_hidden_states.shape[1])
             if past_key_values is not None:
                 write_memory(past_key_values, keys, values)
+        if values.shape[0] != embeddings.shape[0]:  # len() would fix the batch size of an exported model
+            raise ValueError(
+                "`decoder_input_ids`, `decoder_inputs_embeds` and `labels` must have a row for each source, "
+                f"{values.shape[0]}, got {embeddings.shape[0]}."
+            )
         memory = Memory(keys, values, padding_mask("attention_mask", encoder_attention_mask, *values.shape[:2]))
 
         stepwise = self.config.context_feeding in ("input", "conditional")
         decode = self._decode_stepwise if stepwise else self._decode_whole
+        if stepwise and torch.distributed.is_available() and torch.distributed.is_initialized():
+            self._check_units()
         keep_states = past_key_values is not None
         with GatheredProducts() if stepwise and self._may_gather() else nullcontext():
             decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings), keep_states)
@@ -212,6 +223,17 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             cross_attentions=weights if output_attentions else None,
             generation_probability=decoded.generation_probability,
         )
+
+    def _check_units(self) -> None:
+        """FSDP gathers the weights of a unit at each call of it, in all processes; and these have their own lengths."""
+        for name, module in self.named_modules():
+            kinds = {kind.__name__ for kind in type(module).__mro__}
+            if name not in ("", "embed_tokens") and kinds & {"FSDPModule", "FullyShardedDataParallel"}:
+                raise ValueError(
+                    f"With `context_feeding={self.config.context_feeding!r}` FSDP must not wrap a part of the decoder "
+                    f"that is called at each step, here {name!r}: set `transformer_layer_cls_to_wrap` in `fsdp_config` "
+                    "to ['AttentionRnnEncoderLayer']."
+                )
 
     def _may_gather(self) -> bool:
         layers: Any = self.layers

@@ -26,10 +26,11 @@ from .cache import read_memory, read_states, write_states
 from .checks import padding_mask
 from .decoder import Start
 from .decoder_step import DecoderStep
+from .generation import CheckedGenerationMixin
 from .processors import join_processors, treat_rows_alone
 
 
-class AttentionRnnGenerationMixin(GenerationMixin):
+class AttentionRnnGenerationMixin(CheckedGenerationMixin):
     """`GenerationMixin` with loops of our own, for a model with an encoder, a decoder and an `lm_head`."""
 
     config: Any

@@ -9,7 +9,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel, embed
 from .cells import CELLS
-from .checks import padding_mask
+from .checks import check_tensors, check_token_ids, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import SequenceDropout, WordDropout, draw_recurrent_mask
 from .outputs import AttentionRnnEncoderOutput
@@ -88,8 +88,13 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
                 from `vocab_size` on stand for tokens that the vocabulary lacks.
 
         Raises:
-            ValueError: ids outside the vocabulary, an empty source, a mask of another shape or with a row of zeros.
+            TypeError: an input is no tensor, or one of another type.
+            ValueError: ids outside the vocabulary, an empty source, a mask of another shape or with a row of zeros,
+                inputs on another device.
         """
+        check_tensors(
+            input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask, copy_ids=copy_ids
+        )
         hidden_states = embed("", self.embed_tokens, input_ids, inputs_embeds)
         mask = padding_mask("attention_mask", attention_mask, *hidden_states.shape[:2])
         hidden_states = self.dropout(self.word_dropout(hidden_states))
@@ -103,20 +108,22 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
         return AttentionRnnEncoderOutput(
             last_hidden_state=hidden_states,
             final_state=torch.stack(final_states, dim=1),  # (batch, layers, width)
-            copy_ids=self._copy_ids(input_ids, copy_ids),
+            copy_ids=self._copy_ids(input_ids, copy_ids, hidden_states),
             hidden_states=tuple(all_hidden_states)
             if self.option("output_hidden_states", output_hidden_states)
             else None,
             attentions=() if self.option("output_attentions", output_attentions) else None,
         )
 
-    def _copy_ids(self, input_ids: Tensor | None, copy_ids: Tensor | None) -> Tensor | None:
+    def _copy_ids(self, input_ids: Tensor | None, copy_ids: Tensor | None, memory: Tensor) -> Tensor | None:
         if not self.config.copy:
             return None
         copy_ids = input_ids if copy_ids is None else copy_ids
-        if copy_ids is None or (input_ids is not None and copy_ids.shape != input_ids.shape):
+        if copy_ids is None or copy_ids.shape != memory.shape[:2]:
             given = None if copy_ids is None else tuple(copy_ids.shape)
             raise ValueError(
                 f"`copy_ids` must name the token at each position of the source, (batch, source), got {given}."
             )
-        return copy_ids
+        # sources have no more unknown tokens than positions, and what they have is added to every distribution
+        check_token_ids("copy_ids", copy_ids, self.config.vocab_size + copy_ids.numel())
+        return copy_ids.long()

@@ -11,18 +11,20 @@ score function in `attention.py`, the feeding of the context in `decoder.py`, th
 while decoding in `cache.py`.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
 from .bridge import AttentionRnnBridge
 from .cache import is_filled
-from .checks import IGNORED_LABEL, check_labels, padding_mask
+from .checks import IGNORED_LABEL, check_labels, check_tensors, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .copying import mix_copies
 from .decoder import AttentionRnnDecoder
@@ -45,6 +47,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             self.decoder = AttentionRnnDecoder(config)
             self.bridge = AttentionRnnBridge(config)
             if config.source_vocab_size is None:
+                # one module, since FSDP shards a matrix with the module that holds it
+                self.decoder.embed_tokens = self.encoder.embed_tokens
                 self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
         self.post_init()
 
@@ -86,8 +90,16 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             encoder returns.
 
         Raises:
-            ValueError: see the encoder and the decoder.
+            ValueError, TypeError: see the encoder and the decoder.
         """
+        check_tensors(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+        )
         if encoder_outputs is None:
             encoded: Any = self.encoder(
                 input_ids=input_ids,
@@ -98,10 +110,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
                 output_hidden_states=output_hidden_states,
                 return_dict=True,
             )
-        elif isinstance(encoder_outputs, tuple):
-            encoded = AttentionRnnEncoderOutput(*encoder_outputs)
         else:
-            encoded = encoder_outputs
+            encoded = self._read_encoder_outputs(encoder_outputs)
         if not self.config.is_encoder_decoder:
             return encoded
         memory = encoded.last_hidden_state
@@ -135,12 +145,35 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             copy_ids=encoded.copy_ids if self.config.copy else None,
         )
 
+    def _read_encoder_outputs(self, outputs: Any) -> AttentionRnnEncoderOutput:
+        if isinstance(outputs, AttentionRnnEncoderOutput):
+            encoded = outputs
+        elif isinstance(outputs, tuple):
+            encoded = AttentionRnnEncoderOutput(*outputs)
+        elif isinstance(outputs, ModelOutput):  # that of a class of transformers lacks some fields
+            encoded = AttentionRnnEncoderOutput(
+                **{field.name: outputs.get(field.name) for field in fields(AttentionRnnEncoderOutput)}
+            )
+        else:
+            raise TypeError(f"`encoder_outputs` must be what the encoder returned, got {type(outputs).__name__}.")
+        memory, width = encoded.last_hidden_state, self.config.memory_size
+        if not isinstance(memory, Tensor) or memory.dim() != 3 or memory.shape[1] == 0 or memory.shape[2] != width:
+            given = tuple(memory.shape) if isinstance(memory, Tensor) else type(memory).__name__
+            raise ValueError(
+                f"`encoder_outputs` must hold a memory of the shape (batch, source, {width}), got {given}."
+            )
+        if self.config.copy and encoded.copy_ids is None:
+            raise ValueError("`encoder_outputs` must hold the `copy_ids` of the encoder for `copy=True`.")
+        return encoded
+
 
 class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, AttentionRnnGenerationMixin):
     """The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
         self.model = AttentionRnnModel(config)
         self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
         # transformers' loss of this class's name shifts the labels, which our decoder inputs already are
@@ -193,8 +226,12 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         """
         config = self.config
         output_attentions = self.option("output_attentions", output_attentions)
+        check_tensors(
+            input_ids=input_ids, inputs_embeds=inputs_embeds, decoder_input_ids=decoder_input_ids, labels=labels
+        )
         if labels is not None:
-            check_labels(labels, None if config.copy else config.vocab_size)
+            check_labels(labels, None if config.copy else config.vocab_size, kwargs.get("num_items_in_batch"))
+            labels = labels.long()
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
@@ -241,11 +278,16 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
 
     def _loss(self, logits: Tensor | None, labels: Tensor, outputs: Any, **kwargs: Any) -> Tensor:
         num_items_in_batch = kwargs.get("num_items_in_batch")
+        if labels.shape != outputs.last_hidden_state.shape[:2]:
+            raise ValueError(
+                "`labels` must have the shape of the decoder's inputs, "
+                f"{tuple(outputs.last_hidden_state.shape[:2])}, got {tuple(labels.shape)}."
+            )
         if logits is None:
             vectors = outputs.last_hidden_state
             loss = linear_cross_entropy(vectors, self.lm_head.weight, labels, IGNORED_LABEL, num_items_in_batch)
         else:
-            check_labels(labels, logits.shape[-1])
+            check_labels(labels, logits.shape[-1], num_items_in_batch)
             loss = self.loss_function(logits, labels.contiguous(), vocab_size=logits.shape[-1], **kwargs)
         if self.config.coverage_loss_weight > 0:
             (weights,) = outputs.cross_attentions
@@ -257,7 +299,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         """As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's."""
         if "tokenizer" in kwargs:
             kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        return super().generate(*args, **kwargs)  # type: ignore[misc]
+        return super().generate(*args, **kwargs)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """

@@ -11,17 +11,18 @@ import copy
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, GenerationMixin
+from transformers import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from .attention import close_holes, open_holes
 from .base import AttentionRnnPreTrainedModel, embed
 from .cells import CELLS
-from .checks import IGNORED_LABEL, check_labels, new_tokens_mask
+from .checks import IGNORED_LABEL, check_integers, check_labels, check_tensors, has_values, new_tokens_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .decoder import AttentionRnnDecoderLayer
 from .dropout import SequenceDropout, WordDropout
+from .generation import CheckedGenerationMixin
 from .losses import linear_cross_entropy
 from .self_attention import KeyValuePredictAttention, read_past
 
@@ -80,8 +81,10 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
             ValueError: ids outside the vocabulary, an empty text, a mask of another shape.
             TypeError: a cache of another kind.
         """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask)
         embeddings = self.dropout(self.word_dropout(embed("", self.embed_tokens, input_ids, inputs_embeds)))
-        mask = new_tokens_mask("attention_mask", attention_mask, *embeddings.shape[:2])
+        has_past = past_key_values is not None
+        mask = new_tokens_mask("attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
         if self.option("use_cache", use_cache) and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         states, past = self._begin(past_key_values, embeddings)
@@ -145,7 +148,7 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
                 cache.update(state[:, None], state[:, None, :, :0], index)
 
 
-class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
+class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
     """
     The language model, for text generation and for scoring text. Of `AttentionRnnConfig` it takes the fields of the
     decoder; it has no source, so those of encoder, bridge and context are of no effect.
@@ -195,6 +198,7 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
             ValueError: labels outside the vocabulary, of another shape, or with no token to predict; see also
                 `AttentionRnnLanguageModel.forward`.
         """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels, shift_labels=shift_labels)
         if labels is not None or shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
         outputs: Any = self.model(
@@ -209,19 +213,23 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
         )
         vectors = outputs.last_hidden_state
         targets = self._targets(labels, shift_labels, attention_mask, *vectors.shape[:2])
+        if targets is not None:
+            check_labels(targets, self.config.vocab_size, kwargs.get("num_items_in_batch"))
+            targets = targets.long()
         loss = logits = None
         if targets is not None and self.trains_without_logits():
             loss = linear_cross_entropy(
                 vectors, self.lm_head.weight, targets, IGNORED_LABEL, kwargs.get("num_items_in_batch")
             )
         else:
-            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            kept = _kept_positions(logits_to_keep, vectors.shape[1])
             logits = self.lm_head(vectors[:, kept])
             if targets is not None:
                 vocab_size = self.config.vocab_size
-                loss = self.loss_function(
-                    logits, None, vocab_size=vocab_size, shift_labels=targets[:, kept].contiguous(), **kwargs
-                )
+                targets = targets[:, kept].contiguous()
+                if not kwargs.get("num_items_in_batch") and has_values(targets) and (targets == IGNORED_LABEL).all():
+                    raise ValueError(f"`logits_to_keep` must leave a token to predict, got {logits_to_keep}.")
+                loss = self.loss_function(logits, None, vocab_size=vocab_size, shift_labels=targets, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -245,11 +253,29 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, GenerationMixin):
         if given is None or given.shape != (batch_size, length):
             shape = None if given is None else tuple(given.shape)
             raise ValueError(f"`{name}` must have the shape {(batch_size, length)} of the input, got {shape}.")
+        check_integers(name, given)
         if shift_labels is None:
-            mask = new_tokens_mask("attention_mask", attention_mask, batch_size, length)
+            mask = new_tokens_mask("attention_mask", attention_mask, batch_size, length, has_past=True)
             closed = given if mask is None else close_holes(given[..., None], mask, IGNORED_LABEL)[..., 0]
             given = nn.functional.pad(closed[:, 1:], (0, 1), value=IGNORED_LABEL)
             if mask is not None:
                 given = open_holes(given[..., None], mask)[..., 0].masked_fill(~mask, IGNORED_LABEL)
-        check_labels(given, self.config.vocab_size)
         return given
+
+
+def _kept_positions(logits_to_keep: Any, length: int) -> slice | Tensor:
+    """
+    Raises:
+        TypeError: `logits_to_keep` is neither an int nor a tensor of integers.
+        ValueError: it is negative, or names a position that the text has not.
+    """
+    if isinstance(logits_to_keep, Tensor):
+        check_integers("logits_to_keep", logits_to_keep)
+        if has_values(logits_to_keep) and ((logits_to_keep < -length) | (logits_to_keep >= length)).any():
+            raise ValueError(f"`logits_to_keep` must be positions below {length}, got {logits_to_keep.tolist()}.")
+        return logits_to_keep
+    if not isinstance(logits_to_keep, int):
+        raise TypeError(f"`logits_to_keep` must be an int or a tensor of positions, got {logits_to_keep!r}.")
+    if logits_to_keep < 0:
+        raise ValueError(f"`logits_to_keep` must be at least 0, got {logits_to_keep}.")
+    return slice(-logits_to_keep, None)

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import IGNORED_LABEL, has_values, padding_mask
+from .checks import IGNORED_LABEL, check_tensors, has_values, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .modeling_attention_rnn import AttentionRnnModel
 from .pooling import SelfAttentionPooling, overlap_penalty
@@ -69,6 +69,7 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
         Raises:
             ValueError: labels of another type or shape, out of range, or none that counts; see also the encoder.
         """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -93,10 +94,10 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
 
     def _loss(self, logits: Tensor, weights: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
         config: Any = self.config
-        if config.problem_type is None:
-            # kept in the config, as transformers does: pipelines read there what turns logits into scores
-            config.problem_type = _guess_problem_type(labels, config.num_labels)
-        check_class_labels(labels, config.problem_type, logits)
+        problem_type = config.problem_type or _guess_problem_type(labels, config.num_labels)
+        check_class_labels(labels, problem_type, logits)
+        # kept in the config, as transformers does: pipelines read there what turns logits into scores
+        config.problem_type = problem_type
         logits = logits.float()
         if config.problem_type == SINGLE_LABEL:
             losses = cross_entropy(logits, labels.long(), ignore_index=IGNORED_LABEL, reduction="none")

@@ -14,7 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel, embed
 from .characters import CharacterEncoder
-from .checks import IGNORED_LABEL, has_values, padding_mask
+from .checks import IGNORED_LABEL, check_integers, check_tensors, has_values, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .crf import ConditionalRandomField, allowed_transitions
 from .dropout import SequenceDropout
@@ -142,6 +142,14 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
                 given to a model that does not read them; see also the encoder.
         """
         config = self.config
+        check_tensors(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            character_ids=character_ids,
+            labels=labels,
+            intent_ids=intent_ids,
+        )
         embeddings = embed("", self.model.encoder.embed_tokens, input_ids, inputs_embeds)
         outputs = self.model(
             inputs_embeds=self._add_characters(embeddings, character_ids),
@@ -224,7 +232,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
         total, tokens = logits.new_zeros(()), torch.ones(len(logits), dtype=torch.long, device=logits.device)
         if labels is not None:
             _check_ids("labels", labels, logits)
-            labels = labels.to(logits.device)
+            labels = labels.to(logits.device).long()
             is_labelled = labels != IGNORED_LABEL
             tokens = is_labelled.sum(dim=1)
             if self.crf is None:
@@ -235,7 +243,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
             if intent_logits is None:
                 raise ValueError("`intent_ids` need a model with `intents`, got one without.")
             _check_ids("intent_ids", intent_ids, intent_logits)
-            intent_ids = intent_ids.to(logits.device)
+            intent_ids = intent_ids.to(logits.device).long()
             losses = cross_entropy(intent_logits.float(), intent_ids, ignore_index=IGNORED_LABEL, reduction="none")
             total = total + (losses * tokens).sum()
         return total / (tokens.sum() if num_items_in_batch is None else num_items_in_batch)
@@ -244,11 +252,10 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
 def _check_ids(name: str, ids: Tensor, logits: Tensor) -> None:
     """
     Raises:
-        ValueError: `ids` are no integers, have another shape than `logits` (..., classes), or are out of range or -100
-            altogether.
+        TypeError: `ids` are no integers.
+        ValueError: they have another shape than `logits` (..., classes), or are out of range or -100 altogether.
     """
-    if ids.is_floating_point() or ids.dtype == torch.bool:
-        raise ValueError(f"`{name}` must be integers, got {ids.dtype}.")
+    check_integers(name, ids)
     if ids.shape != logits.shape[:-1]:
         raise ValueError(f"`{name}` must have the shape {tuple(logits.shape[:-1])}, got {tuple(ids.shape)}.")
     if has_values(ids):

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import IGNORED_LABEL, padding_mask
+from .checks import IGNORED_LABEL, as_booleans, check_integers, check_tensors, has_values, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .encoder import AttentionRnnEncoderLayer
 from .match import AttentionFlow
@@ -74,6 +74,13 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
             ValueError: a sequence without question or context, positions that can be no answer, an end before its
                 start, or none that counts; see also the encoder.
         """
+        check_tensors(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            start_positions=start_positions,
+            end_positions=end_positions,
+        )
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -87,7 +94,7 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
         matched, weights = memory, None
         if self.attention_flow is not None:
             # the question stands in front: what lies behind the last token of the longest one is left out
-            length = int(question_mask.any(dim=0).nonzero().max()) + 1 if _is_plain(memory) else memory.shape[1]
+            length = int(question_mask.any(dim=0).nonzero().max()) + 1 if has_values(memory) else memory.shape[1]
             same_token = None if input_ids is None else input_ids[:, :, None] == input_ids[:, None, :length]
             matched, weights = self.attention_flow(memory, question_mask[:, :length], context_mask, same_token)
             weights = nn.functional.pad(weights * context_mask[..., None], (0, memory.shape[1] - length))
@@ -129,18 +136,21 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
                 )
             in_context = is_end.cumsum(dim=1) > 0
         elif token_type_ids.shape == shape:
-            in_context = token_type_ids == 1
+            in_context = as_booleans("token_type_ids", token_type_ids)
         else:
             raise ValueError(
                 f"`token_type_ids` must have the shape {tuple(shape)}, (batch, source), got "
                 f"{tuple(token_type_ids.shape)}."
             )
         question_mask, context_mask = real & ~is_end & ~in_context, real & ~is_end & in_context
-        if _is_plain(memory):
+        if has_values(memory):
             for name, part in (("question", question_mask), ("context", context_mask)):
                 if not part.any(dim=1).all():
                     row = int(part.any(dim=1).int().argmin())
-                    raise ValueError(f"Every sequence must be a question and a context, but row {row} has no {name}.")
+                    raise ValueError(
+                        "Every sequence must be a question and a context, told apart by `token_type_ids` or the first "
+                        f"`eos_token_id` in `input_ids`, but row {row} has no {name}."
+                    )
         return question_mask, context_mask, real & (real.cumsum(dim=1) == 1)
 
     def _check_positions(self, starts: Tensor, ends: Tensor, can_be_answer: Tensor) -> list[Tensor]:
@@ -148,10 +158,11 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
         batch_size, length = can_be_answer.shape
         positions = []
         for name, values in (("start_positions", starts), ("end_positions", ends)):
+            check_integers(name, values)
             if values.shape != (batch_size,):
                 raise ValueError(f"`{name}` must have the shape {(batch_size,)}, (batch,), got {tuple(values.shape)}.")
-            values = values.masked_fill(values == IGNORED_LABEL, length).clamp(max=length)
-            if _is_plain(values):
+            values = values.long().masked_fill(values == IGNORED_LABEL, length).clamp(max=length)
+            if has_values(values):
                 counted = values < length
                 if not counted.any():
                     raise ValueError(f"`{name}` must hold at least one below the length {length} of the sequences.")
@@ -164,15 +175,10 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
                         f"{int(values[row])} in row {row}."
                     )
             positions.append(values)
-        if _is_plain(starts) and (is_wrong := (positions[1] < positions[0]) & (positions[0] < length)).any():
+        if has_values(starts) and (is_wrong := (positions[1] < positions[0]) & (positions[0] < length)).any():
             row = int(is_wrong.int().argmax())
             raise ValueError(
                 f"`end_positions` must not lie before `start_positions`, got {int(ends[row])} and {int(starts[row])} "
                 f"in row {row}."
             )
         return positions
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a look at values costs no waiting for a device and breaks no graph, see `checks.py`."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()

@@ -1,11 +1,29 @@
 """One tokenizer for two vocabularies: the source's and the target's."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """The `tokenizers` library does not say which argument it refuses; `what` names those that come into question."""
+    try:
+        yield
+    except (IndexError, OverflowError, TypeError) as error:
+        raise ValueError(f"{what}: {error}.") from error
+
+
+UNREADABLE_TEXT = (
+    "`text` must be a text or texts of valid Unicode; `max_length`, `stride` and `pad_to_multiple_of` must be whole "
+    "and not negative"
+)
+UNREADABLE_IDS = "`token_ids` must be ids of tokens, whole and not negative"
 
 
 class AttentionRnnTokenizer(PreTrainedTokenizerFast):
@@ -45,6 +63,8 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
         target_tokenizer_file: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if target is not None and not isinstance(target, PreTrainedTokenizerFast):
+            raise TypeError(f"`target` must be a PreTrainedTokenizerFast, got {target!r}.")
         if target is None and target_tokenizer_file is None:
             raise ValueError(
                 "`target` or `target_tokenizer_file` must give the target's vocabulary, got neither: a saved folder "
@@ -93,12 +113,15 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
             given; with both, `labels` holds the target's ids.
         """
         if text_target is None:
-            return super().__call__(text, text_pair, **kwargs)
+            with named(UNREADABLE_TEXT):
+                return super().__call__(text, text_pair, **kwargs)
         target_kwargs = kwargs if max_target_length is None else {**kwargs, "max_length": max_target_length}
-        targets = self.target(text_target, text_pair_target, **target_kwargs)
+        with named(UNREADABLE_TEXT.replace("`text`", "`text_target`", 1)):
+            targets = self.target(text_target, text_pair_target, **target_kwargs)
         if text is None:
             return targets
-        encodings = super().__call__(text, text_pair, **kwargs)
+        with named(UNREADABLE_TEXT):
+            encodings = super().__call__(text, text_pair, **kwargs)
         encodings["labels"] = targets["input_ids"]
         return encodings
 
@@ -120,7 +143,8 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
             `str` or `list[str]`: The text, or one text for each sequence of a batch.
         """
         decode = super().decode if use_source_tokenizer else self.target.decode
-        return decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        with named(UNREADABLE_IDS):
+            return decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
     def _save_pretrained(
         self,

@@ -4,6 +4,8 @@ from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
+from .tokenization_attention_rnn import UNREADABLE_IDS, UNREADABLE_TEXT, named
+
 
 class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
     """
@@ -76,7 +78,8 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
         if text is None or text_pair is not None:
             raise ValueError("`text` must be given, and `text_pair` must not: a word is spelt from one text.")
         return_tensors = kwargs.pop("return_tensors", None)
-        encoded = super().__call__(text, **kwargs)
+        with named(UNREADABLE_TEXT):
+            encoded = super().__call__(text, **kwargs)
         is_split = kwargs.get("is_split_into_words", False)
         is_batch = isinstance(text, (list, tuple)) and not (is_split and (not text or isinstance(text[0], str)))
         texts = text if is_batch else [text]
@@ -91,6 +94,11 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
         is_flat = not is_batch and "overflow_to_sample_mapping" not in encoded
         data = {**encoded, "character_ids": characters[0] if is_flat else characters}
         return BatchEncoding(data, encoded.encodings, return_tensors, prepend_batch_axis=is_flat)
+
+    def decode(self, token_ids: Any, *args: Any, **kwargs: Any) -> str | list[str]:
+        """As in [`PreTrainedTokenizerFast`]."""
+        with named(UNREADABLE_IDS):
+            return super().decode(token_ids, *args, **kwargs)
 
     def _spell(self, text: str | list[str], word: int | None, span: tuple[int, int]) -> list[int]:
         if word is None:  # a special token
