@@ -210,7 +210,9 @@ class Streams(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         block, stream = divmod(index, self.streams)
         part = slice(block * self.block_size, (block + 1) * self.block_size)
-        return {"input_ids": self.inputs[stream, part], "shift_labels": self.targets[stream, part]}
+        targets = self.targets[stream, part]
+        # Trainer counts `labels` over all processes and divides the loss by their number
+        return {"input_ids": self.inputs[stream, part], "labels": targets, "shift_labels": targets}
 
 
 class Trainer(ScriptTrainer):
@@ -358,8 +360,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
             scores = ("perplexity", "nats_per_character", "bits_per_character")
             all_scores[split] = {score: result[f"{name}_{score}"] for score in scores}
 
+    sample = write_sample(trainer, data_args)  # by all processes, among which the model may be divided
     if trainer.is_world_process_zero():
-        sample = write_sample(trainer, data_args)
         if training_args.do_train:
             write_card(trainer, encoded, all_scores, training_seconds, sample, argv, model_args, data_args)
         logger.info(f"All results lie in {training_args.output_dir}.")
@@ -541,7 +543,8 @@ def write_sample(trainer: Trainer, data_args: DataArguments) -> str:
     # what stands in a text of its own is not to end this one
     written = model.generate(ids, max_new_tokens=data_args.sample_length, eos_token_id=None, **options)
     sample = tokenizer.decode(written[0], skip_special_tokens=True)
-    Path(trainer.args.output_dir, "sample.txt").write_text(sample, encoding="utf-8")
+    if trainer.is_world_process_zero():
+        Path(trainer.args.output_dir, "sample.txt").write_text(sample, encoding="utf-8")
     logger.info(sample)
     return sample
 

@@ -120,6 +120,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         study_name="search",
         storage=f"sqlite:///{output_dir / 'trials.db'}",
         load_if_exists=True,
+        catch=(FloatingPointError,),  # a trial whose loss becomes NaN fails alone
     )
 
     fixed = optuna.trial.FixedTrial(best.hyperparameters)  # gives each space the values of the best trial

@@ -2,8 +2,12 @@
 
 import ast
 import json
+import logging
 import re
 import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.util import find_spec
@@ -12,10 +16,28 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from huggingface_hub import ModelCard, ModelCardData
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
+from .tokenization import check_vocabulary
+
+logger = logging.getLogger(__name__)
+
+# what a training needs of a checkpoint to go on as if it had never been stopped
+_NEEDED_TO_RESUME = ("*.safetensors", "optimizer*", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
 
 
 def expand_config_file(argv: list[str]) -> list[str]:
@@ -56,22 +78,68 @@ def parse_config_overrides(overrides: str | None) -> dict[str, Any]:
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, overwrite_output_dir: bool) -> str | None:
-    """The checkpoint to resume from, if any. Refuses to write over an earlier run."""
-    checkpoint = resume_from_checkpoint
-    if checkpoint is not None:
-        if checkpoint.lower() == "true":
-            checkpoint = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
-        if checkpoint is None or not Path(checkpoint, "trainer_state.json").is_file():
+    """
+    The checkpoint to resume from, if any. `True` is the last one that is whole; one that a training was writing when it
+    ended is passed over. Refuses to write over an earlier run.
+    """
+    if resume_from_checkpoint is None:
+        if not overwrite_output_dir and (files := files_of_run(output_dir)):
             raise ValueError(
-                "--resume_from_checkpoint must be a folder of a checkpoint, or True for the last one in --output_dir "
-                f"{output_dir}, got {resume_from_checkpoint!r} where there is none"
+                f"--output_dir must not hold a run already, got {output_dir} with {files[0].name}: name another "
+                "folder, continue by --resume_from_checkpoint True, or replace the run by --overwrite_output_dir"
             )
-    elif not overwrite_output_dir and (files := files_of_run(output_dir)):
+        return None
+    if resume_from_checkpoint.lower() != "true":
+        if fault := fault_of_checkpoint(Path(resume_from_checkpoint)):
+            raise ValueError(
+                f"--resume_from_checkpoint must be a folder of a checkpoint, or True for the last one, got "
+                f"{resume_from_checkpoint!r}, which {fault}"
+            )
+        return resume_from_checkpoint
+    checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint is None and not overwrite_output_dir:
         raise ValueError(
-            f"--output_dir must not hold a run already, got {output_dir} with {files[0].name}: name another folder, "
-            "continue by --resume_from_checkpoint True, or replace the run by --overwrite_output_dir"
+            f"--resume_from_checkpoint must be a folder of a checkpoint, got {resume_from_checkpoint!r} where "
+            f"--output_dir {output_dir} has none that is whole; --overwrite_output_dir lets the run start anew then"
         )
     return checkpoint
+
+
+def last_whole_checkpoint(output_dir: Path) -> str | None:
+    """The last checkpoint of a run that it can go on from, if any."""
+    folders = {path: path.name.removeprefix("checkpoint-") for path in output_dir.glob("checkpoint-*")}
+    steps = {path: int(number) for path, number in folders.items() if number.isdecimal()}
+    for folder in sorted(steps, key=lambda path: steps[path], reverse=True):
+        fault = fault_of_checkpoint(folder)
+        if fault is None:
+            return str(folder)
+        logger.warning(f"{folder} {fault} and is passed over")
+    return None
+
+
+def fault_of_checkpoint(folder: Path) -> str | None:
+    """What keeps a training from going on from a checkpoint, if anything: a file that lacks, or ends too early."""
+    for pattern in _NEEDED_TO_RESUME:
+        if not any(folder.glob(pattern)):
+            return f"has no {pattern}"
+    for file in sorted(folder.iterdir()):
+        if not _is_whole(file):
+            return f"has an incomplete {file.name}"
+    return None
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        if file.suffix == ".json":
+            json.loads(file.read_text(encoding="utf-8"))
+        elif file.suffix == ".safetensors":
+            with safe_open(file, framework="pt"):
+                pass
+        elif file.suffix in (".pt", ".pth"):
+            return zipfile.is_zipfile(file)  # torch writes archives, with the table of contents at the end
+    except (ValueError, SafetensorError):
+        return False
+    return True
 
 
 def files_of_run(output_dir: Path) -> list[Path]:
@@ -87,7 +155,7 @@ def delete_run(output_dir: Path) -> None:
 
 @dataclass
 class ScriptTrainingArguments(TrainingArguments):
-    """The arguments of Trainer with defaults that suit recurrent networks, and two of our own."""
+    """The arguments of Trainer with defaults that suit recurrent networks, and three of our own."""
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
     eval_strategy: str | None = field(  # type: ignore[assignment]
@@ -108,7 +176,20 @@ class ScriptTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after that many evaluations without improvement."}
     )
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete an earlier run in output_dir."})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={
+            "help": "Delete an earlier run in output_dir; with --resume_from_checkpoint True only if none of its "
+            "checkpoints is whole."
+        },
+    )
+    non_finite_loss: str = field(
+        default="stop",
+        metadata={
+            "help": "What to do at a step whose loss or gradients are NaN or infinite: stop with an error, or skip it. "
+            "The weights never take such a step."
+        },
+    )
 
     def settle_evaluation(self) -> None:
         """Give what depends on other arguments its value; to be called first in `__post_init__`."""
@@ -121,7 +202,50 @@ class ScriptTrainingArguments(TrainingArguments):
 
 
 class ScriptTrainer(Trainer):
-    """A trainer whose predictions come in the order of their data, and that leaves the model card to the script."""
+    """
+    A trainer that keeps NaN out of the weights, says what is wrong with a checkpoint that it cannot write, predicts in
+    the order of the data, and leaves the model card to the script. Its arguments are `ScriptTrainingArguments`.
+
+    Raises:
+        FloatingPointError: the loss or gradients of a step are NaN or infinite, and `non_finite_loss` is `"stop"`.
+        OSError: a checkpoint cannot be written.
+        ValueError: the tokenizer has more tokens than the model.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(self.processing_class, PreTrainedTokenizerBase) and isinstance(self.model, PreTrainedModel):
+            check_vocabulary(self.processing_class, self.model.config)
+        if self.model is not None and self.args.device.type == "cpu":
+            for parameter in self.model.parameters():
+                # What is loaded lies in memory at other addresses than what is made, where products may differ in their
+                # last bit: a resumed training would not be the same.
+                parameter.data = parameter.data.clone()
+        self.losses_of_step: list[Tensor] = []
+        self.add_callback(FiniteSteps(self))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.losses_of_step.append(loss)
+        return loss
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # a training that is resumed where it had ended would take one more step
+        patient = (
+            callback.early_stopping_patience_counter < callback.early_stopping_patience
+            for callback in self.early_stopping_callbacks()
+        )
+        if self.state.global_step < self.state.max_steps and all(patient):
+            super()._run_epoch(*args, **kwargs)
+        else:
+            self.control.should_training_stop = True
+
+    def early_stopping_callbacks(self) -> list[EarlyStoppingCallback]:
+        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)]
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> None:
         # group_by_length would reorder these data too, and predictions meet their references by position
@@ -132,11 +256,75 @@ class ScriptTrainer(Trainer):
         pass
 
 
-def train_and_save(trainer: Trainer, checkpoint: str | None) -> float:
+class FiniteSteps(TrainerCallback):
+    """Lets no step reach the weights whose loss or gradients are NaN or infinite."""
+
+    def __init__(self, trainer: ScriptTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        model = kwargs["model"]
+        losses, self.trainer.losses_of_step = torch.stack(self.trainer.losses_of_step), []
+        finite = losses.isfinite().all()
+        if not args.fp16:  # its gradients overflow now and then, and what scales the loss skips such a step by itself
+            finite = finite & gradients_are_finite(model)
+        # all processes take a step or none does
+        if self.trainer.accelerator.gather(finite[None].int()).all():
+            return
+        what = f"Step {state.global_step + 1}: the loss is {losses.sum().item():g}"
+        if losses.isfinite().all():
+            what += ", but not all gradients are finite"
+        if args.non_finite_loss == "stop":
+            raise FloatingPointError(
+                f"{what}. A lower --learning_rate or --max_grad_norm may help, and --non_finite_loss skip leaves such "
+                f"steps out. {way_to_go_on(Path(args.output_dir))}"
+            )
+        logger.warning(f"{what}: it is skipped")
+        model.zero_grad()  # optimizers leave alone what has no gradient
+
+
+def gradients_are_finite(model: nn.Module) -> Tensor:
+    """Whether those of this process are; FSDP leaves it a piece of each."""
+    gradients: list[Any] = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    pieces = [gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients]
+    return torch.stack([piece.isfinite().all() for piece in pieces]).all()
+
+
+@contextmanager
+def clear_errors_of_saving(what: str, args: TrainingArguments) -> Iterator[None]:
+    """
+    Raises:
+        OSError: saving failed; says what could not be written, why, and what there is to go on from.
+    """
+    try:
+        yield
+    except Exception as error:  # torch, safetensors and tokenizers have errors of their own for a full disk
+        output_dir = Path(str(args.output_dir))
+        free = shutil.disk_usage(output_dir).free / 2**20
+        raise OSError(
+            f"{what} could not be written to {output_dir}, where {free:,.0f} MiB are free: {error}. "
+            f"{way_to_go_on(output_dir)}"
+        ) from error
+
+
+def way_to_go_on(output_dir: Path) -> str:
+    checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint is None:
+        return "There is no whole checkpoint yet."
+    return f"{checkpoint} is whole: --resume_from_checkpoint True goes on from there."
+
+
+def train_and_save(trainer: ScriptTrainer, checkpoint: str | None) -> float:
     """Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took."""
+    if checkpoint is not None:
+        saved = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json"))).stateful_callbacks or {}
+        for callback in trainer.early_stopping_callbacks():
+            attributes = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
+            callback.early_stopping_patience_counter = attributes.get("early_stopping_patience_counter", 0)
     result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-    trainer.save_model()
-    trainer.save_state()
+    with clear_errors_of_saving("The model", trainer.args):
+        trainer.save_model()
+        trainer.save_state()
     trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
@@ -159,14 +347,28 @@ def check_files(data_args: Any, training_args: TrainingArguments) -> None:
 
 
 def check_values(data_args: Any, training_args: ScriptTrainingArguments, smallest_values: dict[str, int]) -> None:
-    """Refuse numbers below the smallest ones, pictures without matplotlib, and early stopping that could not be."""
+    """
+    Refuse numbers below the smallest ones, pictures without matplotlib, early stopping that could not be, and what the
+    Hub would refuse of the card once the model is trained.
+    """
     for name, least in smallest_values.items():
         if (value := getattr(data_args, name)) is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if getattr(data_args, "num_heat_maps", 0) and find_spec("matplotlib") is None:
         raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+    if training_args.non_finite_loss not in ("stop", "skip"):
+        raise ValueError(f"--non_finite_loss must be stop or skip, got {training_args.non_finite_loss!r}")
     if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
         raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
+    if training_args.push_to_hub and (data_args.language or data_args.license):
+        metadata = ModelCardData(language=data_args.language, license=data_args.license)
+        try:
+            ModelCard(f"---\n{metadata.to_yaml()}\n---\n").validate()
+        except ValueError as error:
+            given = f"--language {data_args.language} and --license {data_args.license!r}"
+            raise ValueError(f"{given} must be what the Hub knows: {error}") from error
+        except Exception as error:  # which one depends on the client; what is wrong is said again at the push
+            logger.warning(f"The Hub could not be asked whether it takes the card: {error}")
 
 
 def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:
