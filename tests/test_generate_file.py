@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -115,15 +113,6 @@ def test_what_was_interrupted_continues_and_ends_the_same(folder, tmp_path, monk
     assert not (tmp_path / "out.jsonl").exists()
     assert run(folder, tmp_path / "out.jsonl", *arguments) == whole
     assert parts == [TEXTS[:2], TEXTS[2:4], TEXTS[4:6], TEXTS[4:6], TEXTS[6:8], TEXTS[8:]]
-
-
-def test_two_processes_write_the_same_file(folder, tmp_path):
-    single = run(folder, tmp_path / "one.jsonl", "--part_size", 2, "--num_beams", 2)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", generate_file.__file__]
-    arguments = [str(folder), str(folder / "texts.txt"), str(tmp_path / "two.jsonl"), "--part_size", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, *arguments, "--num_beams", "2"], check=True, env=environment, capture_output=True)
-    assert read(tmp_path / "two.jsonl") == single
 
 
 def test_other_settings_do_not_continue_an_earlier_command(folder, tmp_path, monkeypatch):

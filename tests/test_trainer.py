@@ -1,9 +1,5 @@
 """Training with transformers' own Seq2SeqTrainer."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -166,32 +162,3 @@ def test_bfloat16_training_lowers_the_loss(tmp_path):
 def test_evaluation_without_generation_returns_the_logits_alone(tmp_path):
     prediction = trainer(tmp_path).predict(dataset())
     assert prediction.predictions.shape[-1] == len(tokenizer())
-
-
-SCRIPT = """
-import json, sys
-sys.path.insert(0, {tests!r})
-from test_trainer import losses, trainer
-trained = trainer(
-    sys.argv[1], per_device_train_batch_size=int(sys.argv[2]), max_steps=3, train_sampling_strategy="sequential"
-)
-trained.train()
-if trained.is_world_process_zero():
-    print("LOSSES", json.dumps(losses(trained)))
-"""
-
-
-def test_two_processes_give_the_losses_of_one(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    results = []
-    for launcher, batch_size in (([], 4), (["-m", "torch.distributed.run", "--nproc_per_node=2"], 2)):
-        output = subprocess.run(
-            [sys.executable, *launcher, str(script), str(tmp_path / "run"), str(batch_size)],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        ).stdout
-        results.append(json.loads(output.split("LOSSES")[1].splitlines()[0]))
-    assert results[1] == pytest.approx(results[0], abs=1e-5)
