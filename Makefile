@@ -19,7 +19,7 @@ DEMO_FLAGS := \
 DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesday, March 3, 1998" "вторник, 3 марта 1998 г."
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance lint types format clean
+.PHONY: help install demo test conformance faults fuzz versions lint types format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,17 @@ test: $(INSTALLED)  ## Run the tests, one process a core
 
 conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
 	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal
+
+faults: $(INSTALLED)  ## Kill 30 trainings, flip 3,000 bits, serve 2,000 calls (half an hour on 2 cores)
+	THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -rA --show-capture=stdout \
+		tests/test_training_faults.py tests/test_damaged_checkpoints.py tests/test_long_service.py
+
+fuzz: $(INSTALLED)  ## Try bad input, 2,000 examples each
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_input.py --hypothesis-profile fuzz \
+		--numprocesses logical --maxprocesses 8 --dist worksteal
+
+versions: $(INSTALLED)  ## Run the tests with the oldest and the newest versions, on Python 3.10 and 3.13
+	$(BIN)/nox --error-on-missing-interpreters --session lowest highest
 
 lint: $(INSTALLED)  ## Check style and format
 	$(BIN)/ruff check
