@@ -231,10 +231,16 @@ def cpu_seconds() -> float:
 
 
 def commit() -> str | None:
-    process = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=HERE, capture_output=True, text=True
-    )
-    return process.stdout.strip() or None
+    """The commit that is checked out, with a mark if what decides a result differs from it."""
+    code = [HERE / "recipes", HERE / "tasks.py", EXAMPLES, EXAMPLES.with_name("src")]
+    if (head := git("rev-parse", "--short", "HEAD")) is None:
+        return None
+    return head + ("-dirty" if git("status", "--porcelain", "--", *map(str, code)) else "")
+
+
+def git(*arguments: str) -> str | None:
+    process = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True)
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 def cpu_name() -> str:
