@@ -65,11 +65,11 @@ test: $(INSTALLED)  ## Run the tests, one process a core
 conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
 	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal
 
-faults: $(INSTALLED)  ## Kill 30 trainings, flip 3,000 bits, serve 2,000 calls (half an hour on 2 cores)
+faults: $(INSTALLED)  ## Kill 30 trainings, flip 3,000 bits, serve 2,000 calls (4 minutes on 2 cores)
 	THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -rA --show-capture=stdout \
 		tests/test_training_faults.py tests/test_damaged_checkpoints.py tests/test_long_service.py
 
-fuzz: $(INSTALLED)  ## Try bad input, 2,000 examples each
+fuzz: $(INSTALLED)  ## Try bad input, 2,000 examples a test (6 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_input.py --hypothesis-profile fuzz \
 		--numprocesses logical --maxprocesses 8 --dist worksteal
 

@@ -13,8 +13,6 @@ PARALLEL = {"cell_type": "gru", "attention_type": "additive", "context_feeding":
 OUTPUT = {"cell_type": "lstm", "attention_type": "multi_head", "context_feeding": "output"}
 CONDITIONAL = {"cell_type": "gru", "attention_type": "location", "context_feeding": "conditional"}
 
-needs_scan = pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="needs torch 2.7")
-
 
 def small_model(**overrides):
     return tiny_model(**{"encoder_layers": 1, "decoder_layers": 2, **overrides})
@@ -30,7 +28,6 @@ def smaller(inputs):
     return {name: value[:2, :5].clone() for name, value in inputs.items()}
 
 
-@needs_scan
 @pytest.mark.parametrize("variant", [PARALLEL, OUTPUT], ids=name)
 def test_an_exported_model_takes_sources_and_targets_of_any_length(variant):
     model = small_model(use_cache=False, **variant)
@@ -53,7 +50,6 @@ def greedy(encoder, first_step, next_step, inputs, start, steps):
     return torch.cat(tokens, dim=1)
 
 
-@needs_scan
 @pytest.mark.parametrize(("form", "variant"), [("torch", CONDITIONAL), ("onnx", PARALLEL)], ids=["torch", "onnx"])
 def test_exported_parts_decode_as_generate_does(form, variant):
     exporters = pytest.importorskip("transformers.exporters")

@@ -105,7 +105,7 @@ def recurrence_reference(
         one when reading in reverse.
     """
     products = cell.input_products(inputs)  # (batch, time, gates * hidden)
-    if inputs.shape[1] != 1 and _is_exporting():
+    if inputs.shape[1] != 1 and torch.compiler.is_exporting():
         return _scan(cell, products, mask, initial_state, reverse, recurrent_mask)
     steps = range(inputs.shape[1])
     state, states = initial_state, []
@@ -114,11 +114,6 @@ def recurrence_reference(
         state = next_state if mask is None else torch.where(mask[:, step, None], next_state, state)
         states.append(state)
     return torch.stack(states[::-1] if reverse else states, dim=1)
-
-
-def _is_exporting() -> bool:
-    is_exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
-    return is_exporting is not None and is_exporting()
 
 
 def _scan(
