@@ -4,10 +4,15 @@ import copy
 
 import pytest
 import torch
+from packaging.version import Version
 from tiny import name, tiny_batch, tiny_model
 from torch.export import Dim, export
 
 from attention_rnn.models.cache import new_cache
+
+pytestmark = pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.11"), reason="transformers' exporters need torch 2.11"
+)
 
 PARALLEL = {"cell_type": "gru", "attention_type": "additive", "context_feeding": "parallel"}
 OUTPUT = {"cell_type": "lstm", "attention_type": "multi_head", "context_feeding": "output"}

@@ -247,6 +247,13 @@ class ScriptTrainer(Trainer):
         with clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
             super()._save_checkpoint(*args, **kwargs)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            for file in Path(output_dir).glob("*.pt"):
+                if not _is_whole(file):  # before version 2.10 torch did not see that a disk was full
+                    raise OSError(f"{file.name} is incomplete")
+
     def _get_eval_sampler(self, eval_dataset: Any) -> None:
         # group_by_length would reorder these data too, and predictions meet their references by position
         return None
