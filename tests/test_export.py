@@ -8,7 +8,7 @@ from packaging.version import Version
 from tiny import name, tiny_batch, tiny_model
 from torch.export import Dim, export
 
-from attention_rnn.models.cache import new_cache
+from attention_rnn.models.cache import cache_field, new_cache
 
 pytestmark = pytest.mark.skipif(
     Version(torch.__version__) < Version("2.11"), reason="transformers' exporters need torch 2.11"
@@ -76,7 +76,7 @@ def test_exported_parts_decode_as_generate_does(form, variant):
                 attention_mask=mask,
                 decoder_input_ids=token,
                 encoder_outputs=encoder_outputs,
-                past_key_values=copy.deepcopy(cache),
+                **cache_field(copy.deepcopy(cache)),
             )
 
         return step

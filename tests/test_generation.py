@@ -7,6 +7,8 @@ from torch._dynamo.testing import CompileCounter
 from transformers import MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer, GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
 
+from attention_rnn.models.cache import new_cache
+from attention_rnn.models.configuration_attention_rnn import CACHE_NAMES
 from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
 
 COPYING = [
@@ -201,6 +203,23 @@ def test_a_static_cache_changes_no_token(combination):
     model = tiny_model(**combination)
     options = {"disable_compile": True, **STRATEGIES["beam"]}
     assert torch.equal(generate(model, cache_implementation="static", **options), generate(model, **options))
+
+
+@pytest.mark.parametrize("argument", CACHE_NAMES)
+def test_the_cache_has_both_names_that_transformers_gives_it(argument):
+    model = tiny_model()
+    batch = tiny_batch(model)
+    source = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    tokens = batch["labels"].clamp(min=0)
+    expected = model(**source, decoder_input_ids=tokens).logits
+    cache = new_cache(model.config)
+    for step in range(tokens.shape[1]):
+        outputs = model(**source, decoder_input_ids=tokens[:, step : step + 1], **{argument: cache})
+        torch.testing.assert_close(outputs.logits[:, 0], expected[:, step])
+    assert outputs.past_key_values is cache
+    assert torch.equal(generate(model, **{argument: new_cache(model.config)}), generate(model))
+    with pytest.raises(ValueError, match="at most one of `cache` and `past_key_values`"):
+        model(**source, decoder_input_ids=tokens, cache=cache, past_key_values=cache)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ MODELS = PACKAGE / "models"
 LEVELS = [
     {"presets", "products", "processors"},
     {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
-    {"tokenization_attention_rnn_words", "crf", "characters", "generation"},
+    {"tokenization_attention_rnn_words", "crf", "characters"},
     {"cells", "attention", "cache"},
-    {"recurrence", "base", "dropout"},
+    {"recurrence", "base", "dropout", "generation"},
     {"readout", "pooling", "self_attention", "match"},
     {"encoder", "decoder", "bridge", "beams"},
     {"prepared_decoder"},

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .models.cache import new_cache
+from .models.cache import cache_field, new_cache, takes_cache
 from .models.checks import check_labels, check_tensors
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.generation import CheckedGenerationMixin
@@ -164,6 +164,7 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
     create_masks_for_generate = staticmethod(AttentionRnnForConditionalGeneration.create_masks_for_generate)
 
     @can_return_tuple
+    @takes_cache
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -236,7 +237,7 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values if use_cache else None,
+            **cache_field(past_key_values if use_cache else None),
             decoder_attentions=() if output_attentions else None,
             cross_attentions=cross_attentions if output_attentions else None,
         )

@@ -13,7 +13,7 @@ from transformers import initialization as init
 
 from .cells import Cell
 from .checks import check_tensors, check_token_ids
-from .configuration_attention_rnn import AUTO_MAP, AttentionRnnConfig
+from .configuration_attention_rnn import AUTO_MAP, CACHE_NAMES, AttentionRnnConfig
 
 
 class AttentionRnnPreTrainedModel(PreTrainedModel):
@@ -31,7 +31,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     input_modalities = "text"
     supports_gradient_checkpointing = True
     _no_split_modules = ["AttentionRnnEncoderLayer", "AttentionRnnDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = list(CACHE_NAMES)
     _can_compile_fullgraph = True
 
     def _init_weights(self, module: nn.Module) -> None:

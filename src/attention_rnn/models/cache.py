@@ -12,13 +12,20 @@ layer types (`AttentionRnnConfig.layer_types`). Importing this file puts the two
 The functions at the end read and write it; the decoder knows nothing else of a cache.
 """
 
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, EncoderDecoderCache, StaticLayer
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from .configuration_attention_rnn import LAYER_TYPE, AttentionRnnConfig
+from .configuration_attention_rnn import CACHE_NAMES, LAYER_TYPE, AttentionRnnConfig
+
+# what the transformers that is installed calls it in outputs and arguments
+CACHE = next(field.name for field in fields(Seq2SeqLMOutput) if field.name in CACHE_NAMES)
 
 
 class RecurrentStateLayer(CacheLayerMixin):
@@ -145,6 +152,25 @@ class StaticRecurrentStateLayer(StaticLayer):
         self.keys.copy_(key_states)
         self.values.copy_(value_states)
         return self.keys, self.values
+
+
+def takes_cache(forward: Callable) -> Callable:
+    """Let a `forward` take the cache as `cache` as well, and not only as `past_key_values`."""
+
+    @wraps(forward)
+    def taking(self: Any, *args: Any, cache: Cache | None = None, **kwargs: Any) -> Any:
+        if cache is not None:
+            if kwargs.get("past_key_values") is not None:
+                raise ValueError("Give at most one of `cache` and `past_key_values`, which are the same.")
+            kwargs["past_key_values"] = cache
+        return forward(self, *args, **kwargs)
+
+    return taking
+
+
+def cache_field(cache: Cache | None) -> dict[str, Any]:
+    """The cache as an argument of one of transformers' output classes."""
+    return {CACHE: cache}
 
 
 def new_cache(config: AttentionRnnConfig) -> EncoderDecoderCache:

@@ -18,6 +18,9 @@ AUTO_MAP = {
     "AutoModelForQuestionAnswering": "modeling_attention_rnn_question_answering.AttentionRnnForQuestionAnswering",
 }
 
+# The decoding state in transformers' arguments and outputs: since version 5.24, and before.
+CACHE_NAMES = ("cache", "past_key_values")
+
 # The name under which `cache.py` registers the cache layer of a recurrent layer.
 LAYER_TYPE = "attention_rnn"
 # The same for a recurrent layer whose past outputs are attended to, see `self_attention.py`.
@@ -174,7 +177,7 @@ class AttentionRnnConfig(PreTrainedConfig):
 
     model_type = "attention_rnn"
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        "past_key_values",
+        *CACHE_NAMES,
         "encoder_last_hidden_state",
         "decoder_attentions",
         "encoder_attentions",

@@ -11,7 +11,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel, embed
-from .cache import is_filled, new_cache, read_memory, read_states, write_memory, write_states
+from .cache import cache_field, is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
 from .checks import check_tensors, new_tokens_mask, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
@@ -217,7 +217,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         weights = () if decoded.weights is None else (decoded.weights,)
         return AttentionRnnDecoderOutput(
             last_hidden_state=decoded.vectors,
-            past_key_values=past_key_values if use_cache else None,
+            **cache_field(past_key_values if use_cache else None),
             hidden_states=(embeddings, *decoded.hidden_states) if output_hidden_states else None,
             attentions=() if output_attentions else None,
             cross_attentions=weights if output_attentions else None,

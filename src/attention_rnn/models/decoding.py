@@ -22,7 +22,7 @@ from transformers.utils import ModelOutput
 
 from .attention import Memory
 from .beams import Beams
-from .cache import read_memory, read_states, write_states
+from .cache import CACHE, cache_field, read_memory, read_states, write_states
 from .checks import padding_mask
 from .decoder import Start
 from .decoder_step import DecoderStep
@@ -103,7 +103,7 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         if not generation_config.return_dict_in_generate:
             return input_ids
         cache = _write_cache(state, step.beams, steps, model_kwargs)
-        return GenerateEncoderDecoderOutput(sequences=input_ids, past_key_values=cache, **record.fields(model_kwargs))
+        return GenerateEncoderDecoderOutput(sequences=input_ids, **cache_field(cache), **record.fields(model_kwargs))
 
     def _beam_search(
         self,
@@ -155,7 +155,7 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
             sequences=sequences,  # type: ignore[arg-type]
             sequences_scores=scores if generation_config.output_scores else None,
             beam_indices=origins.to(torch.int32),  # type: ignore[arg-type]
-            past_key_values=_write_cache(state, step.beams, steps, model_kwargs),
+            **cache_field(_write_cache(state, step.beams, steps, model_kwargs)),
             **record.fields(model_kwargs),
         )
 
@@ -166,7 +166,7 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         gradients; a traced or compiled model; and whenever someone would miss a call of `forward`: hooks, or a method
         that a subclass or an instance has replaced.
         """
-        cache, encoder_outputs = model_kwargs.get("past_key_values"), model_kwargs.get("encoder_outputs")
+        cache, encoder_outputs = model_kwargs.get(CACHE), model_kwargs.get("encoder_outputs")
         return (
             isinstance(cache, EncoderDecoderCache)
             and not getattr(cache, "_is_user_defined", False)
@@ -216,14 +216,14 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         kwargs["encoder_outputs"] = type(kwargs["encoder_outputs"])(**_every(beams, kwargs["encoder_outputs"]))
         inputs = model.prepare_inputs_for_generation(input_ids[::beams], is_first_iteration=True, **kwargs)
         outputs = model(**inputs, return_dict=True)
-        keys, values = read_memory(outputs.past_key_values)
+        keys, values = read_memory(outputs[CACHE])
         mask = padding_mask("attention_mask", kwargs.get("attention_mask"), *values.shape[:2])
         copy_ids = kwargs["encoder_outputs"].copy_ids if self.config.copy else None
         decoder = self.model.decoder
         steps = generation_config.max_length - input_ids.shape[1]
         step = DecoderStep(decoder, self.lm_head, Memory(keys, values, mask), copy_ids, beams, steps)
         rows = torch.arange(len(keys), device=keys.device).repeat_interleave(beams)
-        state = _select(decoder._unpack(*read_states(outputs.past_key_values)), rows)
+        state = _select(decoder._unpack(*read_states(outputs[CACHE])), rows)
         weights = outputs.cross_attentions[0][rows] if outputs.cross_attentions else None
         return outputs.logits[:, -1].float()[rows], weights, state, step
 
@@ -287,7 +287,7 @@ def _select(state: Start, rows: Tensor) -> Start:
 
 def _write_cache(state: Start, beams: int, steps: int, model_kwargs: dict[str, Any]) -> EncoderDecoderCache:
     """The cache as transformers' loop leaves it, after `steps` calls of the decoder besides the first."""
-    cache = model_kwargs["past_key_values"]
+    cache = model_kwargs[CACHE]
     if beams > 1:
         cache.batch_repeat_interleave(beams)
     if steps:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
+from .cache import CACHE
 from .checks import check_tensors, check_token_ids
+from .configuration_attention_rnn import CACHE_NAMES
 
 _LEAST = {
     "num_beams": 1,
@@ -68,6 +70,8 @@ class CheckedGenerationMixin(GenerationMixin):
         """
         if generation_config is not None and not isinstance(generation_config, GenerationConfig):
             raise TypeError(f"`generation_config` must be a GenerationConfig, got {generation_config!r}.")
+        for name in set(CACHE_NAMES).intersection(kwargs) - {CACHE}:
+            kwargs[CACHE] = kwargs.pop(name)
         self._check_inputs(**{"input_ids": inputs, **kwargs})
         return super().generate(inputs, generation_config, *args, **kwargs)  # type: ignore[misc]
 
@@ -89,7 +93,6 @@ class CheckedGenerationMixin(GenerationMixin):
         decoder_input_ids: Any = None,
         decoder_attention_mask: Any = None,
         copy_ids: Any = None,
-        past_key_values: Any = None,
         **kwargs: Any,
     ) -> None:
         """What transformers looks at before `forward`, which checks the rest."""
@@ -115,7 +118,7 @@ class CheckedGenerationMixin(GenerationMixin):
                 check_token_ids(name, ids, None)
             if mask is None:
                 continue
-            shape = tuple(ids.shape) if has_ids and past_key_values is None else None
+            shape = tuple(ids.shape) if has_ids and kwargs.get(CACHE) is None else None
             if mask.dim() != 2 or shape not in (None, mask.shape):
                 raise ValueError(
                     f"`{mask_name}` must have the shape of `{name}`, {shape or '(batch, length)'}, got "

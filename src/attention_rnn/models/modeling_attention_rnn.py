@@ -23,7 +23,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
 from .bridge import AttentionRnnBridge
-from .cache import is_filled
+from .cache import CACHE, cache_field, is_filled, takes_cache
 from .checks import IGNORED_LABEL, check_labels, check_tensors, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .copying import mix_copies
@@ -61,6 +61,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
             self.decoder.embed_tokens = value
 
     @can_return_tuple
+    @takes_cache
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -134,7 +135,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         )
         return AttentionRnnModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=decoder_outputs.past_key_values,
+            **cache_field(decoder_outputs.get(CACHE)),
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
@@ -193,6 +194,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
 
     @can_return_tuple
+    @takes_cache
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -260,7 +262,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **cache_field(outputs.get(CACHE)),
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions if output_attentions else None,
             cross_attentions=outputs.cross_attentions if output_attentions else None,

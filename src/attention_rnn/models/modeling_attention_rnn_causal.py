@@ -17,6 +17,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .attention import close_holes, open_holes
 from .base import AttentionRnnPreTrainedModel, embed
+from .cache import CACHE, cache_field, takes_cache
 from .cells import CELLS
 from .checks import IGNORED_LABEL, check_integers, check_labels, check_tensors, has_values, new_tokens_mask
 from .configuration_attention_rnn import AttentionRnnConfig
@@ -52,6 +53,7 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
         self.post_init()
 
     @can_return_tuple
+    @takes_cache
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -112,7 +114,7 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
             self._leave(past_key_values, [state.expand(-1, length, -1) for state in new_states], past)
         return BaseModelOutputWithPast(
             last_hidden_state=vectors,
-            past_key_values=past_key_values if self.option("use_cache", use_cache) else None,
+            **cache_field(past_key_values if self.option("use_cache", use_cache) else None),
             hidden_states=tuple(outputs) if self.option("output_hidden_states", output_hidden_states) else None,
             attentions=attentions if output_attentions else None,
         )
@@ -165,6 +167,7 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         self.post_init()
 
     @can_return_tuple
+    @takes_cache
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -233,7 +236,7 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **cache_field(outputs.get(CACHE)),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
