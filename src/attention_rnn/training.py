@@ -136,7 +136,8 @@ def _is_whole(file: Path) -> bool:
             with safe_open(file, framework="pt"):
                 pass
         elif file.suffix in (".pt", ".pth"):
-            return zipfile.is_zipfile(file)  # torch writes archives, with the table of contents at the end
+            # torch writes archives, with the table of contents at the end; a device could be read without end
+            return file.is_file() and zipfile.is_zipfile(file)
     except (ValueError, SafetensorError):
         return False
     return True
