@@ -267,8 +267,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     if trainer.is_world_process_zero():
         shown = examples.get("test", examples.get("validation"))
-        is_whole = not trainer.is_fsdp_enabled  # else a process holds a part of the model
-        if shown is not None and is_whole and model.config.model_type == AttentionRnnConfig.model_type:
+        if shown is not None and trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
             pictures = draw_attention(trainer, shown, data_args)
         if training_args.do_train:
             write_card(trainer, examples, labels, all_scores, training_seconds, pictures, argv, model_args, data_args)

@@ -241,8 +241,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     if trainer.is_world_process_zero():
         shown = texts.get("test", texts.get("validation"))
-        is_whole = not trainer.is_fsdp_enabled  # else a process holds a part of the model
-        pictures = draw_attention(trainer, shown, data_args) if shown is not None and is_whole else []
+        pictures = draw_attention(trainer, shown, data_args) if shown is not None and trainer.has_whole_model else []
         if training_args.do_train:
             write_card(trainer, texts, all_scores, training_seconds, pictures, argv, model_args, data_args)
         logger.info(f"All results lie in {training_args.output_dir}.")

@@ -235,8 +235,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         trainer.save_metrics(name, result)
         if trainer.is_world_process_zero() and split == list(examples)[-1]:
             write_predictions(output_dir, examples[split], answers)
-            is_whole = not trainer.is_fsdp_enabled  # else a process holds a part of the model
-            if is_whole and model.config.model_type == AttentionRnnConfig.model_type:
+            if trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
                 pictures = draw_attention(trainer, examples[split], answers, data_args)
 
     if trainer.is_world_process_zero():

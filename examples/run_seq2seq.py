@@ -292,8 +292,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
 
     if trainer.is_world_process_zero():
         shown = pairs.get("test", pairs.get("validation"))
-        is_whole = not trainer.is_fsdp_enabled  # else a process holds a part of the model
-        pictures = draw_attention(trainer, shown, copying, data_args) if shown is not None and is_whole else []
+        pictures = (
+            draw_attention(trainer, shown, copying, data_args) if shown is not None and trainer.has_whole_model else []
+        )
         if training_args.do_train:
             write_card(trainer, pairs, all_scores, training_seconds, pictures, argv, model_args, data_args)
         logger.info(f"All results lie in {training_args.output_dir}.")

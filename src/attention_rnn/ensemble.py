@@ -155,12 +155,6 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
         """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
         return self.members[0].prepare_decoder_input_ids_from_labels(labels)
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """As for one model."""
-        if "tokenizer" in kwargs:
-            kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        return super().generate(*args, **kwargs)
-
     create_masks_for_generate = staticmethod(AttentionRnnForConditionalGeneration.create_masks_for_generate)
 
     @can_return_tuple

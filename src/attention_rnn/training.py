@@ -244,6 +244,11 @@ class ScriptTrainer(Trainer):
     def early_stopping_callbacks(self) -> list[EarlyStoppingCallback]:
         return [callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)]
 
+    @property
+    def has_whole_model(self) -> bool:
+        """Whether each process has the whole model, and so may use it alone."""
+        return not self.is_fsdp_enabled
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
             super()._save_checkpoint(*args, **kwargs)

@@ -63,13 +63,15 @@ class CheckedGenerationMixin(GenerationMixin):
         self, inputs: Tensor | None = None, generation_config: GenerationConfig | None = None, *args: Any, **kwargs: Any
     ) -> Any:
         """
-        As in transformers.
+        As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's.
 
         Raises:
             TypeError, ValueError: an input or a setting has another type, is out of range, or contradicts another one.
         """
         if generation_config is not None and not isinstance(generation_config, GenerationConfig):
             raise TypeError(f"`generation_config` must be a GenerationConfig, got {generation_config!r}.")
+        if "tokenizer" in kwargs:
+            kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
         for name in set(CACHE_NAMES).intersection(kwargs) - {CACHE}:
             kwargs[CACHE] = kwargs.pop(name)
         self._check_inputs(**{"input_ids": inputs, **kwargs})

@@ -297,12 +297,6 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             loss = loss + self.config.coverage_loss_weight * covered
         return loss
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's."""
-        if "tokenizer" in kwargs:
-            kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        return super().generate(*args, **kwargs)
-
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """
         As in transformers, for a model with one vocabulary.
