@@ -58,7 +58,7 @@ def report_text(plot: bool = True) -> str:
         plot_by_length(results)
     if lines_by_length(results):
         parts.append(
-            "## Quality by source length\n\nThe bars are standard deviations over seeds.\n\n"
+            "## Quality by source length\n\nThe bars are standard deviations, where there are several seeds.\n\n"
             f"![Scores by source length with and without attention](../../docs/{PLOT.name})\n"
         )
     return "\n".join(parts)
@@ -215,7 +215,7 @@ def plot_by_length(results: dict[str, dict[str, Any] | None]) -> None:
         for label, runs in of_task.items():
             buckets = list(runs[0])
             values = [[run[bucket][metric] for run in runs] for bucket in buckets]
-            errors = [stdev(of_bucket) if len(of_bucket) > 1 else 0 for of_bucket in values]
+            errors = [stdev(of_bucket) for of_bucket in values] if len(runs) > 1 else None
             axes.errorbar(
                 buckets, [mean(of_bucket) for of_bucket in values], errors, marker="o", label=label, capsize=3
             )
