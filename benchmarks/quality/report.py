@@ -74,8 +74,8 @@ def card(name: str, results: dict[str, Any]) -> str:
         pipeline_tag=task.pipeline_tag,
         metrics=list(task.metrics),
     )
-    sizes = sorted(run["parameters"] for run in runs)
-    parameters = " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (sizes[0], sizes[-1])))
+    sizes = [run["parameters"] for run in runs]
+    parameters = " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (min(sizes), max(sizes))))
     costs = [run["cpu_minutes"] for run in runs if "cpu_minutes" in run]
     minutes = f", {mean(costs):.0f} CPU minutes a training" if costs else ""
     prefix = "../benchmarks/quality"
