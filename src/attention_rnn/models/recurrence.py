@@ -320,8 +320,9 @@ def _operator(cell: Cell, inputs: Tensor, initial_state: Tensor, weight: Tensor)
     weights = [cell.input_to_hidden.weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     # autocast may hand over halves, and the operator wants one type
     inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)
+    training = torch.is_grad_enabled()  # in training mode it keeps what its backward needs
     states, _ = _OPERATORS[type(cell)](
-        inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, False, False, False
+        inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, training, False, False
     )
     return torch.cat([initial_state[None], states], dim=0)
 
@@ -347,7 +348,6 @@ def _lstm(
         inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
     weights = [input_weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     hidden, memory = (part[None].contiguous() for part in initial_state.split(cell.hidden_size, dim=-1))
-    # in training mode it keeps what its backward needs
-    training = torch.is_grad_enabled()
+    training = torch.is_grad_enabled()  # as in `_operator`
     outputs, _, memory = torch.lstm(inputs, (hidden, memory), weights, True, 1, 0.0, training, False, False)
     return torch.cat([hidden, outputs.to(hidden.dtype)], dim=0), memory[0]
