@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -239,6 +240,8 @@ def commit() -> str | None:
 
 
 def git(*arguments: str) -> str | None:
+    if shutil.which("git") is None:
+        return None
     process = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True)
     return process.stdout.strip() if process.returncode == 0 else None
 
