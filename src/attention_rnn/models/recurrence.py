@@ -13,6 +13,7 @@ same numbers as fast as it can:
   loop.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ from .products import MIN_WEIGHTS, prepare_product, product_dtype
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+# cuDNN says so of every cell, and nobody can help it: to copy the weights side by side costs little next to the loop
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
 
 HOLD = 1e4  # the sigmoid of it is one, and of its negative zero, in every precision
 
