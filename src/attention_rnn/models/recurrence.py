@@ -28,7 +28,7 @@ from .products import MIN_WEIGHTS, prepare_product, product_dtype
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
-# cuDNN says so of every cell, and nobody can help it: to copy the weights side by side costs little next to the loop
+# cuDNN says so of every cell, since the weights are parameters of their own, and a user cannot change it
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk", module=__name__)
 
 HOLD = 1e4  # the sigmoid of it is one, and of its negative zero, in every precision
