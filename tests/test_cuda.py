@@ -10,18 +10,14 @@ from test_causal_lm import tiny_model as causal_model
 from test_classification import batch as classification_batch
 from test_classification import classifier
 from test_labelling import ALL, labelling_batch, labelling_model
+from test_modeling import VARIANTS, source
 from test_question_answering import INPUT_IDS, reader
 from tiny import COMBINATIONS, SOME_COMBINATIONS, name, tiny_batch, tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-OPTIONS = {
-    "copying": {"copy": True},
-    "coverage": {"copy": True, "coverage": True, "coverage_loss_weight": 1.0},
-    "layer norm in the cell": {"cell_layer_norm": True},
-    "residual": {"residual": True, "layer_norm": True, "bridge": "mean"},
-    "loss without logits": {"logits_in_training": False},
-}
+# what the variants of other tests lack
+OPTIONS = {"copying": {"copy": True}, "loss-without-logits": {"logits_in_training": False}}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +29,7 @@ def single_precision():
 
 
 def to_cuda(batch):
-    return {name: value.cuda() for name, value in batch.items()}
+    return {key: value.cuda() for key, value in batch.items()}
 
 
 def check(model, batch):
@@ -56,9 +52,9 @@ def test_every_combination_trains_as_on_a_cpu(combination):
     check(model, tiny_batch(model))
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_every_option_trains_as_on_a_cpu(options):
-    model = tiny_model(**options)
+@pytest.mark.parametrize("variant", [*VARIANTS.values(), *OPTIONS.values()], ids=[*VARIANTS, *OPTIONS])
+def test_every_variant_trains_as_on_a_cpu(variant):
+    model = tiny_model(**variant)
     check(model, tiny_batch(model))
 
 
@@ -92,8 +88,7 @@ def test_mixed_precision_comes_near_the_full_one(cell_type):
 @pytest.mark.parametrize("combination", [*SOME_COMBINATIONS, {"copy": True, "coverage": True}], ids=name)
 def test_the_same_tokens_are_generated_as_on_a_cpu(combination, num_beams):
     model = tiny_model(**combination)
-    batch = tiny_batch(model)
-    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    inputs = source(tiny_batch(model))
     expected = model.generate(**inputs, num_beams=num_beams, max_new_tokens=12)
     generated = copy.deepcopy(model).cuda().generate(**to_cuda(inputs), num_beams=num_beams, max_new_tokens=12)
     assert generated.tolist() == expected.tolist()

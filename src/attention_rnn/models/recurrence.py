@@ -324,10 +324,7 @@ def _operator(cell: Cell, inputs: Tensor, initial_state: Tensor, weight: Tensor)
     weights = [cell.input_to_hidden.weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     # autocast may hand over halves, and the operator wants one type
     inputs, initial_state = inputs.to(weight.dtype), initial_state.to(weight.dtype)
-    training = torch.is_grad_enabled()  # in training mode it keeps what its backward needs
-    states, _ = _OPERATORS[type(cell)](
-        inputs, initial_state[None].contiguous(), weights, True, 1, 0.0, training, False, False
-    )
+    states, _ = _run_operator(_OPERATORS[type(cell)], inputs, initial_state[None].contiguous(), weights)
     return torch.cat([initial_state[None], states], dim=0)
 
 
@@ -352,6 +349,13 @@ def _lstm(
         inputs = torch.cat([inputs, padding[..., None].to(inputs.dtype)], dim=-1)
     weights = [input_weight, weight, cell.input_to_hidden.bias, cell.hidden_to_hidden.bias]
     hidden, memory = (part[None].contiguous() for part in initial_state.split(cell.hidden_size, dim=-1))
-    training = torch.is_grad_enabled()  # as in `_operator`
-    outputs, _, memory = torch.lstm(inputs, (hidden, memory), weights, True, 1, 0.0, training, False, False)
+    outputs, _, memory = _run_operator(torch.lstm, inputs, (hidden, memory), weights)
     return torch.cat([hidden, outputs.to(hidden.dtype)], dim=0), memory[0]
+
+
+def _run_operator(
+    operator: Callable[..., Any], inputs: Tensor, state: Tensor | tuple[Tensor, Tensor], weights: list[Tensor]
+) -> Any:
+    """One layer in one direction, with biases, over (time, batch, input)."""
+    training = torch.is_grad_enabled()  # cuDNN keeps what its backward needs in training mode alone
+    return operator(inputs, state, weights, True, 1, 0.0, training, False, False)
