@@ -141,7 +141,7 @@ def run_of(setting, seed, minutes=3.0, **scores):
         "cpu_minutes": minutes,
         "machine": "a machine",
         "versions": "versions",
-        "commit": "abc",
+        "commit": "abc" if seed < 3 else "def",
     }
 
 
@@ -156,7 +156,7 @@ def test_the_table_has_means_over_settings_and_deviations_over_seeds():
     assert "| **ensemble of 2** (1 of 15) | 9.00 | 1.00 |  |" in lines
     assert "| *transformer, the organisers' baseline, tuned by language* | *17.51* |  |  |" in lines
     assert "| kor | 14.33 ± 12.50 | 1.00 ± 0.00 | 3.0 ± 0.0 |" in lines
-    assert "On a machine; versions; commit abc." in lines
+    assert "On a machine; versions; commit abc, def." in lines
 
 
 def test_the_committed_report_is_that_of_the_committed_results():

@@ -133,8 +133,10 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
     text = RESULTS / f"{name}.md"  # what there is to say about the figures
     parts += [text.read_text(encoding="utf-8").strip()] if text.is_file() else []
     parts.append(f"```bash\npython benchmarks/quality/run.py {name} --data_dir PATH\n```")
-    made = [f"{run['machine']}; {run['versions']}; commit {run['commit']}" for run in runs]
-    parts += [f"On {environment}." for environment in dict.fromkeys(made)]
+    commits: dict[str, list[str]] = {}
+    for run in runs:
+        commits.setdefault(f"{run['machine']}; {run['versions']}", []).append(str(run["commit"]))
+    parts += [f"On {environment}; commit {', '.join(dict.fromkeys(of_it))}." for environment, of_it in commits.items()]
     return "\n\n".join(parts) + "\n"
 
 
