@@ -26,7 +26,7 @@ LOWER_IS_BETTER = ("wer", "per", "nats_per_character", "cpu_minutes")
 class Task:
     """
     Args:
-        title, home (`str`): what it is, and where its data are to be had.
+        title, home (`str`): what it is, and where its data are to be had, with the files that are read.
         settings (`dict[str, str]`): the trainings of one seed, by name; each may override config fields of the recipe.
         read: (folder of the data, setting, `"train"`, `"dev"` or `"test"`) to rows.
         score: (predictions, rows) to percentages; `None` where those of the script are taken.
@@ -293,7 +293,8 @@ NO_ATTENTION = "attention_type=None,copy=False,coverage=False,coverage_loss_weig
 TASKS = {
     "mt_multi30k_ende": Task(
         title="Translation: Multi30k, English to German",
-        home="https://github.com/multi30k/dataset (data/task1/tok: *.lc.norm.tok.en, *.lc.norm.tok.de)",
+        home="https://github.com/multi30k/dataset (data/task1/tok: *.lc.norm.tok.en and *.lc.norm.tok.de of train, "
+        "val, test_2016_flickr, test_2017_flickr)",
         settings={"attention": "", "no_attention": NO_ATTENTION},
         read=read_multi30k,
         score=score_multi30k,
@@ -343,7 +344,8 @@ TASKS = {
     ),
     "inflection_sigmorphon2017": Task(
         title="Inflection: CoNLL-SIGMORPHON 2017, 8 languages",
-        home="https://github.com/sigmorphon/conll2017 (all/task1, and LANGUAGE-uncovered-test as LANGUAGE-test)",
+        home="https://github.com/sigmorphon/conll2017 (all/task1: LANGUAGE-train-high, LANGUAGE-train-medium, "
+        "LANGUAGE-dev, and LANGUAGE-uncovered-test as LANGUAGE-test)",
         settings={f"{language}-{amount}": "" for amount in ("high", "medium") for language in INFLECTION_LANGUAGES},
         read=read_inflection,
         score=score_accuracy,
@@ -395,7 +397,8 @@ TASKS = {
     ),
     "summ_aeslc": Task(
         title="Subject lines: AESLC",
-        home="https://github.com/ryanzhumich/AESLC (as train, dev, test.jsonl.gz with the fields body and subject)",
+        home="https://github.com/ryanzhumich/AESLC (one e-mail a line in train, dev, test.jsonl.gz, with the fields "
+        "body and subject)",
         settings={
             "pointer": "",
             "attention": "copy=False,coverage=False,coverage_loss_weight=0.0",
@@ -440,7 +443,7 @@ TASKS = {
     ),
     "seqlab_conll2000": Task(
         title="Chunking: CoNLL-2000",
-        home="https://github.com/teropa/nlp",
+        home="https://github.com/teropa/nlp (its corpus conll2000, as train.txt.gz and test.txt)",
         script="run_labelling.py",
         settings={"crf": ""},
         read=read_conll2000,
@@ -461,7 +464,8 @@ TASKS = {
     ),
     "seqlab_ewt_pos": Task(
         title="Parts of speech: UD English EWT",
-        home="https://github.com/UniversalDependencies/UD_English-EWT",
+        home="https://github.com/UniversalDependencies/UD_English-EWT (the columns FORM and UPOS with an empty line "
+        "between sentences, as train.tsv.gz, dev.tsv, test.tsv)",
         script="run_labelling.py",
         settings={"characters": ""},
         read=read_ewt,
@@ -481,7 +485,7 @@ TASKS = {
     ),
     "seqlab_snips": Task(
         title="Slots and intents: SNIPS",
-        home="https://github.com/MiuLab/SlotGated-SLU",
+        home="https://github.com/MiuLab/SlotGated-SLU (data/snips: train, valid, test)",
         script="run_labelling.py",
         settings={"joint": ""},
         read=read_snips,
@@ -544,7 +548,8 @@ TASKS = {
     ),
     "qa_jaquad": Task(
         title="Question answering: JaQuAD",
-        home="https://github.com/SkelterLabsInc/JaQuAD (one paragraph a line in train.jsonl.gz, dev.jsonl.gz)",
+        home="https://github.com/SkelterLabsInc/JaQuAD (one paragraph a line, as in SQuAD, in train.jsonl.gz, "
+        "dev.jsonl.gz)",
         script="run_qa.py",
         settings={"attention": "", "no_attention": "question_attention=False"},
         read=read_jaquad,
