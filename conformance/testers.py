@@ -105,8 +105,8 @@ class LanguageModelTester(EncoderTester):
     causal_lm_class = model_classes[0]
     variants = {
         "Gru": {},
-        "LstmSelfAttention": {"cell_type": "lstm", "self_attention_window": "all"},
-        "GruWindow": {"attention_type": "scaled_dot", "bidirectional": False, "self_attention_window": 3},
+        "LstmSelfAttention": {"cell_type": "lstm", "past_attention_window": "all"},
+        "GruWindow": {"attention_type": "scaled_dot", "bidirectional": False, "past_attention_window": 3},
     }
 
 

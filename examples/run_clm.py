@@ -414,8 +414,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
             raise ValueError(
                 f"--tokenizer must be one of {', '.join(get_args(TokenizerKind))}, got {model_args.tokenizer!r}"
             )
-    if config.self_attention_window == "all":
-        raise ValueError("self_attention_window must be a number: the state that is handed on would grow without end")
+    if config.past_attention_window == "all":
+        raise ValueError("past_attention_window must be a number: the state that is handed on would grow without end")
 
 
 def file_argument(split: str, data_args: DataArguments) -> str:

@@ -20,11 +20,10 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnEnsemble, AttentionRnnTokenizer, AttentionRnnWordTokenizer
-from attention_rnn.models.configuration_attention_rnn import (
+from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_core import (
     ATTENTION_TYPES,
-    BRIDGES,
-    CELL_TYPES,
-    CONTEXT_FEEDINGS,
+    CELL_STATES,
     RECURRENCE_BACKENDS,
     RECURRENT_INITIALIZATIONS,
 )
@@ -81,7 +80,8 @@ numbers = (st.floats(0, 9), st.sampled_from([float("nan"), float("inf"), True, "
 
 
 def choices(values):
-    return st.sampled_from(values), st.sampled_from(["", "other", 1, True, values[0].upper(), [values[0]], {}])
+    names = list(values)
+    return st.sampled_from(names), st.sampled_from(["", "other", 1, True, names[0].upper(), [names[0]], {}])
 
 
 # of each field: what is right, if it contradicts no other, and what is wrong
@@ -96,7 +96,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
         st.booleans() | st.lists(st.booleans(), min_size=1, max_size=3),
         st.sampled_from([1, "a", [1], []]),
     ),
-    "cell_type": choices(CELL_TYPES),
+    "cell_type": choices(CELL_STATES),
     "recurrent_initialization": choices(RECURRENT_INITIALIZATIONS),
     "forget_gate_bias": (st.floats(-9, 9), numbers[1]),
     "cell_layer_norm": switches,
@@ -110,7 +110,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "coverage": switches,
     "coverage_loss_weight": (numbers[0], numbers[1] | st.just(-1.0)),
     "context_feeding": choices(CONTEXT_FEEDINGS),
-    "self_attention_window": (st.none() | st.integers(1, 9) | st.just("all"), st.sampled_from([0, "some", 1.0, True])),
+    "past_attention_window": (st.none() | st.integers(1, 9) | st.just("all"), st.sampled_from([0, "some", 1.0, True])),
     "copy": switches,
     "bridge": choices(BRIDGES),
     "residual": switches,
@@ -388,8 +388,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "AttentionRnnForCausalLM": [
         {},
-        {"self_attention_window": 2, "hidden_size": 12},
-        {"self_attention_window": "all", "hidden_size": 12},
+        {"past_attention_window": 2, "hidden_size": 12},
+        {"past_attention_window": "all", "hidden_size": 12},
     ],
     "AttentionRnnForSequenceClassification": [
         {"num_labels": LABELS},

@@ -9,15 +9,16 @@ from test_remote_code import run_without_the_package
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, pipeline
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM
-from attention_rnn.models.configuration_attention_rnn import CELL_TYPES, SELF_ATTENTION_TYPES
+from attention_rnn.models.configuration_attention_rnn import PAST_ATTENTION_TYPES
+from attention_rnn.models.configuration_core import CELL_STATES
 from attention_rnn.tokenization import train_tokenizer
 
 BATCH, LENGTH = 3, 8
 MODELS = {
-    **{cell_type: {"cell_type": cell_type} for cell_type in CELL_TYPES},
-    **{kind: {"attention_type": kind, "self_attention_window": 3} for kind in SELF_ATTENTION_TYPES},
-    "all": {"self_attention_window": "all", "cell_type": "lstm"},
-    "longer": {"self_attention_window": 30, "residual": True, "layer_norm": True},
+    **{cell_type: {"cell_type": cell_type} for cell_type in CELL_STATES},
+    **{kind: {"attention_type": kind, "past_attention_window": 3} for kind in PAST_ATTENTION_TYPES},
+    "all": {"past_attention_window": "all", "cell_type": "lstm"},
+    "longer": {"past_attention_window": 30, "residual": True, "layer_norm": True},
 }
 every_model = pytest.mark.parametrize("overrides", MODELS.values(), ids=MODELS)
 some_models = pytest.mark.parametrize("overrides", [MODELS[name] for name in ("lstm", "additive", "all")])
@@ -78,8 +79,8 @@ def test_outputs_as_wide_as_the_embeddings_are_not_projected():
 
 @pytest.mark.parametrize("window", [1, 3, 30, "all"])
 def test_attention_over_the_past_is_the_papers_equation(window):
-    model = tiny_model(self_attention_window=window)
-    attention = model.model.self_attention
+    model = tiny_model(past_attention_window=window)
+    attention = model.model.past_attention
     ids = tiny_ids(BATCH, 21)
     outputs = model(ids, output_hidden_states=True, output_attentions=True)
     query, memory, energy = (
@@ -106,16 +107,16 @@ def test_attention_over_the_past_is_the_papers_equation(window):
             assert outputs.attentions[0][row, 0, step].count_nonzero() == len(weights)
 
 
-@pytest.mark.parametrize("attention_type", SELF_ATTENTION_TYPES)
+@pytest.mark.parametrize("attention_type", PAST_ATTENTION_TYPES)
 def test_every_score_compares_a_key_with_the_keys_before_it(attention_type):
-    model = tiny_model(self_attention_window="all", attention_type=attention_type)
+    model = tiny_model(past_attention_window="all", attention_type=attention_type)
     outputs = model(tiny_ids(), output_hidden_states=True, output_attentions=True)
     keys = outputs.hidden_states[-1].chunk(3, dim=-1)[0]
-    projected, _ = model.model.self_attention.attention.project(keys)
+    projected, _ = model.model.past_attention.attention.project(keys)
     for step in range(1, LENGTH):
         if attention_type in ("additive", "concat"):
-            query = model.model.self_attention.attention.query(keys[:, step, None])
-            scores = model.model.self_attention.attention.energy(torch.tanh(query + projected[:, :step]))[..., 0]
+            query = model.model.past_attention.attention.query(keys[:, step, None])
+            scores = model.model.past_attention.attention.energy(torch.tanh(query + projected[:, :step]))[..., 0]
         else:
             scores = torch.einsum("bk,bpk->bp", keys[:, step], projected[:, :step])
             scores = scores / math.sqrt(4) if attention_type == "scaled_dot" else scores
@@ -178,7 +179,7 @@ def test_piece_by_piece_is_the_whole(overrides, with_padding):
 
 
 def test_with_a_window_the_state_stays_as_large_as_it_is():
-    model = tiny_model(self_attention_window=3)
+    model = tiny_model(past_attention_window=3)
     state = None
     for step in range(6):
         state = model(tiny_ids(BATCH, 4, seed=step), past_key_values=state, use_cache=True).past_key_values
@@ -311,7 +312,7 @@ def test_embeddings_instead_of_ids(overrides):
 
 
 def test_attention_is_returned_for_each_generated_token():
-    model = tiny_model(self_attention_window=3)
+    model = tiny_model(past_attention_window=3)
     outputs = model.generate(
         tiny_ids(), max_new_tokens=4, eos_token_id=None, output_attentions=True, return_dict_in_generate=True
     )
@@ -320,7 +321,7 @@ def test_attention_is_returned_for_each_generated_token():
 
 
 def test_a_step_compiles_as_one_graph():
-    model = tiny_model(decoder_layers=1, self_attention_window=3)
+    model = tiny_model(decoder_layers=1, past_attention_window=3)
     ids = tiny_ids()
     cache = StaticCache(config=model.config, max_cache_len=20)
     model(ids, past_key_values=cache)
@@ -341,7 +342,7 @@ def test_bfloat16_is_close(overrides):
 
 
 def test_gradient_checkpointing_changes_nothing():
-    model = tiny_model(self_attention_window=3).train()
+    model = tiny_model(past_attention_window=3).train()
     model(tiny_ids(), labels=tiny_ids()).loss.backward()
     expected = [parameter.grad for parameter in model.parameters()]
     model.zero_grad()
@@ -366,7 +367,7 @@ def test_what_is_saved_is_what_is_loaded(overrides, tied, tmp_path):
 
 
 def test_a_checkpoint_loads_and_generates_without_the_package(tmp_path):
-    model = tiny_model(self_attention_window=3)
+    model = tiny_model(past_attention_window=3)
     model.save_pretrained(tmp_path / "checkpoint")
     expected = model.generate(tiny_ids(), max_new_tokens=9)
     torch.save({"ids": tiny_ids(), "expected": expected}, tmp_path / "case.pt")
@@ -393,12 +394,12 @@ def test_the_text_generation_pipeline():
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        ({"self_attention_window": 0}, ValueError, "`self_attention_window` must be at least 1, got 0"),
-        ({"self_attention_window": 1.5}, TypeError, "`self_attention_window` must be an int, got 1.5"),
-        ({"self_attention_window": "most"}, ValueError, "must be a number, \"all\" or None, got 'most'"),
-        ({"self_attention_window": 3, "hidden_size": 10}, ValueError, "`hidden_size` must be divisible by 3, got 10"),
-        ({"self_attention_window": 3, "attention_type": "multi_head"}, ValueError, "among .*, got 'multi_head'"),
-        ({"self_attention_window": 3, "attention_type": None}, ValueError, "needs an `attention_type` .*, got None"),
+        ({"past_attention_window": 0}, ValueError, "`past_attention_window` must be at least 1, got 0"),
+        ({"past_attention_window": 1.5}, TypeError, "`past_attention_window` must be an int or a string, got 1.5"),
+        ({"past_attention_window": "most"}, ValueError, "must be a number, \"all\" or None, got 'most'"),
+        ({"past_attention_window": 3, "hidden_size": 10}, ValueError, "`hidden_size` must be divisible by 3, got 10"),
+        ({"past_attention_window": 3, "attention_type": "multi_head"}, ValueError, "among .*, got 'multi_head'"),
+        ({"past_attention_window": 3, "attention_type": None}, ValueError, "needs an `attention_type` .*, got None"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(overrides, error, message):
@@ -408,7 +409,7 @@ def test_a_config_that_cannot_be_is_refused(overrides, error, message):
 
 def test_one_layer_and_dot_products_need_no_settings_of_an_encoder():
     config = AttentionRnnConfig(
-        is_encoder_decoder=False, decoder_layers=1, attention_type="dot", self_attention_window=2, hidden_size=6
+        is_encoder_decoder=False, decoder_layers=1, attention_type="dot", past_attention_window=2, hidden_size=6
     )
     assert AttentionRnnForCausalLM(config)(tiny_ids()).logits.shape == (BATCH, LENGTH, 8000)
 
@@ -423,7 +424,6 @@ def test_one_layer_and_dot_products_need_no_settings_of_an_encoder():
         ({"attention_mask": torch.ones(3, 7)}, ValueError, r"`attention_mask` must be .*of 8, got \(3, 7\)"),
         ({"labels": tiny_ids()[:, 1:]}, ValueError, r"`labels` must have the shape \(3, 8\) .*, got \(3, 7\)"),
         ({"labels": tiny_ids() + 10}, ValueError, "`labels` must be tokens of the vocabulary"),
-        ({"labels": torch.full((3, 8), -100)}, ValueError, "at least one target token"),
         ({"past_key_values": DynamicCache()}, TypeError, "`past_key_values` must be a cache of a model with this"),
         ({"past_key_values": "the past"}, TypeError, "`past_key_values` must be a cache of a model with this"),
     ],

@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
 from attention_rnn.models.attention import ATTENTIONS
 from attention_rnn.models.cells import CELLS
-from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, CELL_TYPES
+from attention_rnn.models.configuration_core import ATTENTION_TYPES, CELL_STATES
 from attention_rnn.models.presets import PRESETS
 
 
@@ -54,7 +55,14 @@ from attention_rnn.models.presets import PRESETS
         ({"copy": True, "source_vocab_size": 9}, ValueError, "`copy` needs one vocabulary .*`source_vocab_size=9`"),
         ({"bidirectional": 2}, TypeError, "`bidirectional` must be a bool or a list of bools, got 2"),
         ({"bidirectional": [True, False]}, ValueError, "`bidirectional` must have one entry per encoder layer"),
-        ({"decoder_layers": 1}, ValueError, "`decoder_layers` must be at least 2, got 1"),
+        ({"num_beams": 4}, TypeError, "no field `num_beams`, got 4: it is a setting of generation"),
+        ({"hiden_size": 4}, TypeError, "no field `hiden_size`, got 4; did you mean `hidden_size`"),
+        ({"label_smoothing": 1.0}, ValueError, "`label_smoothing` must be below 1, got 1.0"),
+        (
+            {"decoder_layers": 1, "context_feeding": "parallel"},
+            ValueError,
+            "`decoder_layers` must be at least 2, got 1",
+        ),
         ({"attention_type": "dot"}, ValueError, "needs a memory as wide as the query"),
         ({"bridge": "copy"}, ValueError, "needs a unidirectional encoder with as many layers"),
         (
@@ -88,7 +96,7 @@ def test_memory_is_as_wide_as_the_last_encoder_layer():
 
 
 def test_every_named_cell_and_score_exists():
-    assert set(CELL_TYPES) == set(CELLS)
+    assert set(CELL_STATES) == set(CELLS)
     assert set(ATTENTION_TYPES) == set(ATTENTIONS)
 
 
@@ -108,3 +116,29 @@ def test_a_preset_makes_a_model_and_its_fields_can_be_overridden(name):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match=r"`name` must be one of \['bahdanau2015'.*got 'bert'"):
         AttentionRnnConfig.from_preset("bert")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    config = AttentionRnnConfig(vocab_size=np.int64(9), hidden_size=np.int32(6), hidden_dropout=np.float32(0.5))
+    assert [type(config.vocab_size), type(config.hidden_size), type(config.hidden_dropout)] == [int, int, float]
+    config.save_pretrained(tmp_path)
+    assert AttentionRnnConfig.from_pretrained(tmp_path).hidden_size == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "feeding"),
+    [({}, "parallel"), ({"decoder_layers": 1}, "input"), ({"decoder_layers": 1, "attention_type": None}, "parallel")],
+)
+def test_the_feeding_suits_the_number_of_decoder_layers(fields, feeding):
+    assert AttentionRnnConfig(**fields).context_feeding == feeding
+
+
+def test_a_language_model_may_have_one_layer():
+    model = AttentionRnnForCausalLM(AttentionRnnConfig(vocab_size=9, hidden_size=6, decoder_layers=1))
+    assert model(torch.tensor([[5, 6]])).logits.shape == (1, 2, 9)
+
+
+def test_a_field_is_known_by_its_former_name():
+    config = AttentionRnnConfig(self_attention_window=5, hidden_size=6)
+    assert config.past_attention_window == config.self_attention_window == 5
+    assert "self_attention_window" not in config.to_dict()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny import BATCH, SOURCE, TARGET, tiny_batch, tiny_model
 
-from attention_rnn.models.copying import mix_copies
 from attention_rnn.models.losses import coverage_loss
+from attention_rnn.models.readout import mix_copies
 
 COPY = {"copy": True, "attention_type": "additive"}
 

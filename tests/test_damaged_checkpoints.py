@@ -8,12 +8,14 @@ import struct
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tiny import tiny_config, tiny_model
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, BartConfig
 
 import attention_rnn  # noqa: F401 registers the models
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+from attention_rnn.models.configuration_core import CONFIG_VERSION
 from attention_rnn.pipelines import Text2TextGenerationPipeline
 from attention_rnn.tokenization import check_vocabulary, pair_tokenizers, train_tokenizer
 
@@ -112,10 +114,17 @@ def test_the_config_of_another_model_is_refused(checkpoint):
 
 
 def test_a_field_of_a_newer_version_is_refused(checkpoint):
-    change_config(checkpoint, memory_decay=0.5)
+    change_config(checkpoint, memory_decay=0.5, config_version=CONFIG_VERSION + 1)
     for auto_class in (AutoConfig, AutoModelForSeq2SeqLM):
-        with pytest.raises(TypeError, match=r"has no field `memory_decay`, got 0\.5: .* newer version"):
+        with pytest.raises(TypeError, match=r"has no field `memory_decay`: .* newer version"):
             auto_class.from_pretrained(checkpoint)
+
+
+def test_what_a_user_has_set_on_a_config_is_loaded_again(checkpoint):
+    model = load(checkpoint)
+    model.config.corpus = "dates of 55 locales"
+    model.save_pretrained(checkpoint)
+    assert load(checkpoint).config.corpus == "dates of 55 locales"
 
 
 def test_a_value_of_a_newer_version_is_refused(checkpoint):
@@ -125,7 +134,7 @@ def test_a_value_of_a_newer_version_is_refused(checkpoint):
 
 
 def test_what_transformers_keeps_in_a_config_is_no_unknown_field(tmp_path):
-    config = AttentionRnnConfig(num_labels=3, num_beams=4, output_attentions=True, torch_dtype="float32")
+    config = AttentionRnnConfig(num_labels=3, output_attentions=True, torch_dtype="float32")
     config.custom_pipelines = {}
     config.save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).num_labels == 3
@@ -146,3 +155,53 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused():
             check_vocabulary(tokenizer, config)
     with pytest.raises(ValueError, match="The tokenizer does not fit the model"):
         Text2TextGenerationPipeline(model=tiny_model(vocab_size=len(small)), tokenizer=large)
+
+
+@pytest.mark.parametrize(
+    ("head", "fields", "renamed"),
+    [
+        ("TokenClassification", {"character_size": 5}, {"model.encoder.characters.": "characters."}),
+        (
+            "CausalLM",
+            {"past_attention_window": 3, "hidden_size": 12},
+            {"model.past_attention.": "model.self_attention."},
+        ),
+    ],
+)
+def test_weights_are_known_by_their_former_names(head, fields, renamed, tmp_path):
+    auto_class = getattr(transformers, f"AutoModelFor{head}")
+    model = auto_class.from_config(tiny_config(**fields))
+    model.save_pretrained(tmp_path)
+    (new, old), weights = *renamed.items(), load_file(tmp_path / "model.safetensors")
+    assert any(name.startswith(new) for name in weights)
+    weights = {name.replace(new, old): weight for name, weight in weights.items()}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    loaded = auto_class.from_pretrained(tmp_path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    loaded.save_pretrained(tmp_path / "again")
+    assert any(name.startswith(new) for name in load_file(tmp_path / "again" / "model.safetensors"))
+
+
+@pytest.mark.parametrize("saved", ["Seq2SeqLM", "SequenceClassification"])
+def test_a_checkpoint_that_holds_nothing_of_a_model_is_refused(saved, tmp_path):
+    getattr(transformers, f"AutoModelFor{saved}").from_config(tiny_config()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"holds no weight of an AttentionRnnForCausalLM: .* it is of AttentionRnnFor"):
+        transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+def test_parts_that_are_asked_for_at_loading_start_anew(tmp_path):
+    model = transformers.AutoModelForTokenClassification.from_config(tiny_config(num_labels=3))
+    model.save_pretrained(tmp_path)
+    loaded = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path, crf=True)
+    assert loaded.crf is not None
+    assert torch.equal(loaded.classifier.weight, model.classifier.weight)
+
+
+def test_what_a_user_has_untied_is_saved(tmp_path):
+    model = tiny_model()
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    assert loaded.lm_head.weight is not loaded.model.encoder.embed_tokens.weight

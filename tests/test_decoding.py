@@ -9,16 +9,19 @@ import pytest
 import torch
 from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_model
 from torch import nn
-from transformers import GenerationMixin, MaxTimeCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, GenerationMixin, MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
 from attention_rnn import AttentionRnnForConditionalGeneration
-from attention_rnn.models.attention import Memory
-from attention_rnn.models.beams import top
+from attention_rnn.models.attention import AdditiveAttention, Memory
+from attention_rnn.models.beams import Beams, top
 from attention_rnn.models.cache import CACHE, new_cache
+from attention_rnn.models.cells import GRUCell
+from attention_rnn.models.decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer
 from attention_rnn.models.decoder_step import DecoderStep
-from attention_rnn.models.decoding import AttentionRnnGenerationMixin
-from attention_rnn.models.prepared_decoder import PreparedLinear, prepare
+from attention_rnn.models.generation import AttentionRnnGenerationMixin
+from attention_rnn.models.prepared_linear import ContextReader, PreparedLinear
+from attention_rnn.models.readout import AttentionRnnReadout
 from attention_rnn.tokenization import train_tokenizer
 
 VARIANTS = [
@@ -289,7 +292,7 @@ def test_finished_sources_leave_and_come_back_in_order(options, sizes):
     ids=["sampling", "batch", "own", "returned"],
 )
 def test_sources_that_would_be_missed_stay(options, sizes):
-    model = double_model()
+    model = double_model(seed=1)
     ours, theirs = (generate_for_many(model, own, **options) for own in (True, False))
     if "return_dict_in_generate" in options:
         ours, theirs = ours.sequences, theirs.sequences
@@ -326,7 +329,8 @@ def test_beams_share_the_memory_of_their_source(attention_type, monkeypatch):
 
     monkeypatch.setattr(attention, "score", note_memory)
     generate(model, num_beams=4, min_new_tokens=9, return_dict_in_generate=True)
-    assert seen == {3}
+    # what looks back sees another memory in each beam
+    assert seen == ({3} if attention_type == "additive" else {3, 4 * 3})
 
 
 def test_two_threads_generate_at_once():
@@ -421,6 +425,79 @@ def test_a_subclass_with_another_step_gets_the_loops_of_transformers(method):
         model.generate(tiny_batch(model)["input_ids"], max_new_tokens=3)
 
 
+class LouderLayer(AttentionRnnDecoderLayer):
+    def forward(self, *args, **kwargs):
+        output, states = super().forward(*args, **kwargs)
+        return 2 * output, states
+
+
+class FlatterAttention(AdditiveAttention):
+    def score(self, query, memory, alignment):
+        return -3 * super().score(query, memory, alignment)
+
+
+class OtherReadout(AttentionRnnReadout):
+    def forward(self, output, context, embeddings, mask):
+        return -super().forward(output.flip(-1), context, embeddings, mask)
+
+
+class OtherCell(GRUCell):
+    def input_products(self, inputs):
+        return super().input_products(inputs.flip(-1))
+
+
+PARTS = {
+    "layers.1": LouderLayer,
+    "attention": FlatterAttention,
+    "readout": OtherReadout,
+    "layers.1.cell": OtherCell,
+}
+
+
+@pytest.mark.parametrize("strategy", [{}, {"num_beams": 3}], ids=["greedy", "beam"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("feeding", ["parallel", "input"])
+def test_a_part_of_a_users_own_class_is_used_in_our_loops(feeding, part, strategy):
+    model = double_model(context_feeding=feeding)
+    options = {"return_dict_in_generate": True, "output_logits": True, "min_new_tokens": 9, **strategy}
+    before = generate(model, **options)
+    model.model.decoder.get_submodule(part).__class__ = PARTS[part]
+    ours, theirs = (generate(model, own, **options) for own in (True, False))
+    torch.testing.assert_close(ours.logits, theirs.logits)
+    assert not torch.allclose(ours.logits[1], before.logits[1])
+
+
+@pytest.mark.parametrize("method", ["step", "decode", "_project"])
+def test_a_decoder_of_a_users_own_class_gets_the_loops_of_transformers(method):
+    def another(self, *args, **kwargs):
+        return getattr(AttentionRnnDecoder, method)(self, *args, **kwargs)
+
+    model = tiny_model()
+    model.model.decoder.__class__ = type("Another", (AttentionRnnDecoder,), {method: another})
+    with pytest.raises(NotCovered):
+        generate(model)
+
+
+def test_the_reference_backend_gets_the_loops_of_transformers():
+    with pytest.raises(NotCovered):
+        generate(tiny_model(recurrence_backend="reference"))
+
+
+SPECIAL_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 1}
+
+
+def test_beam_search_costs_no_more_where_it_might_go_on_longer():
+    """What it keeps is as long as the hypotheses are."""
+    model = tiny_model()
+    batch = tiny_batch(model)
+    config = GenerationConfig(num_beams=2, max_length=8192, length_penalty=1.0, **SPECIAL_TOKENS)
+    model._prepare_special_tokens(config, device="cpu")
+    beams = Beams(torch.ones(2 * len(batch["input_ids"]), 1, dtype=torch.long), config)
+    beams.extend(torch.randn(6, 19).log_softmax(-1), lambda ids, scores: torch.zeros(len(ids), dtype=torch.bool), None)
+    tensors = [value for value in vars(beams).values() if isinstance(value, torch.Tensor)]
+    assert max(tensor.numel() for tensor in tensors) == 3 * 2 * 2
+
+
 def test_a_subclass_with_the_same_step_keeps_our_loops():
     model = tiny_model()
     expected = generate(model)
@@ -500,7 +577,7 @@ def prepared(source=8, steps=9, **overrides):
     model = tiny_model(**overrides)
     decoder = model.model.decoder
     keys, values = decoder._project(torch.randn(3, source, model.config.memory_size))
-    return prepare(decoder, model.lm_head, Memory(keys, values, None), rows=3, steps=steps)
+    return DecoderStep(decoder, None, model.lm_head, Memory(keys, values, None), None, beams=1, steps=steps)
 
 
 @pytest.mark.parametrize(
@@ -512,9 +589,10 @@ def prepared(source=8, steps=9, **overrides):
     ],
 )
 def test_products_with_the_context_are_made_for_the_memory(overrides, sizes):
-    twins = prepared(**overrides)
-    assert twins.context_sizes == sizes
-    assert twins.memory.values.shape == (3, 8, sum(sizes))
+    step = prepared(**overrides)
+    readers = [module for module in step.decoder.modules() if isinstance(module, ContextReader)]
+    assert [reader.layer.out_features for reader in readers] == sizes
+    assert step.memory.values.shape == (3, 8, sum(sizes))
 
 
 @pytest.mark.parametrize(
@@ -523,7 +601,8 @@ def test_products_with_the_context_are_made_for_the_memory(overrides, sizes):
     ids=["no attention", "a matrix after the mean", "layer norm", "short target"],
 )
 def test_products_with_the_context_are_made_at_each_step_where_they_must_be_or_cost_less(overrides):
-    assert prepared(**overrides).context_sizes is None
+    step = prepared(**overrides)
+    assert not any(isinstance(module, ContextReader) for module in step.decoder.modules())
 
 
 def test_large_plain_matrices_are_prepared():

@@ -13,23 +13,21 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"presets", "products", "processors"},
-    {"configuration_attention_rnn", "tokenization_attention_rnn", "outputs", "checks", "losses", "copying"},
-    {"tokenization_attention_rnn_words", "crf", "characters"},
-    {"cells", "attention", "cache"},
-    {"recurrence", "base", "dropout", "generation"},
-    {"readout", "pooling", "self_attention", "match"},
-    {"encoder", "decoder", "bridge", "beams"},
-    {"prepared_decoder"},
-    {"decoder_step"},
-    {"decoding"},
-    {"modeling_attention_rnn"},
+    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
+    {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
+    {"configuration_attention_rnn", "cells", "attention", "losses"},
+    {"recurrence", "carried_code", "cache", "dropout", "pooling"},
+    {"base", "past_attention", "beams", "readout", "generation_checks"},
+    {"fronts"},
+    {"encoder", "decoder"},
+    {"decoder_step", "modeling_attention_rnn", "modeling_attention_rnn_causal"},
     {
-        "modeling_attention_rnn_causal",
-        "modeling_attention_rnn_classification",
-        "modeling_attention_rnn_labelling",
+        "generation",
+        "modeling_attention_rnn_sequence_classification",
+        "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
     },
+    {"modeling_attention_rnn_seq2seq"},
 ]
 
 

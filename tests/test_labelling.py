@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification, pipeline
 
 from attention_rnn import AttentionRnnForTokenClassification, AttentionRnnWordTokenizer
-from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES
+from attention_rnn.models.configuration_core import ATTENTION_TYPES
 from attention_rnn.tokenization import train_tokenizer
 
 BATCH, SOURCE, CHARACTERS = 3, 8, 4

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import BATCH, COMBINATIONS, SOME_COMBINATIONS, SOURCE, TARGET, name, tiny_batch, tiny_config, tiny_model
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel
+from transformers import AutoModel, DynamicCache, EncoderDecoderCache
 
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnModel
-from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, BRIDGES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_core import ATTENTION_TYPES
 
 every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
 some_combinations = pytest.mark.parametrize("combination", SOME_COMBINATIONS, ids=name)
@@ -251,9 +252,16 @@ def test_the_base_model_opens_the_checkpoint_of_a_head(tmp_path):
 def test_one_vocabulary_is_one_matrix_and_the_head_is_tied_on_demand(tied, source_vocab_size, tmp_path):
     tiny_model(tie_word_embeddings=tied, source_vocab_size=source_vocab_size).save_pretrained(tmp_path)
     model = AttentionRnnForConditionalGeneration.from_pretrained(tmp_path)
-    target = model.model.decoder.embed_tokens.weight
+    target = model.model.target_front.embed_tokens.weight
     assert (model.model.encoder.embed_tokens.weight is target) == (source_vocab_size is None)
+    assert (model.model.decoder.embed_tokens is None) == (source_vocab_size is None)
     assert (model.lm_head.weight is target) == tied
+
+
+def test_a_decoder_that_shares_its_embeddings_says_where_they_are():
+    decoder = tiny_model().get_decoder()
+    with pytest.raises(ValueError, match="`decoder_input_ids` must be given to the whole model"):
+        decoder(input_ids=torch.tensor([[5]]), encoder_hidden_states=torch.zeros(1, 2, 20))
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_labels_as_they_stand():
@@ -356,7 +364,6 @@ def test_resizing_a_shared_vocabulary(tied):
     before = model(**batch).logits
     model.resize_token_embeddings(25)
     assert model.config.vocab_size == 25
-    assert model.model.encoder.embed_tokens.weight is model.model.decoder.embed_tokens.weight
     torch.testing.assert_close(model(**batch).logits[..., :19], before)
     batch["input_ids"][0, 0] = 24
     assert model(**batch).logits.shape[-1] == 25
@@ -407,7 +414,6 @@ def bad(**changes):
         (bad(attention_mask=torch.eye(BATCH, SOURCE) * torch.tensor([[1], [0], [1]])), "row 1 is fully masked"),
         (bad(labels=None), "exactly one of `decoder_input_ids` and `decoder_inputs_embeds`"),
         (bad(labels=None, decoder_input_ids=torch.full((BATCH, 2), 19)), "`decoder_input_ids` must be .*, got 19"),
-        (bad(labels=torch.full((BATCH, TARGET), -100)), "`labels` must hold at least one target token"),
         (bad(labels=torch.full((BATCH, TARGET), 19)), "`labels` must be tokens .*, 0 to 18, got 19"),
         (bad(labels=torch.ones(BATCH).long()), "`labels` must have the shape"),
         (bad(decoder_attention_mask=torch.ones(BATCH, TARGET - 1)), "`decoder_attention_mask` must be"),
@@ -419,11 +425,23 @@ def test_bad_inputs_are_refused_by_name(inputs, message):
         tiny_model()(**inputs)
 
 
-def test_a_foreign_cache_is_refused():
-    from transformers import DynamicCache
+def test_a_foreign_cache_is_refused_by_name():
+    of_keys = DynamicCache()
+    of_keys.update(torch.zeros(BATCH, 2, 4, 5), torch.zeros(BATCH, 2, 4, 5), 0)  # such as a prefix that was tuned
+    for cache in (of_keys, EncoderDecoderCache(of_keys, DynamicCache())):
+        with pytest.raises(
+            TypeError, match=r"`past_key_values` must be a cache that the model returned.*DynamicLayer|got"
+        ):
+            tiny_model()(**bad(past_key_values=cache))
 
-    with pytest.raises(TypeError, match="`past_key_values` must be an EncoderDecoderCache, got DynamicCache"):
-        tiny_model()(**bad(past_key_values=DynamicCache()))
+
+@pytest.mark.parametrize("num_items_in_batch", [None, 7])
+def test_the_loss_of_a_batch_without_targets_is_zero(num_items_in_batch):
+    model, inputs = tiny_model().train(), bad(labels=torch.full((BATCH, TARGET), -100))
+    loss = model(**inputs, num_items_in_batch=num_items_in_batch).loss
+    loss.backward()
+    assert loss == 0
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
 
 
 def test_a_checkpoint_whose_weights_disagree_with_its_config_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnForQuestionAnswering
 from attention_rnn.metrics import load_metric
-from attention_rnn.models.match import AttentionFlow
+from attention_rnn.models.modeling_attention_rnn_question_answering import AttentionFlow
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers, read_examples
 from attention_rnn.tokenization import train_tokenizer
 
@@ -148,7 +148,6 @@ def test_positions_that_are_cut_off_are_ignored(ignored):
         ([5, 4], [9, 4], "`end_positions` must point into the context.*got 9 in row 0"),
         ([5, -1], [6, 4], "got -1 in row 1"),
         ([5, 5], [6, 4], "`end_positions` must not lie before `start_positions`, got 4 and 5 in row 1"),
-        ([-100, 10], [6, 4], "`start_positions` must hold at least one"),
         ([5], [6, 4], r"`start_positions` must have the shape \(2,\)"),
     ],
 )

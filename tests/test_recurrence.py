@@ -4,7 +4,7 @@ from tiny import tiny_config
 
 from attention_rnn.models import recurrence as recurrence_module
 from attention_rnn.models.cells import CELLS
-from attention_rnn.models.products import MIN_WEIGHTS
+from attention_rnn.models.prepared_linear import MIN_WEIGHTS
 from attention_rnn.models.recurrence import recurrence, recurrence_reference
 
 BATCH, TIME, INPUT, HIDDEN = 4, 6, 5, 3

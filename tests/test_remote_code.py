@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 import torch
-from tiny import tiny_batch, tiny_model
+import transformers
+from tiny import tiny_batch, tiny_config, tiny_model
 
 from attention_rnn import AttentionRnnForConditionalGeneration
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
@@ -80,14 +81,48 @@ def test_code_does_not_run_untrusted(tmp_path):
     run_without_the_package(code, folder, tmp_path)
 
 
-def test_a_checkpoint_names_every_head_and_holds_its_file(tmp_path):
-    model = tiny_model()
-    model.model.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert config["auto_map"] == AUTO_MAP
-    for reference in AUTO_MAP.values():
-        assert (tmp_path / f"{reference.split('.')[0]}.py").exists()
-    assert not (tmp_path / "__init__.py").exists()
+OF_GENERATION = {"attention_rnn_beams.py", "attention_rnn_decoder_step.py", "attention_rnn_generation.py"}
+
+
+@pytest.mark.parametrize(
+    ("head", "generates"),
+    [("Seq2SeqLM", True), ("CausalLM", False), ("SequenceClassification", False), ("TokenClassification", False)],
+)
+def test_a_checkpoint_carries_what_its_class_needs_and_no_more(head, generates, tmp_path):
+    auto_class = f"AutoModelFor{head}"
+    getattr(transformers, auto_class).from_config(tiny_config()).save_pretrained(tmp_path)
+    files = {file.name for file in tmp_path.glob("*.py")}
+    assert files >= OF_GENERATION if generates else not OF_GENERATION & files
+    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert {"AutoConfig", auto_class} <= auto_map.keys() <= {"AutoConfig", "AutoModel", auto_class}
+    for name, reference in auto_map.items():
+        assert reference == AUTO_MAP[name]
+        assert f"{reference.split('.')[0]}.py" in files
+
+
+def test_the_names_of_what_is_carried_cannot_be_those_of_a_users_own_files(tmp_path):
+    own = {"losses.py", "cells.py", "base.py", "my_training.py"}
+    for name in own:
+        (tmp_path / name).write_text("# mine")
+    tiny_model().save_pretrained(tmp_path)
+    assert all((tmp_path / name).read_text() == "# mine" for name in own)
+    assert all("attention_rnn" in file.name for file in tmp_path.glob("*.py") if file.name not in own)
+
+
+@pytest.mark.parametrize("head", ["CausalLM", "SequenceClassification", "TokenClassification", "QuestionAnswering"])
+def test_every_head_loads_without_the_package(head, tmp_path):
+    model = getattr(transformers, f"AutoModelFor{head}").from_config(tiny_config()).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    ids = torch.tensor([[5, 6, 2, 7, 8], [6, 5, 2, 9, 8]])
+    torch.save({"ids": ids, "logits": model(ids)[0].detach()}, tmp_path / "case.pt")
+    code = f"""
+        from transformers import AutoModelFor{head}
+
+        case = torch.load(f"{{work}}/case.pt")
+        model = AutoModelFor{head}.from_pretrained(folder, trust_remote_code=True).eval()
+        torch.testing.assert_close(model(case["ids"])[0], case["logits"])
+    """
+    run_without_the_package(code, tmp_path / "checkpoint", tmp_path)
 
 
 def test_local_and_carried_code_live_side_by_side(tmp_path):
@@ -103,7 +138,7 @@ def test_local_and_carried_code_live_side_by_side(tmp_path):
 
         folder = {str(folder)!r}
         local = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-        reference = "modeling_attention_rnn.AttentionRnnForConditionalGeneration"
+        reference = "modeling_attention_rnn_seq2seq.AttentionRnnForConditionalGeneration"
         carried = get_class_from_dynamic_module(reference, folder).from_pretrained(folder).eval()
         assert type(local) is not type(carried)
         import torch

@@ -113,7 +113,7 @@ def test_the_final_scores_are_those_of_the_whole_text_with_all_its_past(tmp_path
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_the_loss_of_an_epoch_is_that_of_its_streams_read_at_once(tmp_path, train_file, window, accumulation):
-    overrides = f"embedding_size=6,hidden_size=9,hidden_dropout=0,readout_dropout=0,self_attention_window={window}"
+    overrides = f"embedding_size=6,hidden_size=9,hidden_dropout=0,readout_dropout=0,past_attention_window={window}"
     run(
         *(tmp_path / "run", "--do_train", "--train_file", train_file, "--learning_rate", 0, "--num_train_epochs", 1),
         *("--config_overrides", overrides + ",embedding_dropout=0", "--block_size", 11),
@@ -240,8 +240,8 @@ def test_a_data_set_is_read_from_its_column(tmp_path):
         ("--do_train --train_file FILE --early_stopping_patience 2", "--early_stopping_patience needs"),
         ("--do_train --train_file FILE --config_overrides depth=2", "--config_overrides must be name=value"),
         (
-            "--do_train --train_file FILE --config_overrides self_attention_window=all,hidden_size=9",
-            "self_attention_window must be a number",
+            "--do_train --train_file FILE --config_overrides past_attention_window=all,hidden_size=9",
+            "past_attention_window must be a number",
         ),
         ("--do_train --train_file FILE --per_device_train_batch_size 900", "a token for each of 900 streams, got 214"),
     ],

@@ -96,8 +96,6 @@ def test_labels_of_one_process_may_all_be_ignored_where_others_have_some():
     model = tiny_model().train()
     batch = tiny_batch(model)
     batch["labels"][:] = -100
-    with pytest.raises(ValueError, match="must hold at least one target token"):
-        model(**batch)
     loss = model(**batch, num_items_in_batch=torch.tensor(3)).loss
     loss.backward()
     assert loss == 0

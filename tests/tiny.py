@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
-from attention_rnn.models.configuration_attention_rnn import ATTENTION_TYPES, CELL_TYPES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_attention_rnn import CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_core import ATTENTION_TYPES, CELL_STATES
 
 BATCH, SOURCE, TARGET = 3, 8, 5
 
 # every cell x attention x feeding, and each cell without attention
 COMBINATIONS: list[dict[str, Any]] = [
     {"cell_type": cell_type, "attention_type": attention_type, "context_feeding": context_feeding}
-    for cell_type, attention_type, context_feeding in itertools.product(CELL_TYPES, ATTENTION_TYPES, CONTEXT_FEEDINGS)
-] + [{"cell_type": cell_type, "attention_type": None} for cell_type in CELL_TYPES]
+    for cell_type, attention_type, context_feeding in itertools.product(CELL_STATES, ATTENTION_TYPES, CONTEXT_FEEDINGS)
+] + [{"cell_type": cell_type, "attention_type": None} for cell_type in CELL_STATES]
 # each attention and each feeding once, where the cell does not matter
 SOME_COMBINATIONS = [
     combination

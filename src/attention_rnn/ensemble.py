@@ -17,11 +17,12 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .models.base import AttentionRnnPreTrainedModel
 from .models.cache import cache_field, new_cache, takes_cache
 from .models.checks import check_labels, check_tensors
 from .models.configuration_attention_rnn import AttentionRnnConfig
-from .models.generation import CheckedGenerationMixin
-from .models.modeling_attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnPreTrainedModel
+from .models.generation_checks import CheckedGenerationMixin
+from .models.modeling_attention_rnn_seq2seq import AttentionRnnForConditionalGeneration
 from .models.outputs import AttentionRnnEncoderOutput
 from .models.tokenization_attention_rnn import TARGET_TOKENIZER_FILE
 

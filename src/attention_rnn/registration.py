@@ -9,6 +9,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -21,22 +22,30 @@ _PIPELINES = "transformers.pipelines"
 _OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines"
 
 
-def _register_config() -> None:
-    from .models.configuration_attention_rnn import AttentionRnnConfig
+# a configuration for each kind of input
+_CONFIGURATIONS = {"configuration_attention_rnn": "AttentionRnnConfig"}
 
+
+def _own(file: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"{_OWN_MODELS}.{file}"), name)
+
+
+def _register_config() -> None:
     auto = sys.modules[_AUTO_CONFIG]
-    auto.AutoConfig.register(AttentionRnnConfig.model_type, AttentionRnnConfig, exist_ok=True)
+    for file, name in _CONFIGURATIONS.items():
+        config_class = _own(file, name)
+        auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
 def _register_models() -> None:
-    from .models.configuration_attention_rnn import AUTO_MAP, AttentionRnnConfig
-
     auto = sys.modules[_AUTO_MODELS]
-    for auto_class, reference in AUTO_MAP.items():
-        file, name = reference.split(".")
-        if auto_class != "AutoConfig":
-            model_class = getattr(importlib.import_module(f"{_OWN_MODELS}.{file}"), name)
-            getattr(auto, auto_class).register(AttentionRnnConfig, model_class, exist_ok=True)
+    for file, name in _CONFIGURATIONS.items():
+        config_class = _own(file, name)
+        for auto_class, reference in _own(file, "AUTO_MAP").items():
+            if auto_class != "AutoConfig":
+                getattr(auto, auto_class).register(config_class, _own(*reference.split(".")), exist_ok=True)
+    # the Trainer smoothes shifted labels for the classes that stand here
+    auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["attention_rnn"] = "AttentionRnnForCausalLM"
 
 
 def _register_tokenizer() -> None:
@@ -64,42 +73,47 @@ _waiting: dict[str, Callable[[], None]] = {
 }
 
 
+# imports of several threads may end at the same time
+_lock = threading.RLock()
+
+
 def register_imported() -> None:
     """Register with the Auto classes that have been imported since the last call."""
-    for name in list(_waiting):
-        if name in sys.modules and name in _waiting:
-            _waiting.pop(name)()
+    with _lock:
+        for name in list(_waiting):
+            if name in sys.modules and (register := _waiting.pop(name, None)):
+                register()
 
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     """
-    Leaves finding a module to the finders behind it and registers after its import.
+    Leaves finding a module to the finders beside it and registers after its import.
 
     Our own files import transformers' Auto classes on their way, when they are themselves half imported; so it waits
-    until the outermost import that it has seen is done.
+    until the outermost import of its thread that it has seen is done.
     """
 
-    imports_under_way = 0
+    def __init__(self) -> None:
+        self.of_thread = threading.local()
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in _waiting and not fullname.startswith((_OWN_MODELS, _OWN_PIPELINES)):
             return None
-        sys.meta_path.remove(self)
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            sys.meta_path.insert(0, self)
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
-            self.imports_under_way += 1
+            under_way = getattr(self.of_thread, "imports_under_way", 0)
+            self.of_thread.imports_under_way = under_way + 1
             try:
                 execute(module)
             finally:
-                self.imports_under_way -= 1
-            if self.imports_under_way == 0:
+                self.of_thread.imports_under_way = under_way
+            if under_way == 0:
                 register_imported()
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]

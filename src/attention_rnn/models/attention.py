@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
-from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_core import ATTENTION_TYPES, AttentionRnnCoreConfig, enter
+from .prepared_linear import is_plain, is_watched
 
 
 class Memory(NamedTuple):
@@ -39,13 +41,16 @@ class Attention(nn.Module):
     With coverage (See et al., 2017, https://arxiv.org/abs/1704.04368, equations 10 and 11), what has been attended to
     so far is added to the keys, c_t being the sum of the weights of the steps before: key_j + w_c c_tj. In additive
     attention that is the paper's equation; the other scores get the same hint.
+
+    `register_attention` makes a subclass of a user's own a value of `attention_type`.
     """
 
     heads = 1
     looks_at_last_weights = False
 
-    def __init__(self, config: AttentionRnnConfig, key_size: int) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig, key_size: int) -> None:
         super().__init__()
+        self.backend = config.recurrence_backend
         self.coverage = nn.Linear(1, key_size, bias=False) if config.coverage else None
 
     @property
@@ -68,7 +73,8 @@ class Attention(nn.Module):
         Args:
             query: (batch, target, query).
             memory: what `project` made of the memory, and its mask.
-            alignment: the alignment state before the first query, (batch, features, source); zeros at the beginning.
+            alignment: the alignment state before the first query, (batch, features, source), in single precision or
+                better, since it is a sum; zeros at the beginning.
             target_mask: (batch, target) or `None`. The alignment state does not move at padding.
 
         Returns:
@@ -90,7 +96,7 @@ class Attention(nn.Module):
 
     def _attend(self, query: Tensor, memory: Memory, alignment: Tensor) -> tuple[Tensor, Tensor]:
         if self.coverage is not None:
-            keys = memory.keys + self.coverage(alignment[:, -1, :, None])
+            keys = memory.keys + self.coverage(alignment[:, -1, :, None].to(memory.keys.dtype))
             memory = memory._replace(keys=keys)
         scores = self.score(query, memory, alignment)
         if memory.mask is not None:
@@ -101,7 +107,7 @@ class Attention(nn.Module):
         return (weights @ values).transpose(1, 2).flatten(2), weights
 
     def _look_back(self, alignment: Tensor, weights: Tensor) -> Tensor:
-        seen = weights.mean(dim=1)  # (batch, 1, source)
+        seen = weights.mean(dim=1).to(alignment.dtype)  # (batch, 1, source)
         features = [seen] if self.looks_at_last_weights else []
         if self.coverage is not None:
             features.append(alignment[:, -1:] + seen)
@@ -117,7 +123,7 @@ class AdditiveAttention(Attention):
 
     bias = True
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         attention_size = config.attention_size or config.hidden_size
         super().__init__(config, key_size=attention_size)
         self.query = nn.Linear(config.hidden_size, attention_size, bias=False)
@@ -135,9 +141,9 @@ class AdditiveAttention(Attention):
         return self.energy(hidden)[..., 0][:, None]
 
     def _is_worth_blocks(self, queries: Tensor, keys: Tensor) -> bool:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(self.energy) is not nn.Linear:
-            return False  # a graph is traced, or a quantiser or LoRA has taken the layer's place
-        return queries.numel() * keys.shape[1] >= PLAIN_BELOW
+        if self.backend != "auto" or is_watched():
+            return False
+        return is_plain(self.energy) and queries.numel() * keys.shape[1] >= PLAIN_BELOW
 
 
 class ConcatAttention(AdditiveAttention):
@@ -160,7 +166,7 @@ class LocationAttention(AdditiveAttention):
 
     looks_at_last_weights = True
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config)
         self.convolution = nn.Conv1d(
             1, config.location_channels, config.location_kernel_size, padding="same", bias=False
@@ -168,7 +174,7 @@ class LocationAttention(AdditiveAttention):
         self.location = nn.Linear(config.location_channels, self.query.out_features, bias=False)
 
     def score(self, query: Tensor, memory: Memory, alignment: Tensor) -> Tensor:
-        last_weights = alignment[:, :1]
+        last_weights = alignment[:, :1].to(memory.keys.dtype)
         if memory.mask is not None:
             last_weights = close_holes(last_weights.transpose(1, 2), memory.mask).transpose(1, 2)
         features = self.convolution(last_weights).transpose(1, 2)  # (batch, source, channels)
@@ -180,7 +186,7 @@ class LocationAttention(AdditiveAttention):
 class DotAttention(Attention):
     """score(s, h) = s^T h  (Luong et al., 2015, https://arxiv.org/abs/1508.04025, equation 8)"""
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config, key_size=config.hidden_size)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,7 +210,7 @@ class GeneralAttention(DotAttention):
     Initialised Xavier uniform.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config)
         self.memory = nn.Linear(config.memory_size, config.hidden_size, bias=False)
 
@@ -223,7 +229,7 @@ class LocalAttention(GeneralAttention):
     Xavier uniform.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config)
         self.position = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.position_energy = nn.Linear(config.hidden_size, 1, bias=False)
@@ -236,9 +242,17 @@ class LocalAttention(GeneralAttention):
             position = torch.arange(scores.shape[-1], device=scores.device)[None]
         else:
             length, position = memory.mask.sum(dim=1, keepdim=True), memory.mask.cumsum(dim=1) - 1
-        center = torch.sigmoid(self.position_energy(torch.tanh(self.position(query)))) * length[:, None]
+        # in halves a position in a long source would be off by some tokens
+        hidden, precision = torch.tanh(self.position(query)), torch.promote_types(query.dtype, torch.float32)
+        with torch.autocast(query.device.type, enabled=False):
+            energy = self.position_energy
+            if is_plain(energy):
+                position_energy = linear(hidden.to(precision), energy.weight.to(precision))
+            else:
+                position_energy = energy(hidden.to(query.dtype)).to(precision)
+        center = torch.sigmoid(position_energy) * length[:, None]
         distance = (position[:, None] - center)[:, None]  # (batch, 1, target, source)
-        scores = scores - distance**2 / (2 * (self.window_size / 2) ** 2)
+        scores = scores - (distance**2 / (2 * (self.window_size / 2) ** 2)).to(scores.dtype)
         return scores.masked_fill(distance.abs() > self.window_size, torch.finfo(scores.dtype).min)
 
 
@@ -250,7 +264,7 @@ class MultiHeadAttention(Attention):
     Initialised Xavier uniform, biases zero.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config, key_size=config.hidden_size)
         self.heads = config.num_attention_heads
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
@@ -355,7 +369,7 @@ def _blocks(query: Tensor, keys: Tensor) -> Iterator[tuple[tuple[slice, slice, s
                 yield block, torch.add(queries, others, alpha=2, out=hidden).sigmoid_()
 
 
-ATTENTIONS: dict[str, Callable[[AttentionRnnConfig], Attention]] = {
+ATTENTIONS: dict[str, Any] = {  # classes, made of a config alone
     "additive": AdditiveAttention,
     "concat": ConcatAttention,
     "location": LocationAttention,
@@ -365,6 +379,27 @@ ATTENTIONS: dict[str, Callable[[AttentionRnnConfig], Attention]] = {
     "local": LocalAttention,
     "multi_head": MultiHeadAttention,
 }
+
+
+def register_attention(name: str) -> Callable[[type[Attention]], type[Attention]]:
+    """
+    Make a score function of your own a value of `attention_type`, as a decorator of its class; see `register_cell` of
+    `cells.py` for what its file may import.
+
+    Raises:
+        ValueError: the name is that of another score function.
+        TypeError: the class is no `Attention`.
+    """
+
+    def register(attention_class: type[Attention]) -> type[Attention]:
+        if not (isinstance(attention_class, type) and issubclass(attention_class, Attention)):
+            raise TypeError(f"`register_attention` must decorate a subclass of Attention, got {attention_class!r}.")
+        enter(ATTENTIONS, name, attention_class)
+        if name not in ATTENTION_TYPES:
+            ATTENTION_TYPES.append(name)
+        return attention_class
+
+    return register
 
 
 def close_holes(tokens: Tensor, mask: Tensor, fill: float = 0) -> Tensor:

@@ -1,7 +1,6 @@
-"""What all models of the family share: initial values, ties, a checkpoint that carries its code, and their inputs."""
+"""What all models of the family share: initial values, ties, and a checkpoint that is checked and carries its code."""
 
 import os
-import shutil
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from .carried_code import code_of
 from .cells import Cell
-from .checks import check_tensors, check_token_ids
 from .configuration_attention_rnn import AUTO_MAP, CACHE_NAMES, AttentionRnnConfig
+from .prepared_linear import is_plain, is_watched
+
+_HUB_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 
 
 class AttentionRnnPreTrainedModel(PreTrainedModel):
@@ -33,6 +35,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["AttentionRnnEncoderLayer", "AttentionRnnDecoderLayer"]
     _skip_keys_device_placement = list(CACHE_NAMES)
     _can_compile_fullgraph = True
+    # parts of weights' names that older versions have saved, and what they are called now
+    _renamed_weights: dict[str, str] = {}
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Cell):
@@ -71,17 +75,6 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})
 
-    def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
-        # transformers leaves out what will be replaced by what it is tied to; a module with two names is no such thing
-        tied = self.all_tied_weights_keys
-        self.all_tied_weights_keys = {
-            target: source
-            for target, source in tied.items()
-            if self.get_parameter(target) is not self.get_parameter(source)
-        }
-        super().mark_tied_weights_as_initialized(loading_info)
-        self.all_tied_weights_keys = tied
-
     @classmethod
     def from_pretrained(
         cls,
@@ -95,9 +88,12 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         As in transformers.
 
         Raises:
-            ValueError: the weights are damaged: truncated, NaN or infinite; or their index names files elsewhere.
+            ValueError: the weights are damaged: truncated, NaN or infinite; or their index names files elsewhere; or
+                they are of another kind of model, none of whose weights this one has.
             RuntimeError: they are not those of the model that the config describes.
         """
+        if cls._renamed_weights:
+            kwargs["key_mapping"] = {**cls._renamed_weights, **(kwargs.get("key_mapping") or {})}
         try:
             loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *args, ignore_mismatched_sizes=True, output_loading_info=True, **kwargs
@@ -119,17 +115,23 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             raise RuntimeError(
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
+        if cls._renamed_weights:
+            model._weight_conversions = None  # it is saved under the names of today
         if pretrained_model_name_or_path is not None:
-            _check_weights(str(pretrained_model_name_or_path), model, {} if output_loading_info else info)
+            of_hub = {key: value for key, value in kwargs.items() if key in _HUB_ARGUMENTS}
+            _check_weights(str(pretrained_model_name_or_path), model, info, output_loading_info, of_hub)
         return (model, info) if output_loading_info else model
 
     @staticmethod
-    def _load_pretrained_model(model: Any, state_dict: Any, files: Any, load_config: Any, *args: Any) -> Any:
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         # transformers joins the names in an index with the folder as they are
         for name in {*(load_config.sharded_metadata or {}).get("weight_map", {}).values()}:
             if os.path.isabs(name) or ".." in Path(name).parts:
                 raise ValueError(f"The index of the weights must name files of its own folder, got {name!r}.")
-        return PreTrainedModel._load_pretrained_model(model, state_dict, files, load_config, *args)
+        load = PreTrainedModel._load_pretrained_model
+        return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
 
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
@@ -140,7 +142,20 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         if self.config.logits_in_training or not self.training:
             return False
         # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
-        return type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling()
+        return is_plain(self.lm_head) and not is_watched()
+
+    def refuse_to_train_without_labels(self, **parts: Any) -> None:
+        """
+        Raises:
+            ValueError: the model is trained, and a part of the loss that only the model can make would be missing: one
+                of `parts`, fields of the config with their values, is not zero.
+        """
+        needed = [name for name, value in parts.items() if value]
+        if needed and self.training and torch.is_grad_enabled():
+            raise ValueError(
+                f"`labels` must be given to train a model with `{needed[0]}`, which makes its loss itself, got None. "
+                "The `label_smoothing_factor` of a Trainer takes them away: set `label_smoothing` in the config."
+            )
 
     @staticmethod
     def create_masks_for_generate(attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
@@ -154,8 +169,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         As in transformers; the code of the model is saved as well, so that the checkpoint loads with
         `trust_remote_code=True` where this package is not installed.
         """
-        code = _code_files()
-        # code that came with a checkpoint may hold just the files of the head that was loaded
+        code = code_of(type(self), self.config)
         self.config.auto_map = {
             auto_class: reference
             for auto_class, reference in AUTO_MAP.items()
@@ -163,79 +177,59 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         }
         if is_main_process and not Path(save_directory).is_file():
             Path(save_directory).mkdir(parents=True, exist_ok=True)
-            for name, file in code.items():
-                shutil.copyfile(file, Path(save_directory) / name)
-        self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
+            for name, text in code.items():
+                (Path(save_directory) / name).write_text(text, encoding="utf-8")
+        untied = self._forget_untied()
+        if untied and "state_dict" not in kwargs:
+            kwargs["state_dict"] = {
+                name: weight.clone() if name in untied else weight for name, weight in self.state_dict().items()
+            }
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def _forget_untied(self) -> set[str]:
+        """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
+        untied = set() if self.config.tie_word_embeddings else {"lm_head.weight"} & self.all_tied_weights_keys.keys()
+        for name in untied:
+            del self.all_tied_weights_keys[name]
+            self._tied_weights_keys = {}
+        self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
+        return untied
 
     def _get_files_timestamps(self, working_dir: str | PathLike) -> dict[str, float]:
         # `save_pretrained(push_to_hub=True)` pushes what is newer than these, and the code is in the folder already
-        timestamps, code = super()._get_files_timestamps(working_dir), _code_files()
+        timestamps, code = super()._get_files_timestamps(working_dir), code_of(type(self), self.config)
         return {name: timestamp for name, timestamp in timestamps.items() if name not in code}
 
 
-def _code_files() -> dict[str, Path]:
-    """The files that travel with a checkpoint, by their names."""
-    return {file.name: file for file in Path(__file__).parent.glob("*.py") if file.name != "__init__.py"}
-
-
-def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> None:
+def _check_weights(
+    name: str, model: PreTrainedModel, info: dict[str, Any], is_asked: bool, of_hub: dict[str, Any]
+) -> None:
     """
-    Whether weights that a model of the same class has left are complete, unless the caller takes `info` to see for
-    himself, and whether they are numbers.
+    Whether weights are those of this model, and whether they are numbers. Those that a model of the same class has left
+    must be complete, unless the caller has asked for `info`, to see for himself, or for another config.
     """
-    if type(model).__name__ in (model.config.architectures or ()):  # another class may lack what the head needs
-        for kind, fault in (("missing_keys", "lack"), ("unexpected_keys", "hold the unknown")):
-            if keys := info.get(kind):
-                raise RuntimeError(
-                    f"The weights of `{name}` {fault} `{min(keys)}` ({len(keys)} in all), though its config says that "
-                    f"they are of an {type(model).__name__}: the file is damaged, or belongs to another model."
-                )
+    of_same_class = type(model).__name__ in (model.config.architectures or ())
+    body = {key for key, _ in model.named_parameters() if key.startswith(f"{model.base_model_prefix}.")}
+    body = body or {key for key, _ in model.named_parameters()}
+    if not of_same_class and body <= set(info["missing_keys"]):
+        raise ValueError(
+            f"`{name}` holds no weight of an {type(model).__name__}: its config says that it is of "
+            f"{' or '.join(model.config.architectures or ['an unknown class'])}."
+        )
+    faults = {"lack": info["missing_keys"], "hold the unknown": info["unexpected_keys"]}
+    if of_same_class and not is_asked and any(faults.values()) and _is_config_of(name, model.config, of_hub):
+        fault, keys = next((fault, keys) for fault, keys in faults.items() if keys)
+        raise RuntimeError(
+            f"The weights of `{name}` {fault} `{min(keys)}` ({len(keys)} in all), though its config says that they are "
+            f"of an {type(model).__name__}: the file is damaged, or belongs to another model."
+        )
     for key, weight in model.named_parameters():
         if weight.device.type == "cpu" and type(weight) is nn.Parameter and not weight.isfinite().all():
             raise ValueError(f"The weights of `{name}` are damaged: `{key}` holds NaN or infinite values.")
 
 
-def embed(name: str, embed_tokens: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-    """
-    Embeddings (batch, length, embedding) of `input_ids`, or `inputs_embeds` as they are.
-
-    Args:
-        name: what the caller calls these inputs, `""` or `"decoder_"`.
-
-    Raises:
-        TypeError: no tensor, ids that are no integers, or embeddings in another precision than the model.
-        ValueError: both or none are given, the embeddings have another shape, an id is outside the vocabulary, or they
-            are not on the device of the model.
-    """
-    if input_ids is not None and inputs_embeds is None:
-        check_token_ids(f"{name}input_ids", input_ids, embed_tokens.num_embeddings)
-        _check_device(f"{name}input_ids", input_ids, embed_tokens)
-        return embed_tokens(input_ids)
-    if inputs_embeds is None or input_ids is not None:
-        raise ValueError(f"Give exactly one of `{name}input_ids` and `{name}inputs_embeds`.")
-    _check_embeddings(f"{name}inputs_embeds", inputs_embeds, embed_tokens)
-    return inputs_embeds
-
-
-def _check_embeddings(name: str, embeddings: Tensor, embed_tokens: nn.Embedding) -> None:
-    check_tensors(**{name: embeddings})
-    width, dtype = embed_tokens.embedding_dim, embed_tokens.weight.dtype
-    if embeddings.dim() != 3 or embeddings.numel() == 0 or embeddings.shape[2] != width:
-        raise ValueError(
-            f"`{name}` must have the shape (batch, length, {width}) with a length of one or more, got "
-            f"{tuple(embeddings.shape)}."
-        )
-    _check_device(name, embeddings, embed_tokens)
-    if embeddings.dtype != dtype:
-        device_type = embeddings.device.type
-        may_differ = embeddings.is_floating_point() and device_type != "meta"
-        if not (may_differ and torch.is_autocast_enabled(device_type)):
-            raise TypeError(f"`{name}` must be of the type of the model, {dtype}, got {embeddings.dtype}.")
-
-
-def _check_device(name: str, inputs: Tensor, embed_tokens: nn.Embedding) -> None:
-    device = embed_tokens.weight.device
-    # accelerate moves the inputs of a module that it has placed
-    if inputs.device != device and not hasattr(embed_tokens, "_hf_hook"):
-        raise ValueError(f"`{name}` must be on the device of the model, {device}, got a tensor on {inputs.device}.")
+def _is_config_of(name: str, config: Any, of_hub: dict[str, Any]) -> bool:
+    """Whether a config is the one that was saved, of which nothing has been set otherwise for loading."""
+    values, _ = type(config).get_config_dict(name, **of_hub)
+    saved = type(config).from_dict(values)
+    return all(getattr(saved, field) == getattr(config, field) for field in config._fields)

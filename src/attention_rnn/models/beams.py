@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 IMPOSSIBLE = -1.0e9  # added to the score of what must not be chosen
 BLOCK = 64  # scores among which `top` looks for the largest at once
@@ -15,7 +16,8 @@ class Beams:
     """
     The running and the finished hypotheses about each source.
 
-    A hypothesis is a row of `max_length` tokens, followed by the rows that its new tokens came from, -1 beyond its end.
+    They are as long as they have become, whatever `max_length` allows: finished ones are filled up to the length of the
+    running ones.
 
     Args:
         input_ids: the prompts, (sources * beams, prompt).
@@ -23,7 +25,9 @@ class Beams:
 
     Attributes:
         length: the number of tokens of the running hypotheses.
-        running, finished: (sources, beams, width); their scores are (sources, beams), best first.
+        running, finished: (sources, beams, length); their scores are (sources, beams), best first.
+        running_origins, finished_origins: the rows that the tokens after the prompt came from, -1 beyond the end of a
+            hypothesis, (sources, beams, length - prompt).
         goes_on: whether any hypothesis may still become one of the best.
         is_decided: where a source's finished hypotheses will not change any more, (sources,).
     """
@@ -33,16 +37,12 @@ class Beams:
         num_beams = generation_config.num_beams
         eos_token_ids, pad_token_id = generation_config._eos_token_tensor, generation_config._pad_token_tensor
         self.candidates = num_beams * (2 if eos_token_ids is None else max(2, 1 + len(eos_token_ids)))
-        self.prompt_length = self.length = input_ids.shape[1]
+        self.prompt_length = input_ids.shape[1]
 
         # transformers fills up with eos where the padding token has the id 0
-        filler = -1 if eos_token_ids is None else int(pad_token_id) or int(eos_token_ids[0])
-        max_length = generation_config.max_length
-        self.running = input_ids.new_full((len(input_ids), 2 * max_length - self.length), filler)
-        self.running[:, : self.length] = input_ids
-        self.running[:, max_length:] = -1
-        self.running = self.running.unflatten(0, (-1, num_beams))
-        self.finished = self.running
+        self.filler = -1 if eos_token_ids is None else int(pad_token_id) or int(eos_token_ids[0])
+        self.running = self.finished = input_ids.unflatten(0, (-1, num_beams))
+        self.running_origins = self.finished_origins = self.running[..., :0]
         # at first all beams are the same, so that only one may be continued
         self.running_scores = torch.zeros(self.running.shape[:2], device=input_ids.device)
         self.running_scores[:, 1:] = IMPOSSIBLE
@@ -52,14 +52,18 @@ class Beams:
         self.goes_on = True
 
     @property
+    def length(self) -> int:
+        return self.running.shape[-1]
+
+    @property
     def input_ids(self) -> Tensor:
         """The tokens of the running hypotheses, (sources * beams, length)."""
-        return self.running[..., : self.length].flatten(0, 1)
+        return self.running.flatten(0, 1)
 
     @property
     def last_tokens(self) -> Tensor:
         """The last of these, (sources * beams,)."""
-        return self.running[..., self.length - 1].flatten()
+        return self.running[..., -1].flatten()
 
     @property
     def is_decided(self) -> Tensor:
@@ -83,22 +87,19 @@ class Beams:
         totals = log_probabilities.unflatten(0, (-1, num_beams)) + self.running_scores[..., None]
         totals, best = top(totals.flatten(1), self.candidates)
         parents = best // vocab_size + num_beams * sources
-        candidates = self.running.flatten(0, 1)[parents]
-        candidates[..., self.length] = best % vocab_size
-        candidates[..., self.config.max_length + self.length - self.prompt_length] = parents
-        self.length += 1
-        stops = criteria(candidates[..., : self.length].flatten(0, 1), scores).unflatten(0, (-1, self.candidates))
-        self._finish(candidates, totals, stops)
-
+        candidates = torch.cat([self.running.flatten(0, 1)[parents], (best % vocab_size)[..., None]], dim=-1)
+        origins = torch.cat([self.running_origins.flatten(0, 1)[parents], parents[..., None]], dim=-1)
+        stops = criteria(candidates.flatten(0, 1), scores).unflatten(0, (-1, self.candidates))
         self.running_scores, chosen = (totals + stops.float() * IMPOSSIBLE).topk(num_beams)
-        self.running = candidates[sources, chosen]
+        self.running, self.running_origins = candidates[sources, chosen], origins[sources, chosen]
+        self._finish(candidates, origins, totals, stops)
         self._look_ahead()
         self.goes_on = bool(self.is_improvable.any() & ~stops.all())
         if self.config.early_stopping is True:
             self.goes_on = self.goes_on and not bool(self.is_finished.all())
         return parents.gather(1, chosen).flatten()
 
-    def _finish(self, candidates: Tensor, totals: Tensor, stops: Tensor) -> None:
+    def _finish(self, candidates: Tensor, origins: Tensor, totals: Tensor, stops: Tensor) -> None:
         """Let those that stop compete with the finished ones, if they are among the best `num_beams`."""
         finishes = stops.clone()
         finishes[:, self.config.num_beams :] = False
@@ -109,7 +110,12 @@ class Beams:
         scores = scores + (~finishes).float() * IMPOSSIBLE
         self.finished_scores, chosen = torch.cat([self.finished_scores, scores], 1).topk(self.config.num_beams)
         sources = torch.arange(len(chosen), device=chosen.device)[:, None]
-        self.finished = torch.cat([self.finished, candidates], dim=1)[sources, chosen]
+        finished, finished_origins = (
+            pad(self.finished, (0, 1), value=self.filler),
+            pad(self.finished_origins, (0, 1), value=-1),
+        )
+        self.finished = torch.cat([finished, candidates], dim=1)[sources, chosen]
+        self.finished_origins = torch.cat([finished_origins, origins], dim=1)[sources, chosen]
         self.is_finished = torch.cat([self.is_finished, finishes], dim=1).gather(1, chosen)
 
     def _look_ahead(self) -> None:
@@ -128,10 +134,9 @@ class Beams:
             The tokens (sources * count, prompt + new), the scores (sources * count,), and the rows that the new tokens
             came from (sources * count, new), -1 beyond the end.
         """
-        finished, scores = self.finished[:, :count].flatten(0, 1), self.finished_scores[:, :count].flatten()
-        origins = finished[:, self.config.max_length :]
+        finished, origins = self.finished[:, :count].flatten(0, 1), self.finished_origins[:, :count].flatten(0, 1)
         new = int((origins >= 0).sum(dim=1).max())
-        return finished[:, : self.prompt_length + new], scores, origins[:, :new]
+        return finished[:, : self.prompt_length + new], self.finished_scores[:, :count].flatten(), origins[:, :new]
 
     def of(self, sources: Tensor) -> "Beams":
         """Those about some of the sources. The rows they came from are then counted among these."""
@@ -146,8 +151,14 @@ class Beams:
         """The finished hypotheses about all sources, given those about some of them with the numbers of these."""
         sources, beams = zip(*parts, strict=True)
         order = torch.cat(sources).argsort()
-        joined = copy.copy(beams[0])
-        joined.finished = torch.cat([part.finished for part in beams])[order]
+        joined = copy.copy(beams[-1])  # which has gone on longest
+        longest = joined.length
+        joined.finished, joined.finished_origins = (
+            torch.cat(
+                [pad(getattr(part, name), (0, longest - part.length), value=value) for part in beams],
+            )[order]
+            for name, value in (("finished", joined.filler), ("finished_origins", -1))
+        )
         joined.finished_scores = torch.cat([part.finished_scores for part in beams])[order]
         return joined
 

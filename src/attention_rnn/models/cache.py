@@ -187,11 +187,16 @@ def is_filled(cache: Cache | None) -> bool:
     """
     if cache is None:
         return False
-    if not isinstance(cache, EncoderDecoderCache):
-        raise TypeError(f"`past_key_values` must be an EncoderDecoderCache, got {type(cache).__name__}.")
+    layers: Any = cache.self_attention_cache.layers if isinstance(cache, EncoderDecoderCache) else []
+    kinds = [getattr(layer, "_layer_type", type(layer).__name__) for layer in layers]
+    if set(kinds) != {LAYER_TYPE}:
+        raise TypeError(
+            "`past_key_values` must be a cache that the model returned, or an empty one of its config, "
+            "`EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))`: the state of each layer, "
+            f"with no keys and values of past tokens; got {type(cache).__name__} with the layers {kinds}."
+        )
     # the state may have been cropped away while the memory is still there
-    layers: Any = cache.self_attention_cache.layers
-    return bool(cache.is_updated.get(0)) and layers[0].is_initialized
+    return bool(getattr(cache, "is_updated", {}).get(0)) and layers[0].is_initialized
 
 
 def read_memory(cache: EncoderDecoderCache) -> tuple[Tensor, Tensor]:

@@ -15,24 +15,25 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import initialization as init
 
-from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_core import CELL_STATES, AttentionRnnCoreConfig, enter
+from .prepared_linear import is_plain
 
 
 class Cell(nn.Module):
     """
-    The parameters of a cell. A subclass says how many gates it has and gives the equation.
+    The parameters of a cell. A subclass says how many gates it has and gives the equation; `register_cell` makes it a
+    value of `cell_type`.
 
     With `cell_layer_norm`, the products with the input and with the state are normalised, each with a gain and a bias
     of its own (Ba, Kiros and Hinton, 2016, https://arxiv.org/abs/1607.06450, equations 20 to 22).
     """
 
     gates: int
-    states: int = 1  # a state is so many vectors of `hidden_size`
 
-    def __init__(self, config: AttentionRnnConfig, input_size: int) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig, input_size: int) -> None:
         super().__init__()
         self.hidden_size = config.hidden_size
-        self.state_size = self.states * config.hidden_size
+        self.state_size = config.state_size
         self.backend = config.recurrence_backend
         self.input_to_hidden = nn.Linear(input_size, self.gates * config.hidden_size)
         self.hidden_to_hidden = nn.Linear(config.hidden_size, self.gates * config.hidden_size)
@@ -49,12 +50,14 @@ class Cell(nn.Module):
         (batch, state) -> (batch, gates * hidden). `recurrent_mask`, of the shape of the recurrent matrix, scales its
         entries (DropConnect of Merity et al., 2018, https://arxiv.org/abs/1708.02182, section 2).
         """
-        hidden = state[..., : self.hidden_size]
+        hidden, matrix = state[..., : self.hidden_size], self.hidden_to_hidden
         if recurrent_mask is None:
-            return self.hidden_norm(self.hidden_to_hidden(hidden))
-        return self.hidden_norm(
-            linear(hidden, self.hidden_to_hidden.weight * recurrent_mask, self.hidden_to_hidden.bias)
-        )
+            products = matrix(hidden)
+        elif is_plain(matrix):
+            products = linear(hidden, matrix.weight * recurrent_mask, matrix.bias)
+        else:  # what else an adapter or a hook does to the product stays
+            products = matrix(hidden) + linear(hidden, matrix.weight * (recurrent_mask - 1))
+        return self.hidden_norm(products)
 
     def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
         """
@@ -68,7 +71,7 @@ class Cell(nn.Module):
         """
         raise NotImplementedError
 
-    def initialize(self, config: AttentionRnnConfig) -> None:
+    def initialize(self, config: AttentionRnnCoreConfig) -> None:
         """
         Give every parameter its initial value, except those that a checkpoint has filled. By
         `recurrent_initialization`:
@@ -130,9 +133,8 @@ class LSTMCell(Cell):
     """
 
     gates = 4
-    states = 2
 
-    def __init__(self, config: AttentionRnnConfig, input_size: int) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig, input_size: int) -> None:
         super().__init__(config, input_size)
         self.cell_norm = nn.LayerNorm(config.hidden_size) if config.cell_layer_norm else nn.Identity()
 
@@ -144,7 +146,7 @@ class LSTMCell(Cell):
         hidden = torch.sigmoid(output_gate) * torch.tanh(self.cell_norm(cell))
         return torch.cat([hidden, cell], dim=-1)
 
-    def initialize(self, config: AttentionRnnConfig) -> None:
+    def initialize(self, config: AttentionRnnCoreConfig) -> None:
         super().initialize(config)
         bias = self.hidden_to_hidden.bias
         if not getattr(bias, "_is_hf_initialized", False):
@@ -174,6 +176,33 @@ CELLS: dict[str, type[Cell]] = {
     "rnn_tanh": TanhRNNCell,
     "rnn_relu": ReluRNNCell,
 }
+
+
+def register_cell(name: str, states: int = 1) -> Callable[[type[Cell]], type[Cell]]:
+    """
+    Make a cell of your own a value of `cell_type`, as a decorator of its class.
+
+    The file that holds the class travels with a checkpoint that needs it. So it imports torch, transformers, files
+    beside it (`from .name import ...`) and those of this folder (`from attention_rnn.models.cells import ...`), and
+    nothing else.
+
+    Args:
+        name: the value of `cell_type`.
+        states: of how many vectors of `hidden_size` its state consists; the first one is the output.
+
+    Raises:
+        ValueError: the name is that of another cell.
+        TypeError: the class is no `Cell`.
+    """
+
+    def register(cell_class: type[Cell]) -> type[Cell]:
+        if not (isinstance(cell_class, type) and issubclass(cell_class, Cell)):
+            raise TypeError(f"`register_cell` must decorate a subclass of Cell, got {cell_class!r}.")
+        enter(CELLS, name, cell_class)
+        CELL_STATES[name] = states
+        return cell_class
+
+    return register
 
 
 def _initialize_gates(linear: nn.Linear, gates: int, initialize: Callable[[Tensor], Tensor]) -> None:

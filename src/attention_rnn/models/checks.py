@@ -9,6 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.utils import logging
+
+from .prepared_linear import is_watched
+
+logger = logging.get_logger(__name__)
 
 IGNORED_LABEL = -100
 
@@ -62,27 +67,24 @@ def check_token_ids(name: str, token_ids: Tensor, vocab_size: int | None) -> Non
             raise ValueError(f"`{name}` must be tokens of the vocabulary, 0{largest}, got {low if low < 0 else high}.")
 
 
-def check_labels(labels: Tensor, vocab_size: int | None, num_items_in_batch: Tensor | int | None = None) -> None:
+def check_labels(labels: Tensor, vocab_size: int | None) -> None:
     """
-    Args:
-        num_items_in_batch: the target tokens of all processes and accumulated batches. Where it tells that there are
-            some, these labels may be without.
-
     Raises:
         TypeError: `labels` are no tensor of integers.
-        ValueError: they are not (batch, target), hold an id outside the vocabulary other than -100, or no target token
-            at all.
+        ValueError: they are not (batch, target), or hold an id outside the vocabulary other than -100.
     """
     check_tensors(labels=labels)
     check_integers("labels", labels)
     if labels.dim() != 2:
         raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
-    if has_values(labels):
-        targets = labels[labels != IGNORED_LABEL]
-        if targets.numel():
-            check_token_ids("labels", targets[None], vocab_size)
-        elif not num_items_in_batch:
-            raise ValueError(f"`labels` must hold at least one target token, but all are {IGNORED_LABEL}.")
+    if has_values(labels) and (targets := labels[labels != IGNORED_LABEL]).numel():
+        check_token_ids("labels", targets[None], vocab_size)
+
+
+def warn_without_targets(name: str, values: Tensor) -> None:
+    """Say once that labels or positions are all -100: a batch may be so, but a whole training learns nothing of it."""
+    if has_values(values) and bool((values == IGNORED_LABEL).all()):
+        logger.warning_once(f"`{name}` are all {IGNORED_LABEL} in a batch: its loss is zero.")
 
 
 def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
@@ -150,4 +152,4 @@ def as_booleans(name: str, mask: Tensor) -> Tensor:
 
 
 def has_values(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+    return tensor.device.type == "cpu" and not is_watched()

@@ -1,6 +1,8 @@
-"""The decoder: recurrent layers over the target, attention over the memory, and the attentional vector."""
+"""
+The decoder: recurrent layers over the target, attention over the memory, and the attentional vector; and the bridge,
+which makes its first state.
+"""
 
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,16 +12,58 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from .attention import ATTENTIONS, Memory
-from .base import AttentionRnnPreTrainedModel, embed
 from .cache import cache_field, is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
 from .checks import check_tensors, new_tokens_mask, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
-from .dropout import LayerNoise, SequenceDropout, WordDropout, draw_recurrent_mask
+from .dropout import NO_NOISE, LayerNoise, SequenceDropout, draw_recurrent_mask
+from .fronts import TokenFront
 from .outputs import AttentionRnnDecoderOutput
-from .products import GatheredProducts
 from .readout import AttentionRnnReadout, CopyGate
 from .recurrence import recurrence, recurrence_reference
+
+
+class AttentionRnnBridge(nn.Module):
+    """
+    The first state of every decoder layer: `zeros`; the final states of the encoder layers (`copy`); or a tanh layer
+    on the final state of the last encoder layer (`linear`; Bahdanau et al., 2015, appendix A.2.2) or on the mean of
+    the memory (`mean`; Sennrich et al., 2017, https://arxiv.org/abs/1703.04357).
+    """
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__()
+        state_size = config.state_size
+        self.kind = config.bridge
+        self.shape = (config.decoder_layers, state_size)
+        if self.kind in ("linear", "mean"):
+            directions = config.encoder_directions[-1]
+            width = directions * (state_size if self.kind == "linear" else config.hidden_size)
+            self.projection = nn.Linear(width, config.decoder_layers * state_size)
+
+    def forward(self, memory: Tensor, final_state: Tensor | None, mask: Tensor | None) -> Tensor:
+        """
+        Args:
+            memory: (batch, source, memory).
+            final_state: (batch, encoder layers, width).
+            mask: (batch, source) or `None`.
+
+        Returns:
+            (batch, decoder layers, state).
+        """
+        if self.kind == "zeros":
+            return memory.new_zeros(memory.shape[0], *self.shape)
+        if self.kind == "mean":
+            return self._project(_masked_mean(memory, mask))
+        if final_state is None:
+            raise ValueError(
+                f'`encoder_outputs` must hold the `final_state` of the encoder for `bridge="{self.kind}"`.'
+            )
+        if self.kind == "copy":
+            return final_state
+        return self._project(final_state[:, -1, : self.projection.in_features])
+
+    def _project(self, summary: Tensor) -> Tensor:
+        return torch.tanh(self.projection(summary)).unflatten(-1, self.shape)
 
 
 class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
@@ -73,8 +117,8 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
         return output, states
 
 
-class Start(NamedTuple):
-    """What the decoder knows before the first of the tokens given."""
+class DecoderState(NamedTuple):
+    """What the decoder knows before a token."""
 
     states: list[Tensor]  # the state of each layer, (batch, state)
     fed: Tensor  # the last attentional vector where it is fed back, (batch, 1, fed); the width may be zero
@@ -85,7 +129,7 @@ class Noise(NamedTuple):
     """What is dropped at every step of a sequence."""
 
     layers: list[LayerNoise]
-    context_layer: LayerNoise | None
+    context_layer: LayerNoise
     readout: Tensor | None
 
 
@@ -100,8 +144,12 @@ class Decoded(NamedTuple):
     fed: Tensor  # what is fed to the next token, (batch, target, fed)
     alignment: Tensor  # the alignment states, (batch, target, features, source)
 
+    def last(self) -> DecoderState:
+        """What is known after the last token."""
+        return DecoderState([states[:, -1] for states in self.states], self.fed[:, -1:], self.alignment[:, -1])
 
-class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
+
+class AttentionRnnDecoder(TokenFront):
     """
     Embeddings, recurrent layers and attention over the target. `context_feeding` says where the context enters:
 
@@ -113,14 +161,15 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
       et al., 2015, section 3.3).
     - `conditional`: the first layer steps with the target, queries the memory, and steps again with the context (the
       conditional GRU of Sennrich et al., 2017, https://arxiv.org/abs/1703.04357, appendix A).
+
+    All of this is written in `step`, once. `decode` calls it for a whole target, `decoder_step.py` in `generate()`.
     """
 
     def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, None if config.source_vocab_size is None else config.vocab_size)
         feeding = config.context_feeding
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
-        self.word_dropout = WordDropout(config.word_dropout)
-        self.dropout = SequenceDropout(config.embedding_dropout, config.variational_dropout)
+        # what a token attends to changes the state before the next one
+        self.feeds_back = feeding in ("input", "conditional")
         self.fed_size = config.embedding_size if feeding == "input" else 0
         joined_size = config.context_size if feeding == "parallel" else 0
         self.layers = nn.ModuleList(
@@ -132,7 +181,7 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         )
         self.attention: Any = None if config.attention_type is None else ATTENTIONS[config.attention_type](config)
         # the second step of the first layer, from its state and the context alone
-        self.context_layer = (
+        self.context_layer: Any = (
             AttentionRnnDecoderLayer(config, 0, config.context_size) if feeding == "conditional" else None
         )
         self.readout = AttentionRnnReadout(config)
@@ -158,11 +207,11 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         """
         Args:
             input_ids: target tokens, beginning with `decoder_start_token_id`, (batch, target). With a filled cache the
-                new ones alone.
+                new ones alone. Not for a decoder that shares its embeddings with the encoder, which holds them.
             attention_mask: (batch, target), or (batch, past + target) with a filled cache. The state does not move at
                 padding.
             encoder_hidden_states: the memory, (batch, source, memory).
-            encoder_attention_mask: (batch, source).
+            encoder_attention_mask: (batch, source), 0 and 1, or the booleans that the encoder returns.
             initial_state: the state before the first token, (batch, decoder layers, state); zeros by default. Not used
                 with a filled cache.
             past_key_values: the decoding state, see `cache.py`.
@@ -174,11 +223,8 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             `hidden_states`: the embeddings and the output of each layer.
             `generation_probability`: with `copy`, the probability of writing each token, (batch, target, 1).
         """
-        check_tensors(
-            decoder_input_ids=input_ids, decoder_inputs_embeds=inputs_embeds, decoder_attention_mask=attention_mask
-        )
-        embeddings = self.word_dropout(embed("decoder_", self.embed_tokens, input_ids, inputs_embeds))
-        embeddings = self.dropout(embeddings)
+        check_tensors(decoder_attention_mask=attention_mask)
+        embeddings = self.read_tokens("decoder_", input_ids, inputs_embeds)
         has_past = past_key_values is not None
         mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
         use_cache = self.option("use_cache", use_cache)
@@ -200,15 +246,13 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
                 "`decoder_input_ids`, `decoder_inputs_embeds` and `labels` must have a row for each source, "
                 f"{values.shape[0]}, got {embeddings.shape[0]}."
             )
-        memory = Memory(keys, values, padding_mask("attention_mask", encoder_attention_mask, *values.shape[:2]))
-
-        stepwise = self.config.context_feeding in ("input", "conditional")
-        decode = self._decode_stepwise if stepwise else self._decode_whole
-        if stepwise and torch.distributed.is_available() and torch.distributed.is_initialized():
+        # booleans come from the encoder, which has checked them
+        if encoder_attention_mask is None or encoder_attention_mask.dtype != torch.bool:
+            encoder_attention_mask = padding_mask("attention_mask", encoder_attention_mask, *values.shape[:2])
+        memory = Memory(keys, values, encoder_attention_mask)
+        if self.feeds_back and torch.distributed.is_available() and torch.distributed.is_initialized():
             self._check_units()
-        keep_states = past_key_values is not None
-        with GatheredProducts() if stepwise and self._may_gather() else nullcontext():
-            decoded = decode(embeddings, start, memory, mask, self._draw_noise(embeddings), keep_states)
+        decoded = self.decode(embeddings, start, memory, mask, keep_states=past_key_values is not None)
 
         if past_key_values is not None:
             write_states(past_key_values, decoded.states, self._pack(decoded))
@@ -224,6 +268,69 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
             generation_probability=decoded.generation_probability,
         )
 
+    def decode(
+        self, embeddings: Tensor, start: DecoderState, memory: Memory, mask: Tensor | None, keep_states: bool
+    ) -> Decoded:
+        """
+        A whole target: at once, or token by token where something is fed back.
+
+        Args:
+            embeddings: (batch, target, embedding).
+            start: what is known before the first token.
+            memory: what the attention looks at.
+            mask: true at real tokens, (batch, target), or `None`.
+            keep_states: whether the state after each token is wanted.
+        """
+        noise = self._draw_noise(embeddings)
+        if not self.feeds_back:
+            return self.step(embeddings, start, memory, mask, noise, keep_states)
+        state, steps = start, []
+        for token in range(embeddings.shape[1]):
+            now = slice(token, token + 1)
+            token_mask = None if mask is None else mask[:, now]
+            steps.append(self.step(embeddings[:, now], state, memory, token_mask, noise, keep_states=True))
+            state = steps[-1].last()
+        return _join(steps)
+
+    def step(
+        self,
+        embeddings: Tensor,
+        state: DecoderState,
+        memory: Memory,
+        mask: Tensor | None,
+        noise: Noise,
+        keep_states: bool,
+    ) -> Decoded:
+        """
+        The equations of the decoder, for one token; where nothing is fed back, for any number of tokens at once. See
+        `decode` for the arguments.
+        """
+        feeding = self.config.context_feeding
+        output, context, weights = embeddings, embeddings[..., :0], None
+        alignments = state.alignment[:, None]
+        outputs, all_states = [], []
+        for index, layer in enumerate(self.layers):
+            joined = None
+            if index == 0 and feeding == "input":
+                joined = state.fed
+            elif index > 0 and feeding == "parallel" and self.attention is not None:
+                joined = context
+            output, states = layer(output, joined, state.states[index], mask, noise.layers[index], keep_states)
+            if index == self.query_layer and self.attention is not None:
+                context, weights, alignments = self.attention(output, memory, state.alignment, mask)
+                if feeding == "conditional":
+                    output, states = self.context_layer(
+                        output[..., :0], context, states[:, -1], mask, noise.context_layer, keep_states
+                    )
+            outputs.append(output)
+            all_states.append(states)
+        vectors = self.readout(output, context, embeddings, noise.readout)
+        gate = None if self.copy_gate is None else self.copy_gate(output, context, embeddings)
+        fed = vectors[..., : self.fed_size]
+        if self.fed_size and mask is not None:
+            fed = torch.where(mask[..., None], fed, state.fed)
+        return Decoded(vectors, gate, outputs, weights, all_states, fed, alignments)
+
     def _check_units(self) -> None:
         """FSDP gathers the weights of a unit at each call of it, in all processes; and these have their own lengths."""
         for name, module in self.named_modules():
@@ -235,89 +342,31 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
                     "to ['AttentionRnnEncoderLayer']."
                 )
 
-    def _may_gather(self) -> bool:
-        layers: Any = self.layers
-        # a layer that is computed again in the backward pass must find what it found before, outside of this loop
-        computed_again = self.training and any(layer.gradient_checkpointing for layer in layers)
-        return (
-            torch.is_grad_enabled()
-            and self.config.recurrence_backend == "auto"
-            and not computed_again
-            and not torch.compiler.is_compiling()
-        )
-
-    def _decode_whole(
-        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise, keep_states: bool
-    ) -> Decoded:
-        """`parallel`, `output`, and no attention: each layer reads the whole target at once."""
-        output, context, joined = embeddings, embeddings[..., :0], None
-        weights, alignment = None, start.alignment[:, None]
-        outputs, all_states = [], []
-        for index, layer in enumerate(self.layers):
-            output, states = layer(output, joined, start.states[index], mask, noise.layers[index], keep_states)
-            outputs.append(output)
-            all_states.append(states)
-            if self.attention is not None and index == self.query_layer:
-                context, weights, alignment = self.attention(output, memory, start.alignment, mask)
-                joined = context
-        vectors = self.readout(output, context, embeddings, noise.readout)
-        gate = None if self.copy_gate is None else self.copy_gate(output, context, embeddings)
-        return Decoded(vectors, gate, outputs, weights, all_states, vectors[..., :0], alignment)
-
-    def _decode_stepwise(
-        self, embeddings: Tensor, start: Start, memory: Memory, mask: Tensor | None, noise: Noise, keep_states: bool
-    ) -> Decoded:
-        """`input` and `conditional`: what a token attends to changes the state before the next one."""
-        states, fed, alignment = start
-        steps = []
-        for step in range(embeddings.shape[1]):
-            token = slice(step, step + 1)
-            token_mask = None if mask is None else mask[:, token]
-            output, states, outputs = embeddings[:, token], list(states), []
-            for index, layer in enumerate(self.layers):
-                joined = fed if index == 0 and self.fed_size else None
-                output, layer_states = layer(output, joined, states[index], token_mask, noise.layers[index], True)
-                if index == self.query_layer:
-                    context, weights, alignments = self.attention(output, memory, alignment, token_mask)
-                    if self.context_layer is not None:
-                        output, layer_states = self.context_layer(
-                            output[..., :0], context, layer_states[:, -1], token_mask, noise.context_layer, True
-                        )
-                states[index] = layer_states[:, -1]
-                outputs.append(output)
-            vector = self.readout(output, context, embeddings[:, token], noise.readout)
-            gate = None if self.copy_gate is None else self.copy_gate(output, context, embeddings[:, token])
-            if self.fed_size:
-                fed = vector if token_mask is None else torch.where(token_mask[..., None], vector, fed)
-            alignment = alignments[:, -1]
-            new_states = [state[:, None] for state in states]
-            steps.append(Decoded(vector, gate, outputs, weights, new_states, fed, alignments))
-        return _join(steps)
-
     def _project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         if self.attention is None:
             return memory[..., :0], memory[..., :0]
         return self.attention.project(memory)
 
-    def _begin(self, initial_state: Tensor | None, embeddings: Tensor, source_length: int) -> Start:
+    def _begin(self, initial_state: Tensor | None, embeddings: Tensor, source_length: int) -> DecoderState:
         batch_size = embeddings.shape[0]
         if initial_state is None:
-            state_size = CELLS[self.config.cell_type].states * self.config.hidden_size
-            initial_state = embeddings.new_zeros(batch_size, self.config.decoder_layers, state_size)
+            initial_state = embeddings.new_zeros(batch_size, self.config.decoder_layers, self.config.state_size)
         fed = embeddings.new_zeros(batch_size, 1, self.fed_size)
-        alignment = embeddings.new_zeros(batch_size, self._alignment_features(), source_length)
-        return Start(list(initial_state.unbind(dim=1)), fed, alignment)
+        precision = torch.promote_types(embeddings.dtype, torch.float32)  # it is a sum
+        alignment = embeddings.new_zeros(batch_size, self._alignment_features(), source_length, dtype=precision)
+        return DecoderState(list(initial_state.unbind(dim=1)), fed, alignment)
 
     def _pack(self, decoded: Decoded) -> Tensor:
         """What the cache keeps besides the states, (batch, target, fed + features * source)."""
         alignment = decoded.alignment.flatten(2)
         return torch.cat([decoded.fed, alignment.expand(-1, decoded.fed.shape[1], -1)], dim=-1)
 
-    def _unpack(self, states: list[Tensor], packed: Tensor) -> Start:
+    def _unpack(self, states: list[Tensor], packed: Tensor) -> DecoderState:
         features = self._alignment_features()
         alignment = packed[:, 0, self.fed_size :]
         source_length = alignment.shape[-1] // max(features, 1)
-        return Start(states, packed[..., : self.fed_size], alignment.unflatten(1, (features, source_length)))
+        fed = packed[..., : self.fed_size].to(states[0].dtype)
+        return DecoderState(states, fed, alignment.unflatten(1, (features, source_length)))
 
     def _alignment_features(self) -> int:
         return 0 if self.attention is None else self.attention.alignment_features
@@ -327,7 +376,9 @@ class AttentionRnnDecoder(AttentionRnnPreTrainedModel):
         layers: Any = self.layers
         return Noise(
             layers=[layer.draw_noise(batch_size, embeddings) for layer in layers],
-            context_layer=None if self.context_layer is None else self.context_layer.draw_noise(batch_size, embeddings),
+            context_layer=NO_NOISE
+            if self.context_layer is None
+            else self.context_layer.draw_noise(batch_size, embeddings),
             readout=self.readout.dropout.draw(batch_size, self.config.embedding_size, embeddings),
         )
 
@@ -345,3 +396,11 @@ def _join(steps: list[Decoded]) -> Decoded:
         return torch.cat(values, dim=along_target.get(name, 1))
 
     return Decoded(*(join(name) for name in Decoded._fields))
+
+
+def _masked_mean(memory: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the real tokens: (batch, source, memory), (batch, source) -> (batch, memory)."""
+    if mask is None:
+        return memory.mean(dim=1)
+    weights = mask.to(memory.dtype)[..., None]
+    return (memory * weights).sum(dim=1) / weights.sum(dim=1)

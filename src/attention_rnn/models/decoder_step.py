@@ -1,22 +1,24 @@
 """
-One step of the decoder with nothing around it, for `decoding.py`: no output classes, no cache, no checks.
+The step of the decoder made ready for `generate()`, which takes many with the same weights and the same sources.
 
-The equations stay where they are: in the cells, the attention, the readout. Only the order in which the decoder calls
-them is written a second time.
+The equations are those of `AttentionRnnDecoder.step`. Only its products change: large matrices are laid out once, and
+the products with the context are made once for each position of the source (`prepared_linear.py`). All this happens in
+a twin of the decoder, which shares its parameters.
 """
 
 import copy
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .attention import Memory
-from .copying import mix_copies
-from .decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer, Start
-from .prepared_decoder import prepare
+from .attention import Attention, Memory
+from .cells import Cell
+from .decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer, DecoderState, Noise
+from .dropout import NO_NOISE
+from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain, place_side_by_side
+from .readout import AttentionRnnReadout, CopyGate, mix_copies
 
 
 class DecoderStep:
@@ -24,10 +26,12 @@ class DecoderStep:
     A decoder in evaluation mode and what it looks at.
 
     Several hypotheses about one source, the beams, are rows side by side. To the attention they are queries of one
-    memory, as the steps of a target are, so that no memory is copied or reordered.
+    memory, as the steps of a target are, so that no memory is reordered. An attention that looks back sees another
+    memory in each beam, and gets a copy for each, once.
 
     Args:
         decoder: the decoder.
+        embed_tokens: tokens -> embeddings.
         lm_head: attentional vector -> logits.
         memory: keys, values and mask of each source.
         copy_ids: with `copy`, the token at each position of the source, (sources, source).
@@ -38,18 +42,24 @@ class DecoderStep:
     def __init__(
         self,
         decoder: AttentionRnnDecoder,
+        embed_tokens: nn.Module,
         lm_head: nn.Module,
         memory: Memory,
         copy_ids: Tensor | None,
         beams: int,
         steps: int,
     ) -> None:
-        rows = beams * len(memory.values)
-        self.decoder, self.lm_head, self.memory, self.context_sizes = prepare(decoder, lm_head, memory, rows, steps)
-        self.copy_ids = copy_ids
-        self.beams = beams
+        looks_back = decoder.attention is not None and decoder.attention.alignment_features > 0
+        self.beams, self.shares_memory = beams, not looks_back
+        self.embed_tokens = embed_tokens
+        self.decoder, self.lm_head, self.memory = _prepare(decoder, lm_head, memory, beams, steps)
+        self.copy_ids = None if copy_ids is None else copy_ids.repeat_interleave(beams, dim=0)
+        if looks_back and beams > 1:
+            sources = torch.arange(len(memory.values), device=memory.values.device)
+            self.memory = _rows_of(self.memory, sources.repeat_interleave(beams))
+        self.noise = Noise([NO_NOISE] * len(decoder.layers), NO_NOISE, None)
 
-    def __call__(self, tokens: Tensor, state: Start) -> tuple[Tensor, Tensor | None, Start]:
+    def __call__(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor | None, DecoderState]:
         """
         Args:
             tokens: the last token of each row, (sources * beams,).
@@ -63,68 +73,118 @@ class DecoderStep:
         if self.copy_ids is not None:
             # copied tokens that the vocabulary lacks have no embedding
             tokens = tokens.where(tokens < decoder.config.vocab_size, decoder.config.unk_token_id)
-        embeddings = decoder.embed_tokens(tokens)
-        output = embeddings
-        weights: Any = None
-        contexts: Iterator[Tensor] = repeat(embeddings[:, :0])  # one for each matrix that reads the context
-        alignment, states = state.alignment, []
-        for index, layer in enumerate(decoder.layers):
-            joined = None
-            if index == 0 and decoder.fed_size:
-                joined = state.fed[:, 0]
-            elif index > 0 and decoder.config.context_feeding == "parallel":
-                joined = next(contexts)
-            output, layer_state = _advance(layer, output, joined, state.states[index])
-            if decoder.attention is not None and index == decoder.query_layer:
-                context, weights, alignment = self._attend(output, alignment)
-                contexts = iter(context.split(self.context_sizes, dim=-1)) if self.context_sizes else repeat(context)
-                if decoder.context_layer is not None:
-                    output, layer_state = _advance(decoder.context_layer, output[:, :0], next(contexts), layer_state)
-            states.append(layer_state)
-        vectors = decoder.readout(output, next(contexts), embeddings, None)
-        logits = self.lm_head(vectors).float()
+        embeddings = self.embed_tokens(tokens[:, None])
+        decoded = decoder.step(embeddings, state, self.memory, None, self.noise, keep_states=False)
+        logits = self.lm_head(decoded.vectors).float()
         if self.copy_ids is not None:
-            gate = decoder.copy_gate(output, next(contexts), embeddings)
-            logits = mix_copies(self._by_source(logits), self._by_source(gate), weights, self.copy_ids).flatten(0, 1)
-        if weights is not None:
-            weights = weights.transpose(1, 2).flatten(0, 1)[:, :, None]
-        return logits, weights, Start(states, vectors[:, None, : decoder.fed_size], alignment)
+            logits = mix_copies(logits, decoded.generation_probability, decoded.weights, self.copy_ids)
+        return logits[:, 0], decoded.weights, decoded.last()
 
     def of(self, sources: Tensor) -> "DecoderStep":
         """The step of some of the sources."""
         kept = copy.copy(self)
-        keys, values, mask = self.memory
-        kept.memory = Memory(keys[sources], values[sources], None if mask is None else mask[sources])
-        kept.copy_ids = None if self.copy_ids is None else self.copy_ids[sources]
+        kept.memory = _rows_of(self.memory, sources if self.shares_memory else self.rows_of(sources))
+        kept.copy_ids = None if self.copy_ids is None else self.copy_ids[self.rows_of(sources)]
         return kept
 
     def rows_of(self, sources: Tensor) -> Tensor:
         """The rows about some of the sources."""
         return (sources[:, None] * self.beams + torch.arange(self.beams, device=sources.device)).flatten()
 
-    def _attend(self, query: Tensor, alignment: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, looked = self._by_source(query), self._by_source(alignment)
-        if not alignment.shape[1]:
-            context, weights, _ = self.decoder.attention(queries, self.memory, looked[:, 0], None)
-            return context.flatten(0, 1), weights, alignment
-        # beams that have looked elsewhere before score the same memory in another way, so they query it one by one
-        answers = [
-            self.decoder.attention(queries[:, beam : beam + 1], self.memory, looked[:, beam], None)
-            for beam in range(self.beams)
-        ]
-        contexts, all_weights, alignments = zip(*answers, strict=True)
-        return torch.cat(contexts, 1).flatten(0, 1), torch.cat(all_weights, 2), torch.cat(alignments, 1).flatten(0, 1)
 
-    def _by_source(self, rows: Tensor) -> Tensor:
-        """(sources * beams, ...) -> (sources, beams, ...)"""
-        return rows.unflatten(0, (-1, self.beams))
+class SharedMemoryAttention(nn.Module):
+    """
+    Attention of the beams of each source over one memory.
+
+    Args:
+        attention: an attention that does not look back.
+        beams: hypotheses about each source.
+    """
+
+    def __init__(self, attention: nn.Module, beams: int) -> None:
+        super().__init__()
+        self.attention, self.beams = attention, beams
+
+    def forward(
+        self, query: Tensor, memory: Memory, alignment: Tensor, target_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Attention.forward`, of one query for each beam, (sources * beams, 1, query)."""
+        queries = query.unflatten(0, (-1, self.beams))[:, :, 0]  # (sources, beams, query)
+        contexts, weights, _ = self.attention(queries, memory, alignment[: len(queries)], None)
+        return (
+            contexts.flatten(0, 1)[:, None],
+            weights.transpose(1, 2).flatten(0, 1)[:, :, None],  # (sources * beams, heads, 1, source)
+            alignment[:, None],
+        )
 
 
-def _advance(
-    layer: AttentionRnnDecoderLayer, hidden: Tensor, joined: Tensor | None, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The output (rows, hidden) and the next state (rows, state) of a layer."""
-    inputs = hidden if joined is None else torch.cat([hidden, joined], dim=-1)
-    state = layer.cell(layer.cell.input_products(layer.norm(inputs)), state)
-    output = state[:, : layer.cell.hidden_size]
-    return output + hidden if layer.residual else output, state
+def _rows_of(memory: Memory, rows: Tensor) -> Memory:
+    return Memory(memory.keys[rows], memory.values[rows], None if memory.mask is None else memory.mask[rows])
+
+
+def _prepare(
+    decoder: AttentionRnnDecoder, lm_head: nn.Module, memory: Memory, beams: int, steps: int
+) -> tuple[Any, nn.Module, Memory]:
+    """Twins of a decoder in evaluation mode and of its `lm_head`, and what they look at."""
+    replaced: dict[nn.Module, nn.Module] = {}
+    if not torch.is_autocast_enabled(memory.values.device.type):  # there every product is autocast's own affair
+        rows = beams * len(memory.values)
+        modules: list[Any] = [*decoder.modules(), lm_head]
+        replaced |= {
+            module: PreparedLinear(module, rows)
+            for module in modules
+            if _can_be_prepared(module) and module.weight.numel() >= MIN_WEIGHTS
+        }
+        readers = _context_readers(decoder, rows)
+        if readers and memory.values.shape[:2].numel() <= rows * steps:  # else no target would repay it
+            memory = memory._replace(values=place_side_by_side(readers, memory.values))
+            replaced |= {reader.layer: reader for reader in readers}
+    attention = decoder.attention
+    if beams > 1 and attention is not None and not attention.alignment_features:
+        replaced[attention] = SharedMemoryAttention(_twin(attention, replaced), beams)
+    return _twin(decoder, replaced), _twin(lm_head, replaced), memory
+
+
+def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextReader]:
+    """The matrices that read the context; none unless the context is a mean that they read as the equations say."""
+    config = decoder.config
+    after_output = config.hidden_size  # where the context starts that follows the output of a layer
+    layers: list[Any] = list(decoder.layers)[1:] if config.context_feeding == "parallel" else []
+    places = [(layer.cell.input_to_hidden, after_output) for layer in layers]
+    if decoder.context_layer is not None:
+        layers.append(decoder.context_layer)
+        places.append((decoder.context_layer.cell.input_to_hidden, 0))
+    places.append((decoder.readout.projection, after_output))
+    if decoder.copy_gate is not None:
+        places.append((decoder.copy_gate.projection, 0))
+    attention: Any = type(decoder.attention)
+    as_written = (
+        decoder.attention is not None
+        and attention.forward is Attention.forward
+        and attention._attend is Attention._attend  # multi-head attention has a matrix of its own after the mean
+        and type(decoder.readout) is AttentionRnnReadout
+        and type(decoder.copy_gate) in (CopyGate, type(None))
+        and all(type(layer) is AttentionRnnDecoderLayer for layer in layers)
+        and all(type(layer.cell).input_products is Cell.input_products for layer in layers)
+        and not config.layer_norm  # it takes the context as it is
+    )
+    if not as_written or not all(_can_be_prepared(layer) for layer, _ in places):
+        return []
+    return [ContextReader(layer, rows, start, config.context_size) for layer, start in places]
+
+
+def _can_be_prepared(module: Any) -> bool:
+    # halves are rounded where the model rounds them
+    return is_plain(module) and module.weight.dtype in (torch.float32, torch.float64)
+
+
+def _twin(module: nn.Module, replaced: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """A module of the same parameters, some of its descendants replaced. `module` itself stays as it is."""
+    if module in replaced:
+        return replaced[module]
+    children = {name: child and _twin(child, replaced) for name, child in module._modules.items()}
+    if all(child is module._modules[name] for name, child in children.items()):
+        return module
+    twin = copy.copy(module)
+    twin._modules = children
+    return twin

@@ -62,6 +62,9 @@ class LayerNoise(NamedTuple):
     output_mask: Tensor | None  # (batch, 1, hidden)
 
 
+NO_NOISE = LayerNoise(None, None)
+
+
 def draw_recurrent_mask(cell: Cell, probability: float) -> Tensor | None:
     """DropConnect of the recurrent matrix, one mask for all steps (Merity et al., 2018, section 2)."""
     if not (cell.training and probability):

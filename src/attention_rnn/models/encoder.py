@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
-from .base import AttentionRnnPreTrainedModel, embed
 from .cells import CELLS
-from .checks import check_tensors, check_token_ids, padding_mask
+from .checks import check_token_ids, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
-from .dropout import SequenceDropout, WordDropout, draw_recurrent_mask
+from .configuration_core import AttentionRnnCoreConfig
+from .dropout import SequenceDropout, draw_recurrent_mask
+from .fronts import TokenFront
 from .outputs import AttentionRnnEncoderOutput
 from .recurrence import recurrence
 
@@ -19,7 +20,7 @@ from .recurrence import recurrence
 class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
     """A recurrent layer that reads the source in one direction or in both (Schuster and Paliwal, 1997)."""
 
-    def __init__(self, config: AttentionRnnConfig, input_size: int, directions: int) -> None:
+    def __init__(self, config: AttentionRnnCoreConfig, input_size: int, directions: int) -> None:
         super().__init__()
         cell_class = CELLS[config.cell_type]
         self.norm = nn.LayerNorm(input_size) if config.layer_norm else nn.Identity()
@@ -52,20 +53,48 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         return output, torch.cat(final_states, dim=-1)
 
 
-class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
-    """Embeddings and recurrent layers over the source; the last layer's outputs are the memory."""
+class RecurrentStack(nn.ModuleList):
+    """
+    The recurrent layers of an encoder; the outputs of the last one are the memory.
+
+    Args:
+        input_size: width of the vectors that the first one reads.
+    """
+
+    def __init__(self, config: AttentionRnnCoreConfig, input_size: int) -> None:
+        directions = config.encoder_directions
+        widths = [input_size, *(count * config.hidden_size for count in directions[:-1])]
+        super().__init__(
+            AttentionRnnEncoderLayer(config, width, count) for width, count in zip(widths, directions, strict=True)
+        )
+
+    def forward(self, vectors: Tensor, mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """
+        Args:
+            vectors: what the front has made of the input, (batch, source, input).
+            mask: true at real positions, (batch, source), or `None`.
+
+        Returns:
+            The vectors and the outputs of each layer, of which the last is the memory (batch, source, memory); and the
+            final states (batch, layers, width), the two directions of a layer side by side, narrower layers filled up
+            with zeros.
+        """
+        outputs, final_states = [vectors], []
+        for layer in self:
+            output, final_state = layer(outputs[-1], mask)
+            outputs.append(output)
+            final_states.append(final_state)
+        width = max(final_state.shape[-1] for final_state in final_states)
+        padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+        return outputs, torch.stack(padded, dim=1)
+
+
+class AttentionRnnEncoder(TokenFront):
+    """The encoder of tokens: their vectors, read by recurrent layers."""
 
     def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config)
-        vocab_size = config.source_vocab_size or config.vocab_size
-        self.embed_tokens = nn.Embedding(vocab_size, config.embedding_size, config.pad_token_id)
-        self.word_dropout = WordDropout(config.word_dropout)
-        self.dropout = SequenceDropout(config.embedding_dropout, config.variational_dropout)
-        widths = [config.embedding_size] + [directions * config.hidden_size for directions in config.encoder_directions]
-        self.layers = nn.ModuleList(
-            AttentionRnnEncoderLayer(config, input_size, directions)
-            for input_size, directions in zip(widths[:-1], config.encoder_directions, strict=True)
-        )
+        super().__init__(config, config.source_size, config.character_size)
+        self.layers = RecurrentStack(config, config.embedding_size)
         self.post_init()
 
     @can_return_tuple
@@ -74,6 +103,7 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        character_ids: Tensor | None = None,
         copy_ids: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -84,35 +114,26 @@ class AttentionRnnEncoder(AttentionRnnPreTrainedModel):
             input_ids: source tokens, (batch, source).
             attention_mask: 1 at real tokens, 0 at padding, (batch, source); padding may stand anywhere.
             inputs_embeds: embeddings instead of `input_ids`, (batch, source, embedding).
+            character_ids: with `character_size`, the characters of each token, (batch, source, characters), as
+                `AttentionRnnWordTokenizer` gives them.
             copy_ids: with `copy`, the token that stands at each position, (batch, source); `input_ids` by default. Ids
                 from `vocab_size` on stand for tokens that the vocabulary lacks.
 
         Raises:
             TypeError: an input is no tensor, or one of another type.
             ValueError: ids outside the vocabulary, an empty source, a mask of another shape or with a row of zeros,
-                inputs on another device.
+                inputs on another device, characters missing.
         """
-        check_tensors(
-            input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask, copy_ids=copy_ids
-        )
-        hidden_states = embed("", self.embed_tokens, input_ids, inputs_embeds)
-        mask = padding_mask("attention_mask", attention_mask, *hidden_states.shape[:2])
-        hidden_states = self.dropout(self.word_dropout(hidden_states))
-        all_hidden_states, final_states = [hidden_states], []
-        for layer in self.layers:
-            hidden_states, final_state = layer(hidden_states, mask)
-            all_hidden_states.append(hidden_states)
-            final_states.append(final_state)
-        width = max(final_state.shape[-1] for final_state in final_states)
-        final_states = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+        vectors = self.read_tokens("", input_ids, inputs_embeds, character_ids)
+        mask = padding_mask("attention_mask", attention_mask, *vectors.shape[:2])
+        outputs, final_state = self.layers(vectors, mask)
         return AttentionRnnEncoderOutput(
-            last_hidden_state=hidden_states,
-            final_state=torch.stack(final_states, dim=1),  # (batch, layers, width)
-            copy_ids=self._copy_ids(input_ids, copy_ids, hidden_states),
-            hidden_states=tuple(all_hidden_states)
-            if self.option("output_hidden_states", output_hidden_states)
-            else None,
+            last_hidden_state=outputs[-1],
+            final_state=final_state,
+            copy_ids=self._copy_ids(input_ids, copy_ids, outputs[-1]),
+            hidden_states=tuple(outputs) if self.option("output_hidden_states", output_hidden_states) else None,
             attentions=() if self.option("output_attentions", output_attentions) else None,
+            attention_mask=mask,
         )
 
     def _copy_ids(self, input_ids: Tensor | None, copy_ids: Tensor | None, memory: Tensor) -> Tensor | None:

@@ -1,203 +1,375 @@
-"""`generate()` with its arguments checked before any work is done."""
+"""
+The loops behind `generate()`: greedy decoding, sampling and beam search.
 
-import math
-from collections.abc import Mapping
+`generate()` checks and prepares a request as transformers does; only the loop is replaced, and only for the requests
+that `_covers` lets pass. The others get transformers' own loop. The tokens are the same either way.
+
+What makes these loops faster: a step is the equations of the decoder and nothing else, with products made ready for
+many steps (`decoder_step.py`); the beams of a source share its memory; sources that are finished leave the batch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin
-
-from .cache import CACHE
-from .checks import check_tensors, check_token_ids
-from .configuration_attention_rnn import CACHE_NAMES
-
-_LEAST = {
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "max_length": 0,
-    "max_new_tokens": 1,
-    "min_length": 0,
-    "min_new_tokens": 0,
-    "top_k": 0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-}
-# beyond these the numbers of single precision end: the scores become infinite, or all the same
-_RANGES = {
-    "temperature": (1e-6, 1e6),
-    "top_p": (0.0, 1.0),
-    "typical_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "epsilon_cutoff": (0.0, 1.0),
-    "eta_cutoff": (0.0, 1.0),
-    "repetition_penalty": (1e-6, 1e6),
-    "encoder_repetition_penalty": (1e-6, 1e6),
-    "length_penalty": (-10.0, 10.0),
-    "max_time": (0.0, math.inf),
-}
-_SWITCHES = (
-    "do_sample",
-    "use_cache",
-    "low_memory",
-    "renormalize_logits",
-    "remove_invalid_values",
-    "return_dict_in_generate",
-    "output_scores",
-    "output_logits",
-    "output_attentions",
-    "output_hidden_states",
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    EncoderDecoderCache,
+    EosTokenCriteria,
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
+    GenerationConfig,
+    GenerationMixin,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    StopStringCriteria,
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
 )
-_ONE_TOKEN = ("pad_token_id", "bos_token_id", "forced_bos_token_id")
-_ONE_OR_MORE = ("eos_token_id", "forced_eos_token_id", "decoder_start_token_id")
-_LISTS_OF_TOKENS = ("suppress_tokens", "begin_suppress_tokens")
+from transformers.generation import GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
+from transformers.generation.streamers import BaseStreamer
+from transformers.utils import ModelOutput
+
+from .attention import Memory
+from .beams import Beams
+from .cache import CACHE, cache_field, read_memory, read_states, write_states
+from .checks import padding_mask
+from .decoder import AttentionRnnDecoder, DecoderState
+from .decoder_step import DecoderStep
+from .generation_checks import CheckedGenerationMixin
+from .prepared_linear import is_intercepted
+
+_ROW_BY_ROW = {
+    EosTokenCriteria,
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    StopStringCriteria,
+    SuppressTokensAtBeginLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+}
 
 
-class CheckedGenerationMixin(GenerationMixin):
-    """`GenerationMixin`, which finds out late or never that a setting makes no sense."""
+class AttentionRnnGenerationMixin(CheckedGenerationMixin):
+    """`GenerationMixin` with loops of our own, for a model with an encoder, a decoder and an `lm_head`."""
 
     config: Any
+    model: Any
+    lm_head: Any
     device: Any
+    modules: Any
 
-    def generate(
-        self, inputs: Tensor | None = None, generation_config: GenerationConfig | None = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        """
-        As in transformers. Of a tokenizer with a vocabulary for each side, `stop_strings` are the target's.
-
-        Raises:
-            TypeError, ValueError: an input or a setting has another type, is out of range, or contradicts another one.
-        """
-        if generation_config is not None and not isinstance(generation_config, GenerationConfig):
-            raise TypeError(f"`generation_config` must be a GenerationConfig, got {generation_config!r}.")
-        if "tokenizer" in kwargs:
-            kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
-        for name in set(CACHE_NAMES).intersection(kwargs) - {CACHE}:
-            kwargs[CACHE] = kwargs.pop(name)
-        self._check_inputs(**{"input_ids": inputs, **kwargs})
-        return super().generate(inputs, generation_config, *args, **kwargs)  # type: ignore[misc]
-
-    def _prepare_generation_config(self, generation_config: Any, **kwargs: Any) -> Any:
-        check_generation_settings(kwargs, self.config)
-        prepared = super()._prepare_generation_config(generation_config, **kwargs)  # type: ignore[misc]
-        settings = vars(prepared[0])
-        check_generation_settings(settings, self.config)
-        if settings["pad_token_id"] is None and settings["eos_token_id"] is not None:
-            first_end = torch.as_tensor(settings["eos_token_id"]).flatten()[0]  # with which transformers pads
-            check_generation_settings({"pad_token_id": int(first_end)}, self.config)
-        return prepared
-
-    def _check_inputs(
+    def _sample(
         self,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        inputs_embeds: Any = None,
-        decoder_input_ids: Any = None,
-        decoder_attention_mask: Any = None,
-        copy_ids: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """What transformers looks at before `forward`, which checks the rest."""
-        tensors = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "inputs_embeds": inputs_embeds,
-            "decoder_input_ids": decoder_input_ids,
-            "decoder_attention_mask": decoder_attention_mask,
-            "copy_ids": copy_ids,
+        input_ids: Any,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """Greedy decoding and sampling; arguments and result as in transformers."""
+        if synced_gpus or not self._covers(input_ids, generation_config, model_kwargs):
+            return super()._sample(  # type: ignore[misc]
+                input_ids,
+                logits_processor,
+                stopping_criteria,
+                generation_config,
+                synced_gpus=synced_gpus,
+                streamer=streamer,
+                **model_kwargs,
+            )
+        do_sample, pad_token_id = generation_config.do_sample, generation_config._pad_token_tensor
+        pads = any(hasattr(criterion, "eos_token_id") for criterion in stopping_criteria)
+        # rows that are sampled draw from one stream of random numbers, and a streamer wants them all
+        may_leave = pads and not do_sample and streamer is None
+        may_leave = may_leave and _may_leave([*logits_processor, *stopping_criteria], generation_config, model_kwargs)
+        record = _Record(generation_config)
+        logits, weights, state, step = self._begin(input_ids, generation_config, model_kwargs)
+        process = join_processors(logits_processor, logits.shape[-1])
+        rows = torch.arange(len(input_ids), device=input_ids.device)
+        unfinished, left, steps = torch.ones_like(rows), [], 0
+        while True:
+            scores = process(input_ids, logits)
+            record.add(scores, logits, weights)
+            if do_sample:
+                tokens = torch.multinomial(torch.softmax(scores, dim=-1), num_samples=1)[:, 0]
+            else:
+                tokens = torch.argmax(scores, dim=-1)
+            if pads:
+                tokens = torch.where(unfinished > 0, tokens, pad_token_id)
+            input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
+            unfinished = unfinished & ~stopping_criteria(input_ids, record.scores)
+            if streamer is not None:
+                streamer.put(tokens.cpu())
+            remaining = int(unfinished.sum())
+            if remaining == 0:
+                break
+            if may_leave and _leaving_pays(remaining, len(rows)):
+                left.append((rows[unfinished == 0], input_ids[unfinished == 0]))
+                stay = unfinished.nonzero()[:, 0]
+                rows, input_ids, tokens, unfinished = rows[stay], input_ids[stay], tokens[stay], unfinished[stay]
+                state, step = _select(state, stay), step.of(stay)
+            logits, weights, state = step(tokens, state)
+            steps += 1
+        if streamer is not None:
+            streamer.end()
+        if left:
+            all_rows, parts = zip(*left, (rows, input_ids), strict=True)
+            sequences = [sequence for part in parts for sequence in part]
+            padded = pad_sequence(sequences, batch_first=True, padding_value=int(pad_token_id))
+            input_ids = padded[torch.cat(all_rows).argsort()]
+        if not generation_config.return_dict_in_generate:
+            return input_ids
+        cache = _write_cache(state, step.beams, steps, model_kwargs)
+        return GenerateEncoderDecoderOutput(sequences=input_ids, **cache_field(cache), **record.fields(model_kwargs))
+
+    def _beam_search(
+        self,
+        input_ids: Any,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        **model_kwargs: Any,
+    ) -> Any:
+        """Beam search; arguments and result as in transformers."""
+        covered = not (synced_gpus or generation_config.do_sample or generation_config.low_memory)
+        if not (covered and self._covers(input_ids, generation_config, model_kwargs)):
+            return super()._beam_search(  # type: ignore[misc]
+                input_ids,
+                logits_processor,
+                stopping_criteria,
+                generation_config,
+                synced_gpus=synced_gpus,
+                **model_kwargs,
+            )
+        may_leave = _may_leave([*logits_processor, *stopping_criteria], generation_config, model_kwargs)
+        record = _Record(generation_config)
+        logits, weights, state, step = self._begin(input_ids, generation_config, model_kwargs)
+        process = join_processors(logits_processor, logits.shape[-1])
+        beams = Beams(input_ids, generation_config)
+        sources, left, steps = torch.arange(len(beams.finished), device=input_ids.device), [], 0
+        while True:
+            scores = process(beams.input_ids, torch.log_softmax(logits, dim=-1))
+            record.add(scores, logits, weights)
+            state = _select(state, beams.extend(scores, stopping_criteria, record.scores))
+            if not beams.goes_on:
+                break
+            if may_leave:
+                decided = beams.is_decided
+                remaining = len(decided) - int(decided.sum())
+                if remaining and _leaving_pays(remaining, len(decided)):
+                    left.append((sources[decided], beams.of(decided)))
+                    stay = (~decided).nonzero()[:, 0]
+                    state, step = _select(state, step.rows_of(stay)), step.of(stay)
+                    sources, beams = sources[stay], beams.of(stay)
+            logits, weights, state = step(beams.last_tokens, state)
+            steps += 1
+        beams = Beams.join([*left, (sources, beams)])
+        sequences, scores, origins = beams.best(generation_config.num_return_sequences)
+        if not generation_config.return_dict_in_generate:
+            return sequences
+        return GenerateBeamEncoderDecoderOutput(
+            sequences=sequences,  # type: ignore[arg-type]
+            sequences_scores=scores if generation_config.output_scores else None,
+            beam_indices=origins.to(torch.int32),  # type: ignore[arg-type]
+            **cache_field(_write_cache(state, step.beams, steps, model_kwargs)),
+            **record.fields(model_kwargs),
+        )
+
+    def _covers(self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
+        """
+        Whether the loops above can serve a request. Transformers' own loops serve the rest: no cache or one of the
+        user's; a static, quantised or offloaded cache; hidden states; assistants; prompts in chunks; training mode;
+        gradients; a traced or compiled model; and whenever someone would miss a call of `forward`: hooks, or a method
+        that a subclass or an instance has replaced.
+        """
+        cache, encoder_outputs = model_kwargs.get(CACHE), model_kwargs.get("encoder_outputs")
+        return (
+            isinstance(cache, EncoderDecoderCache)
+            and not getattr(cache, "_is_user_defined", False)
+            and generation_config.use_cache
+            and generation_config.cache_implementation in (None, "dynamic")
+            and isinstance(encoder_outputs, ModelOutput)
+            and not generation_config.output_hidden_states
+            and not generation_config.is_assistant
+            and generation_config.prefill_chunk_size is None
+            and not (self.config.copy and self.config.unk_token_id is None)
+            and self.config.recurrence_backend == "auto"
+            and input_ids.device == self.device
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and self._steps_as_written()
+        )
+
+    def _steps_as_written(self) -> bool:
+        """
+        Whether the loops above do what a call of this model does. They call the modules of the decoder one by one, so
+        these may be of any class; what they do themselves must be what the code in this folder says.
+        """
+        model: Any = self
+        decoder = model.model.decoder
+        is_changed = any(module.training or is_intercepted(module) for module in self.modules())
+        if is_changed or type(decoder) is not AttentionRnnDecoder:
+            return False
+        folder = __name__.rpartition(".")[0]
+        own = [model.forward, model._logits, model.model.forward, decoder.forward, decoder.decode, decoder.step]
+        inherited = [model.prepare_inputs_for_generation, model._update_model_kwargs_for_generation]
+        return all(method.__module__.rpartition(".")[0] == folder for method in own) and all(
+            method.__module__ == GenerationMixin.__module__ for method in inherited
+        )
+
+    def _begin(
+        self, input_ids: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None, DecoderState, DecoderStep]:
+        """
+        The first step, by `forward`, which checks what is given and reads a prompt of any length. The beams of a
+        source are still the same, so one of them will do.
+
+        Args:
+            input_ids: (sources * beams, prompt); the rows about one source follow each other.
+            model_kwargs: the memory and its mask, repeated for each beam, and an empty cache.
+
+        Returns:
+            Logits, attention and state as `DecoderStep` returns them, for all beams; and the steps to come.
+        """
+        model: Any = self
+        beams = max(generation_config.num_beams, generation_config.num_return_sequences)
+        kwargs = _every(beams, model_kwargs)
+        kwargs["encoder_outputs"] = type(kwargs["encoder_outputs"])(**_every(beams, kwargs["encoder_outputs"]))
+        inputs = model.prepare_inputs_for_generation(input_ids[::beams], is_first_iteration=True, **kwargs)
+        outputs = model(**inputs, return_dict=True)
+        keys, values = read_memory(outputs[CACHE])
+        mask = padding_mask("attention_mask", kwargs.get("attention_mask"), *values.shape[:2])
+        copy_ids = kwargs["encoder_outputs"].copy_ids if self.config.copy else None
+        decoder = self.model.decoder
+        steps = generation_config.max_length - input_ids.shape[1]
+        embed_tokens = self.model.target_front.embed_tokens
+        step = DecoderStep(decoder, embed_tokens, self.lm_head, Memory(keys, values, mask), copy_ids, beams, steps)
+        rows = torch.arange(len(keys), device=keys.device).repeat_interleave(beams)
+        state = _select(decoder._unpack(*read_states(outputs[CACHE])), rows)
+        weights = outputs.cross_attentions[0][rows] if outputs.cross_attentions else None
+        return outputs.logits[:, -1].float()[rows], weights, state, step
+
+
+class _Record:
+    """What `return_dict_in_generate` returns of each step."""
+
+    def __init__(self, generation_config: GenerationConfig) -> None:
+        def wanted(option: bool | None) -> tuple | None:
+            return () if generation_config.return_dict_in_generate and option else None
+
+        self.scores = wanted(generation_config.output_scores)
+        self.logits = wanted(generation_config.output_logits)
+        self.cross_attentions = wanted(generation_config.output_attentions)
+
+    def add(self, scores: Tensor, logits: Tensor, weights: Tensor | None) -> None:
+        if self.scores is not None:
+            self.scores += (scores,)
+        if self.logits is not None:
+            self.logits += (logits,)
+        if self.cross_attentions is not None:
+            self.cross_attentions += (() if weights is None else (weights,),)
+
+    def fields(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Under the names of transformers' output classes."""
+        attentions = self.cross_attentions
+        return {
+            "scores": self.scores,
+            "logits": self.logits,
+            "cross_attentions": attentions,
+            "decoder_attentions": None if attentions is None else ((),) * len(attentions),
+            "encoder_attentions": None if attentions is None else model_kwargs["encoder_outputs"].get("attentions"),
         }
-        check_tensors(**tensors)
-        for name, tensor in tensors.items():
-            if tensor is not None and tensor.device.type not in ("cpu", self.device.type):
-                raise ValueError(
-                    f"`{name}` must be on the device of the model, {self.device}, got a tensor on {tensor.device}."
-                )
-        prompts = [("attention_mask", "input_ids"), ("decoder_attention_mask", "decoder_input_ids")]
-        for mask_name, name in prompts:
-            mask, ids = tensors[mask_name], tensors[name]
-            has_ids = ids is not None and (inputs_embeds is None or name != "input_ids")
-            if has_ids:
-                check_token_ids(name, ids, None)
-            if mask is None:
-                continue
-            shape = tuple(ids.shape) if has_ids and kwargs.get(CACHE) is None else None
-            if mask.dim() != 2 or shape not in (None, mask.shape):
-                raise ValueError(
-                    f"`{mask_name}` must have the shape of `{name}`, {shape or '(batch, length)'}, got "
-                    f"{tuple(mask.shape)}."
-                )
 
 
-def check_generation_settings(settings: Mapping[str, Any], config: Any) -> None:
+def _may_leave(processors: list[Any], generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
+    """Whether nobody would miss the sources that are finished."""
+    return (
+        not generation_config.return_dict_in_generate
+        and treat_rows_alone(processors)
+        and model_kwargs.get("decoder_attention_mask") is None  # the repetition penalty keeps one
+        and model_kwargs["encoder_outputs"].get("copy_ids") is None  # the extended vocabulary would shrink
+    )
+
+
+def _leaving_pays(remaining: int, present: int) -> bool:
+    """Those that stay are copied, so some must have gathered that leave."""
+    return 4 * (present - remaining) >= present
+
+
+def _every(step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every `step`-th row of the tensors among `values`."""
+    if step == 1:
+        return dict(values)
+    return {name: value[::step] if isinstance(value, Tensor) else value for name, value in values.items()}
+
+
+def _select(state: DecoderState, rows: Tensor) -> DecoderState:
+    return DecoderState([layer[rows] for layer in state.states], state.fed[rows], state.alignment[rows])
+
+
+def _write_cache(state: DecoderState, beams: int, steps: int, model_kwargs: dict[str, Any]) -> EncoderDecoderCache:
+    """The cache as transformers' loop leaves it, after `steps` calls of the decoder besides the first."""
+    cache = model_kwargs[CACHE]
+    if beams > 1:
+        cache.batch_repeat_interleave(beams)
+    if steps:
+        fed = torch.cat([state.fed[:, 0], state.alignment.flatten(1)], dim=1)
+        states = [layer[:, None].expand(-1, steps, -1) for layer in state.states]
+        write_states(cache, states, fed[:, None].expand(-1, steps, -1))
+    return cache
+
+
+def treat_rows_alone(processors: Iterable[Any]) -> bool:
+    """Whether these processors and criteria treat each row by itself, whatever rows are beside it."""
+    return all(type(processor) in _ROW_BY_ROW for processor in processors)
+
+
+def join_processors(processors: Iterable[Any], vocab_size: int) -> Callable[[Tensor, Tensor], Tensor]:
     """
-    Check what stands in a `GenerationConfig`; `None` is an unset value.
+    One function for several processors, of `input_ids` (rows, length) and scores (rows, vocabulary).
 
-    Raises:
-        TypeError: a setting has another type.
-        ValueError: it is out of range, or a token is outside of the vocabulary.
+    The list that transformers makes of them looks up the arguments of each anew at each call, and those for a minimum
+    length compare every token with those that end a sequence.
     """
-    settings = {name: value for name, value in settings.items() if value is not None}
-    for name in settings.keys() & _LEAST.keys():
-        _check_whole(name, settings[name], least=_LEAST[name])
-    for name in settings.keys() & _RANGES.keys():
-        _check_number(name, settings[name], *_RANGES[name])
-    for name in _SWITCHES:
-        if not isinstance(settings.get(name, False), bool):
-            raise TypeError(f"`{name}` must be a bool, got {settings[name]!r}.")
-    early_stopping = settings.get("early_stopping", False)
-    if not isinstance(early_stopping, bool) and early_stopping != "never":
-        raise ValueError(f"`early_stopping` must be a bool or 'never', got {early_stopping!r}.")
-    for name in settings.keys() & {*_ONE_TOKEN, *_ONE_OR_MORE, *_LISTS_OF_TOKENS}:
-        value = settings[name].tolist() if isinstance(settings[name], Tensor) else settings[name]
-        is_list = isinstance(value, (list, tuple))
-        if is_list != (name in _LISTS_OF_TOKENS) and name not in _ONE_OR_MORE:
-            raise TypeError(f"`{name}` must be {'a token' if is_list else 'a list of tokens'}, got {value!r}.")
-        if name in _ONE_OR_MORE and value in ([], ()):
-            raise ValueError(f"`{name}` must name at least one token, got {value!r}.")
-        for token in value if is_list else [value]:
-            # a token that is not there is never suppressed and ends nothing; checkpoints of other models have such
-            least = None if name in _LISTS_OF_TOKENS else 0
-            _check_whole(name, token, least, None if name == "eos_token_id" else config.vocab_size - 1)
-    bad_words, biases = settings.get("bad_words_ids", [[0]]), settings.get("sequence_bias", [])
-    if not isinstance(bad_words, (list, tuple)) or not bad_words:
-        raise TypeError(f"`bad_words_ids` must be a list of lists of tokens, got {bad_words!r}.")
-    for word in bad_words:
-        _check_sequence("bad_words_ids", word, config.vocab_size)
-    if isinstance(biases, dict):  # transformers checks the other form, and the numbers
-        for sequence in biases:
-            _check_sequence("sequence_bias", sequence, config.vocab_size)
-    _check_decay(settings.get("exponential_decay_length_penalty", (0, 1.0)))
-    guidance_scale = settings.get("guidance_scale", 1.0)
-    _check_number("guidance_scale", guidance_scale, 0.0, 1e6)
-    if config.is_encoder_decoder and guidance_scale != 1:
-        raise ValueError(f"`guidance_scale` must be 1 for a model with an encoder, got {guidance_scale}.")
+    functions = [_without_search(processor, vocab_size) for processor in processors]
+
+    def process(input_ids: Tensor, scores: Tensor) -> Tensor:
+        for function in functions:
+            scores = function(input_ids, scores)
+        return scores
+
+    return process
 
 
-def _check_whole(name: str, value: Any, least: int | None, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an int, got {value!r}.")
-    if least is not None and (value < least or (most is not None and value > most)):
-        limit = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"`{name}` must be {limit}, got {value}.")
+def _without_search(processor: Any, vocab_size: int) -> Callable[[Tensor, Tensor], Tensor]:
+    if type(processor) is MinLengthLogitsProcessor:
+        min_length = processor.min_length
+    elif type(processor) is MinNewTokensLengthLogitsProcessor:
+        min_length = processor.prompt_length_to_skip + processor.min_new_tokens
+    else:
+        return processor
+    ends = processor.eos_token_id[processor.eos_token_id < vocab_size]
 
+    def forbid_end(input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.index_fill(-1, ends, -torch.inf) if input_ids.shape[-1] < min_length else scores
 
-def _check_number(name: str, value: Any, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must be from {low} to {high}, got {value}.")
-
-
-def _check_sequence(name: str, sequence: Any, vocab_size: int) -> None:
-    if not isinstance(sequence, (list, tuple)) or not sequence:
-        raise TypeError(f"`{name}` must hold sequences of tokens, got {sequence!r}.")
-    for token in sequence:
-        _check_whole(name, token, 0, vocab_size - 1)
-
-
-def _check_decay(value: Any) -> None:
-    name = "exponential_decay_length_penalty"
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise TypeError(f"`{name}` must be a start and a factor, got {value!r}.")
-    _check_whole(name, value[0], least=0)
-    _check_number(name, value[1], 1e-6, 1e6)
+    return forbid_end

@@ -4,13 +4,63 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from .products import product_dtype
+from .checks import IGNORED_LABEL
+from .prepared_linear import product_dtype
 
 # `linear_cross_entropy` holds as many logits at a time, 16 MB in single precision, unless so few tokens would make its
 # products slow.
 MAX_LOGITS = 2**22
 MIN_TOKENS = 64
+
+
+def divisor(count: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
+    """
+    By what the sum of the losses of `count` targets is divided: `num_items_in_batch` where the Trainer gives the number
+    of all accumulated batches, else their own, so that it is the mean; the loss of no target at all is zero.
+    """
+    return count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+
+
+def target_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    num_items_in_batch: Tensor | int | None = None,
+    label_smoothing: float = 0.0,
+    reachable: Tensor | None = None,
+) -> Tensor:
+    """
+    Mean cross entropy of the targets, smoothed (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567, section 7).
+
+    Args:
+        logits: (..., classes).
+        labels: (...), -100 where there is no target.
+        num_items_in_batch: see `divisor`.
+        label_smoothing: the share of the probability that goes to all classes alike.
+        reachable: true at the classes among which that share is divided, (..., classes); all by default.
+
+    Returns:
+        The mean over the targets, in single precision or better.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    labels = labels.long()
+    is_target = labels != IGNORED_LABEL
+    if reachable is None or not label_smoothing:
+        total = cross_entropy(
+            logits.flatten(0, -2),
+            labels.flatten(),
+            ignore_index=IGNORED_LABEL,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+    else:
+        log_probabilities = logits.log_softmax(dim=-1)
+        of_target = log_probabilities.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        of_all = log_probabilities.where(reachable, 0).sum(dim=-1) / reachable.sum(dim=-1)
+        losses = -(1 - label_smoothing) * of_target - label_smoothing * of_all
+        total = losses.where(is_target, 0).sum()
+    return total / divisor(is_target.sum(), num_items_in_batch)
 
 
 def linear_cross_entropy(
@@ -44,7 +94,7 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         vectors, weight = vectors.detach(), weight.detach()
     total = _LinearCrossEntropy.apply(vectors, weight, targets, label_smoothing)
-    return total / (is_target.sum() if num_items_in_batch is None else num_items_in_batch)
+    return total / divisor(is_target.sum(), num_items_in_batch)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -109,7 +159,7 @@ def coverage_loss(weights: Tensor, is_target: Tensor, num_items_in_batch: Tensor
     Returns:
         The mean over the target tokens.
     """
-    weights = weights.mean(dim=1).float()
+    weights = weights.float().mean(dim=1)
     seen = weights.cumsum(dim=1) - weights
     total = torch.minimum(weights, seen).sum(dim=-1)[is_target].sum()
-    return total / (is_target.sum() if num_items_in_batch is None else num_items_in_batch)
+    return total / divisor(is_target.sum(), num_items_in_batch)

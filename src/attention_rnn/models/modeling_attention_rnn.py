@@ -1,36 +1,31 @@
 """
-The attention RNN encoder-decoder as transformers models: the base model and the model for conditional generation.
+The attention RNN encoder-decoder without a head, as a transformers model.
 
     source ids -> encoder -> memory (batch, source, memory) and final state
                              bridge: final state -> first decoder state
     target ids -> decoder: recurrent layers, attention over the memory, attentional vector
-                             lm_head: attentional vector -> logits
+                             lm_head of `modeling_attention_rnn_seq2seq.py`: attentional vector -> logits
 
 Every axis of `AttentionRnnConfig` has one place: the cell in `cells.py`, the loop over time in `recurrence.py`, the
-score function in `attention.py`, the feeding of the context in `decoder.py`, the first state in `bridge.py`, the state
-while decoding in `cache.py`.
+score function in `attention.py`, the feeding of the context and the first state in `decoder.py`, the state while
+decoding in `cache.py`.
 """
 
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
-from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
-from .bridge import AttentionRnnBridge
 from .cache import CACHE, cache_field, is_filled, takes_cache
-from .checks import IGNORED_LABEL, check_labels, check_tensors, padding_mask
+from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
-from .copying import mix_copies
-from .decoder import AttentionRnnDecoder
-from .decoding import AttentionRnnGenerationMixin
+from .decoder import AttentionRnnBridge, AttentionRnnDecoder
 from .encoder import AttentionRnnEncoder
-from .losses import coverage_loss, linear_cross_entropy
+from .fronts import TokenFront
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
 
 
@@ -46,10 +41,6 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         if config.is_encoder_decoder:
             self.decoder = AttentionRnnDecoder(config)
             self.bridge = AttentionRnnBridge(config)
-            if config.source_vocab_size is None:
-                # one module, since FSDP shards a matrix with the module that holds it
-                self.decoder.embed_tokens = self.encoder.embed_tokens
-                self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -57,8 +48,11 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
 
     def set_input_embeddings(self, value: Any) -> None:
         self.encoder.embed_tokens = value
-        if self.config.is_encoder_decoder and self.config.source_vocab_size is None:
-            self.decoder.embed_tokens = value
+
+    @property
+    def target_front(self) -> TokenFront:
+        """The part that holds the embeddings of the target: the encoder, where both sides share one vocabulary."""
+        return self.encoder if self.config.source_vocab_size is None else self.decoder
 
     @can_return_tuple
     @takes_cache
@@ -72,6 +66,7 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         past_key_values: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
+        character_ids: Tensor | None = None,
         copy_ids: Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -80,7 +75,8 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
     ) -> AttentionRnnModelOutput | AttentionRnnEncoderOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds, copy_ids: the source, see `AttentionRnnEncoder.forward`.
+            input_ids, attention_mask, inputs_embeds, character_ids, copy_ids: the source, see
+                `AttentionRnnEncoder.forward`.
             decoder_input_ids, decoder_attention_mask, decoder_inputs_embeds: the target, see
                 `AttentionRnnDecoder.forward`.
             encoder_outputs: what the encoder returned for this source, instead of the source itself.
@@ -93,38 +89,38 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         Raises:
             ValueError, TypeError: see the encoder and the decoder.
         """
-        check_tensors(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            inputs_embeds=inputs_embeds,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-        )
         if encoder_outputs is None:
             encoded: Any = self.encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 inputs_embeds=inputs_embeds,
+                character_ids=character_ids,
                 copy_ids=copy_ids,
                 output_attentions=output_attentions,
                 output_hidden_states=output_hidden_states,
                 return_dict=True,
             )
+            mask = encoded.attention_mask
         else:
             encoded = self._read_encoder_outputs(encoder_outputs)
+            mask = encoded.attention_mask
+            if attention_mask is not None:
+                mask = padding_mask("attention_mask", attention_mask, *encoded.last_hidden_state.shape[:2])
         if not self.config.is_encoder_decoder:
             return encoded
         memory = encoded.last_hidden_state
         initial_state = None
         if not is_filled(past_key_values):
-            mask = padding_mask("attention_mask", attention_mask, *memory.shape[:2])
             initial_state = self.bridge(memory, encoded.final_state, mask)
+        if decoder_input_ids is not None and decoder_inputs_embeds is None:
+            # one matrix is held by one module, so that adapters, FSDP and device maps meet it once
+            decoder_inputs_embeds = self.target_front.embed("decoder_input_ids", decoder_input_ids)
+            decoder_input_ids = None
         decoder_outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=memory,
-            encoder_attention_mask=attention_mask,
+            encoder_attention_mask=mask,
             initial_state=initial_state,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
@@ -166,168 +162,3 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
         if self.config.copy and encoded.copy_ids is None:
             raise ValueError("`encoder_outputs` must hold the `copy_ids` of the encoder for `copy=True`.")
         return encoded
-
-
-class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, AttentionRnnGenerationMixin):
-    """The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
-
-    def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config)
-        if not config.is_encoder_decoder:
-            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
-        self.model = AttentionRnnModel(config)
-        self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
-        # transformers' loss of this class's name shifts the labels, which our decoder inputs already are
-        self.loss_type = "ForMaskedLM"
-        if config.tie_word_embeddings:
-            side = "encoder" if config.source_vocab_size is None else "decoder"
-            self._tied_weights_keys = {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
-        self.post_init()
-
-    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
-        config = self.config
-        if config.decoder_start_token_id is None or config.pad_token_id is None:
-            raise ValueError("`decoder_start_token_id` and `pad_token_id` must be set in the config to use `labels`.")
-        start = labels.new_full((labels.shape[0], 1), config.decoder_start_token_id)
-        shifted = torch.cat([start, labels[:, :-1]], dim=1)
-        return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
-
-    @can_return_tuple
-    @takes_cache
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_attention_mask: Tensor | None = None,
-        encoder_outputs: AttentionRnnEncoderOutput | tuple | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
-        inputs_embeds: Tensor | None = None,
-        decoder_inputs_embeds: Tensor | None = None,
-        copy_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        **kwargs: Any,
-    ) -> Seq2SeqLMOutput:
-        """
-        Args:
-            labels: target tokens, (batch, target); -100 is ignored. Without decoder inputs, these are the labels
-                shifted to the right.
-            Others: see `AttentionRnnModel.forward`.
-
-        Returns:
-            `loss`: mean cross entropy per target token in nats, or the sum over `num_items_in_batch` where the Trainer
-            gives that number, plus the weighted coverage loss. `logits`: (batch, target, vocabulary); with `copy`, the
-            log probabilities of the extended vocabulary; `None` where `logits_in_training` saves them.
-
-        Raises:
-            ValueError: labels outside the vocabulary or without any target token; see also the encoder and decoder.
-        """
-        config = self.config
-        output_attentions = self.option("output_attentions", output_attentions)
-        check_tensors(
-            input_ids=input_ids, inputs_embeds=inputs_embeds, decoder_input_ids=decoder_input_ids, labels=labels
-        )
-        if labels is not None:
-            check_labels(labels, None if config.copy else config.vocab_size, kwargs.get("num_items_in_batch"))
-            labels = labels.long()
-            use_cache = False if use_cache is None else use_cache
-            if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        if config.copy and decoder_input_ids is not None and config.unk_token_id is not None:
-            # copied tokens that the vocabulary lacks have no embedding
-            is_known = decoder_input_ids < config.vocab_size
-            decoder_input_ids = decoder_input_ids.where(is_known, config.unk_token_id)
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            copy_ids=copy_ids,
-            use_cache=use_cache,
-            output_attentions=output_attentions or config.copy or config.coverage_loss_weight > 0,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
-        needs_logits = labels is None or config.copy or not self.trains_without_logits()
-        logits = self._logits(outputs) if needs_logits else None
-        loss = None if labels is None else self._loss(logits, labels, outputs, **kwargs)
-        return Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            **cache_field(outputs.get(CACHE)),
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
-            cross_attentions=outputs.cross_attentions if output_attentions else None,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
-        )
-
-    def _logits(self, outputs: Any) -> Tensor:
-        logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
-        if self.config.copy:
-            (weights,) = outputs.cross_attentions
-            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
-        return logits
-
-    def _loss(self, logits: Tensor | None, labels: Tensor, outputs: Any, **kwargs: Any) -> Tensor:
-        num_items_in_batch = kwargs.get("num_items_in_batch")
-        if labels.shape != outputs.last_hidden_state.shape[:2]:
-            raise ValueError(
-                "`labels` must have the shape of the decoder's inputs, "
-                f"{tuple(outputs.last_hidden_state.shape[:2])}, got {tuple(labels.shape)}."
-            )
-        if logits is None:
-            vectors = outputs.last_hidden_state
-            loss = linear_cross_entropy(vectors, self.lm_head.weight, labels, IGNORED_LABEL, num_items_in_batch)
-        else:
-            check_labels(labels, logits.shape[-1], num_items_in_batch)
-            loss = self.loss_function(logits, labels.contiguous(), vocab_size=logits.shape[-1], **kwargs)
-        if self.config.coverage_loss_weight > 0:
-            (weights,) = outputs.cross_attentions
-            covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)
-            loss = loss + self.config.coverage_loss_weight * covered
-        return loss
-
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
-        """
-        As in transformers, for a model with one vocabulary.
-
-        Raises:
-            ValueError: source and target have a vocabulary each; then `resize_source_token_embeddings` and
-                `resize_target_token_embeddings` say which is meant.
-        """
-        if self.config.source_vocab_size is not None and new_num_tokens is not None:
-            raise ValueError(
-                "`resize_token_embeddings` needs one vocabulary for source and target (`source_vocab_size=None`). "
-                "Use `resize_source_token_embeddings` or `resize_target_token_embeddings`."
-            )
-        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
-
-    def resize_source_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
-        """Resize the embedding matrix of a source with its own vocabulary to `new_num_tokens` rows."""
-        if self.config.source_vocab_size is None:
-            raise ValueError("The source shares the target's vocabulary: use `resize_token_embeddings`.")
-        encoder = self.model.encoder
-        encoder.embed_tokens = self._get_resized_embeddings(encoder.embed_tokens, new_num_tokens)
-        self.config.source_vocab_size = new_num_tokens
-        return encoder.embed_tokens
-
-    def resize_target_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
-        """Resize the embedding matrix and `lm_head` of a target with its own vocabulary to `new_num_tokens` rows."""
-        if self.config.source_vocab_size is None:
-            raise ValueError("The target shares the source's vocabulary: use `resize_token_embeddings`.")
-        decoder = self.model.decoder
-        decoder.embed_tokens = self._get_resized_embeddings(decoder.embed_tokens, new_num_tokens)
-        self.lm_head = self._get_resized_lm_head(self.lm_head, new_num_tokens)
-        self.config.vocab_size = new_num_tokens
-        self.tie_weights()
-        return decoder.embed_tokens

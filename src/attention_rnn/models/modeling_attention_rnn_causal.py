@@ -16,38 +16,43 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.utils.generic import can_return_tuple
 
 from .attention import close_holes, open_holes
-from .base import AttentionRnnPreTrainedModel, embed
+from .base import AttentionRnnPreTrainedModel
 from .cache import CACHE, cache_field, takes_cache
-from .cells import CELLS
-from .checks import IGNORED_LABEL, check_integers, check_labels, check_tensors, has_values, new_tokens_mask
+from .checks import (
+    IGNORED_LABEL,
+    check_integers,
+    check_labels,
+    check_tensors,
+    has_values,
+    new_tokens_mask,
+    warn_without_targets,
+)
 from .configuration_attention_rnn import AttentionRnnConfig
 from .decoder import AttentionRnnDecoderLayer
-from .dropout import SequenceDropout, WordDropout
-from .generation import CheckedGenerationMixin
-from .losses import linear_cross_entropy
-from .self_attention import KeyValuePredictAttention, read_past
+from .dropout import SequenceDropout
+from .fronts import TokenFront
+from .generation_checks import CheckedGenerationMixin
+from .losses import linear_cross_entropy, target_cross_entropy
+from .past_attention import KeyValuePredictAttention, read_past
 
 
-class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
+class AttentionRnnLanguageModel(TokenFront):
     """
     The language model without its head: embeddings, `decoder_layers` recurrent layers that read from left to right
-    (Mikolov et al., 2010; Zaremba et al., 2014, https://arxiv.org/abs/1409.2329) and, with `self_attention_window`,
+    (Mikolov et al., 2010; Zaremba et al., 2014, https://arxiv.org/abs/1409.2329) and, with `past_attention_window`,
     attention over the past outputs. The vectors to predict from are `embedding_size` wide: those of the attention; or
     the outputs of the last layer, projected if they have another width.
     """
 
     def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
-        self.word_dropout = WordDropout(config.word_dropout)
-        self.dropout = SequenceDropout(config.embedding_dropout, config.variational_dropout)
+        super().__init__(config, config.vocab_size)
         input_sizes = [config.embedding_size] + [config.hidden_size] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(AttentionRnnDecoderLayer(config, size, 0) for size in input_sizes)
-        self.self_attention: KeyValuePredictAttention | None = None
+        self.past_attention: KeyValuePredictAttention | None = None
         self.projection: nn.Module = nn.Identity()
         self.readout_dropout = SequenceDropout(config.readout_dropout, config.variational_dropout)
-        if config.self_attention_window is not None:
-            self.self_attention = KeyValuePredictAttention(config)
+        if config.past_attention_window is not None:
+            self.past_attention = KeyValuePredictAttention(config)
         elif config.hidden_size != config.embedding_size:
             self.projection = nn.Linear(config.hidden_size, config.embedding_size)
         self.post_init()
@@ -77,14 +82,13 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
             `last_hidden_state`: the vectors to predict from, (batch, length, embedding).
             `past_key_values`: the state after the last token, unless `use_cache` is off.
             `hidden_states`: the embeddings and the output of each layer.
-            `attentions`: one tensor, (batch, 1, length, past + length); an empty tuple without self-attention.
+            `attentions`: one tensor, (batch, 1, length, past + length); an empty tuple without attention to the past.
 
         Raises:
             ValueError: ids outside the vocabulary, an empty text, a mask of another shape.
             TypeError: a cache of another kind.
         """
-        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, attention_mask=attention_mask)
-        embeddings = self.dropout(self.word_dropout(embed("", self.embed_tokens, input_ids, inputs_embeds)))
+        embeddings = self.read_tokens("", input_ids, inputs_embeds)
         has_past = past_key_values is not None
         mask = new_tokens_mask("attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
         if self.option("use_cache", use_cache) and past_key_values is None:
@@ -102,10 +106,10 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
             outputs.append(output)
             new_states.append(layer_states)
         attentions: tuple[Tensor, ...] = ()
-        if self.self_attention is None:
+        if self.past_attention is None:
             vectors = self.projection(output)
         else:
-            vectors, weights, past = self.self_attention(output, past, mask, output_attentions)
+            vectors, weights, past = self.past_attention(output, past, mask, output_attentions)
             vectors = self.readout_dropout(vectors)
             attentions = () if weights is None else (weights,)
 
@@ -129,12 +133,11 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
                 f"makes it, got {cache!r}."
             )
         if not layers or not layers[0].is_initialized:
-            size = CELLS[self.config.cell_type].states * self.config.hidden_size
-            return [like.new_zeros(like.shape[0], size) for _ in self.layers], None
+            return [like.new_zeros(like.shape[0], self.config.state_size) for _ in self.layers], None
         rows = layers[0].keys.shape[0]
         if rows != like.shape[0]:
             raise ValueError(f"`past_key_values` must hold the state of each row, here {like.shape[0]}, got {rows}.")
-        past = None if self.self_attention is None else read_past(cache)
+        past = None if self.past_attention is None else read_past(cache)
         return [layer.keys[:, 0, -1] for layer in layers], past
 
     def _leave(self, cache: Cache, states: list[Tensor], past: Tensor | None) -> None:
@@ -144,7 +147,7 @@ class AttentionRnnLanguageModel(AttentionRnnPreTrainedModel):
         """
         for index, state in enumerate(states):
             if past is not None and index == len(states) - 1:
-                window = self.config.self_attention_window
+                window = self.config.past_attention_window
                 cache.update(state[:, None], past[:, None], index, window=None if window == "all" else window)
             else:
                 cache.update(state[:, None], state[:, None, :, :0], index)
@@ -155,6 +158,8 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
     The language model, for text generation and for scoring text. Of `AttentionRnnConfig` it takes the fields of the
     decoder; it has no source, so those of encoder, bridge and context are of no effect.
     """
+
+    _renamed_weights = {r"^model\.self_attention\.": "model.past_attention."}
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         config = copy.deepcopy(config)
@@ -175,7 +180,6 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        shift_labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_attentions: bool | None = None,
@@ -186,9 +190,10 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         Args:
             labels: the input tokens themselves, (batch, length); each is predicted from those before it. -100 is
                 ignored.
-            shift_labels: in place of `labels`, the token that follows each input token, (batch, length). So the last
-                token of a piece of a long text has the first one of the next piece to predict.
             logits_to_keep: return the logits of the last so many positions, or of these positions; 0: of all.
+            kwargs: `shift_labels`, in place of `labels`, is the token that follows each input token, (batch, length).
+                So the last token of a piece of a long text has the first one of the next piece to predict. (The Trainer
+                takes an argument of this name for a label that each of its batches must have.)
             Others: see `AttentionRnnLanguageModel.forward`. With labels the state is returned only if `use_cache` is
                 passed. Gradients flow through a state that is passed on; detach it to truncate them.
 
@@ -201,7 +206,8 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
             ValueError: labels outside the vocabulary, of another shape, or with no token to predict; see also
                 `AttentionRnnLanguageModel.forward`.
         """
-        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels, shift_labels=shift_labels)
+        shift_labels = kwargs.get("shift_labels")
+        check_tensors(labels=labels, shift_labels=shift_labels)
         if labels is not None or shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
         outputs: Any = self.model(
@@ -216,23 +222,24 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         )
         vectors = outputs.last_hidden_state
         targets = self._targets(labels, shift_labels, attention_mask, *vectors.shape[:2])
+        num_items_in_batch, smoothing = kwargs.get("num_items_in_batch"), 0.0
         if targets is not None:
-            check_labels(targets, self.config.vocab_size, kwargs.get("num_items_in_batch"))
+            check_labels(targets, self.config.vocab_size)
+            warn_without_targets("labels", targets)
             targets = targets.long()
+            smoothing = self.config.label_smoothing if self.training else 0.0
         loss = logits = None
         if targets is not None and self.trains_without_logits():
-            loss = linear_cross_entropy(
-                vectors, self.lm_head.weight, targets, IGNORED_LABEL, kwargs.get("num_items_in_batch")
-            )
+            weight = self.lm_head.weight
+            loss = linear_cross_entropy(vectors, weight, targets, IGNORED_LABEL, num_items_in_batch, smoothing)
         else:
             kept = _kept_positions(logits_to_keep, vectors.shape[1])
             logits = self.lm_head(vectors[:, kept])
             if targets is not None:
-                vocab_size = self.config.vocab_size
-                targets = targets[:, kept].contiguous()
-                if not kwargs.get("num_items_in_batch") and has_values(targets) and (targets == IGNORED_LABEL).all():
+                kept_targets = targets[:, kept]
+                if has_values(targets) and (targets >= 0).any() and not (kept_targets >= 0).any():
                     raise ValueError(f"`logits_to_keep` must leave a token to predict, got {logits_to_keep}.")
-                loss = self.loss_function(logits, None, vocab_size=vocab_size, shift_labels=targets, **kwargs)
+                loss = target_cross_entropy(logits, kept_targets, num_items_in_batch, smoothing)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

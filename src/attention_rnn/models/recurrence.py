@@ -9,8 +9,8 @@ same numbers as fast as it can:
   the recurrent matrix is laid out once for all steps, and the backward, derived by hand, makes the weights' gradients
   in one product over all steps;
 - an LSTM, everything on a GPU, and small inference by torch's own operators, which oneDNN and cuDNN serve;
-- what has no fast form (layer norm in the cell, a wrapped or quantised matrix, a graph that is being traced) by the
-  loop.
+- what has no fast form (layer norm in the cell; a matrix that is wrapped, quantised, offloaded or hooked; a cell of a
+  user's own; a graph that is being traced) by the loop.
 """
 
 import warnings
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .cells import CELLS, Cell, GRUCell, LSTMCell, ReluRNNCell, TanhRNNCell
-from .products import MIN_WEIGHTS, prepare_product, product_dtype
+from .cells import Cell, GRUCell, LSTMCell, ReluRNNCell, TanhRNNCell
+from .prepared_linear import MIN_WEIGHTS, is_intercepted, is_plain, is_watched, prepare_product, product_dtype
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -299,17 +299,25 @@ _OPERATORS = {GRUCell: torch.gru, TanhRNNCell: torch.rnn_tanh, ReluRNNCell: torc
 
 
 def _has_fast_form(cell: Cell) -> bool:
-    # A quantised or LoRA-wrapped matrix is no plain nn.Linear any more: its product is its own affair. A graph that is
-    # traced should hold plain operators.
-    if cell.backend != "auto" or type(cell) not in CELLS.values() or torch.compiler.is_compiling():
+    if cell.backend != "auto" or is_watched() or type(cell) not in (*_FAST, LSTMCell):
         return False
-    if not _is_plain(cell.hidden_to_hidden, cell.hidden_norm):
+    norms = (cell.input_norm, cell.hidden_norm, *([cell.cell_norm] if isinstance(cell, LSTMCell) else []))
+    if any(type(norm) is not nn.Identity for norm in norms) or is_intercepted(cell):
         return False
-    return not _has_operator(cell) or _is_plain(cell.input_to_hidden, cell.input_norm)
+    if not is_plain(cell.hidden_to_hidden) or (isinstance(cell, LSTMCell) and not _serves_lstm(cell)):
+        return False
+    return not _has_operator(cell) or is_plain(cell.input_to_hidden)
 
 
-def _is_plain(matrix: nn.Module, norm: nn.Module) -> bool:
-    return type(matrix) is nn.Linear and isinstance(norm, nn.Identity)
+def _serves_lstm(cell: LSTMCell) -> bool:
+    """Whether torch's operator runs in the precision of the products: in halves oneDNN fails on older processors."""
+    weight = cell.hidden_to_hidden.weight
+    dtype = product_dtype(weight)
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return True
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype != torch.float16 or torch.ops.mkldnn._is_mkldnn_fp16_supported()
 
 
 def _has_operator(cell: Cell) -> bool:

@@ -22,7 +22,7 @@ STEPS_WITHOUT_WINDOW = 64
 
 class KeyValuePredictAttention(nn.Module):
     """
-    Attention over the last `self_attention_window` outputs, each split into a key, a value and a part that predicts
+    Attention over the last `past_attention_window` outputs, each split into a key, a value and a part that predicts
     (Daniluk, Rocktäschel, Welbl and Riedel, 2017, https://arxiv.org/abs/1702.04521, section 2.3):
 
         [k_t; v_t; p_t] = h_t,  weights_t = softmax_{j < t}(score(k_t, k_j)),  r_t = sum_j weights_tj v_j
@@ -36,7 +36,7 @@ class KeyValuePredictAttention(nn.Module):
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         super().__init__()
-        window = config.self_attention_window
+        window = config.past_attention_window
         self.window = window if isinstance(window, int) else None  # "all"
         part = config.hidden_size // 3
         sizes = AttentionRnnConfig(
@@ -44,6 +44,7 @@ class KeyValuePredictAttention(nn.Module):
             attention_type=config.attention_type,
             attention_size=config.attention_size,
             bidirectional=False,
+            recurrence_backend=config.recurrence_backend,
         )
         attention_type: Any = config.attention_type  # the config has seen to it that there is one
         self.attention = ATTENTIONS[attention_type](sizes)

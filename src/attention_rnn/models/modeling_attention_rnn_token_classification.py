@@ -12,12 +12,12 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .attention import ATTENTIONS, Memory
-from .base import AttentionRnnPreTrainedModel, embed
-from .characters import CharacterEncoder
-from .checks import IGNORED_LABEL, check_integers, check_tensors, has_values, padding_mask
+from .base import AttentionRnnPreTrainedModel
+from .checks import IGNORED_LABEL, check_integers, check_tensors, has_values, warn_without_targets
 from .configuration_attention_rnn import AttentionRnnConfig
 from .crf import ConditionalRandomField, allowed_transitions
 from .dropout import SequenceDropout
+from .losses import divisor, target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 from .pooling import SelfAttentionPooling
 
@@ -54,7 +54,8 @@ class TokenAttention(nn.Module):
             The contexts (batch, source, memory) and the weights (batch, heads, source, source).
         """
         alignment = memory.new_zeros(memory.shape[0], self.attention.alignment_features, memory.shape[1])
-        attended = Memory(*self.attention.project(memory), mask)
+        keys, values = self.attention.project(memory)
+        attended = Memory(keys, values, mask)
         contexts, weights, _ = self.attention(self.query(memory), attended, alignment, mask)
         return contexts, weights
 
@@ -75,6 +76,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
     """
 
     _keys_to_ignore_on_load_unexpected = [r"^model\.(decoder|bridge)\.", r"^lm_head\."]
+    _renamed_weights = {r"^characters\.": "model.encoder.characters."}
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         config = copy.deepcopy(config)
@@ -86,9 +88,6 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
                 f"{config.hidden_size}), but a bidirectional last encoder layer makes it {config.memory_size} wide."
             )
         self.model = AttentionRnnModel(config)
-        self.characters = (
-            CharacterEncoder(config.character_size, config.embedding_size) if config.character_size else None
-        )
         self.attention = TokenAttention(config) if config.attention_type else None
         self.dropout = SequenceDropout(config.readout_dropout, config.variational_dropout)
         num_labels = len(self._label_names())
@@ -121,9 +120,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
     ) -> AttentionRnnTokenClassifierOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds: the text, see `AttentionRnnEncoder.forward`.
-            character_ids: with `character_size`, the characters of each token, (batch, source, characters), as
-                `AttentionRnnWordTokenizer` gives them.
+            input_ids, attention_mask, inputs_embeds, character_ids: the text, see `AttentionRnnEncoder.forward`.
             labels: of the tokens, from 0 to `num_labels - 1`, (batch, source). -100 is ignored: the chain of a
                 conditional random field skips it in training. In evaluation the chain runs over all tokens but
                 padding, `bos_token_id` and `eos_token_id`, so label all pieces of a word to use it with subwords.
@@ -142,23 +139,17 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
                 given to a model that does not read them; see also the encoder.
         """
         config = self.config
-        check_tensors(
+        check_tensors(labels=labels, intent_ids=intent_ids)
+        outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             character_ids=character_ids,
-            labels=labels,
-            intent_ids=intent_ids,
-        )
-        embeddings = embed("", self.model.encoder.embed_tokens, input_ids, inputs_embeds)
-        outputs = self.model(
-            inputs_embeds=self._add_characters(embeddings, character_ids),
-            attention_mask=attention_mask,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         memory = outputs.last_hidden_state
-        mask = padding_mask("attention_mask", attention_mask, *memory.shape[:2])
+        mask = outputs.attention_mask
         vectors = memory
         attentions: tuple[Tensor, ...] = ()
         if self.attention is not None:
@@ -185,19 +176,6 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
             if output_attentions and intent_attentions is not None
             else None,
         )
-
-    def _add_characters(self, embeddings: Tensor, character_ids: Tensor | None) -> Tensor:
-        if self.characters is None:
-            if character_ids is not None:
-                raise ValueError("`character_ids` need a model with `character_size`, got one without.")
-            return embeddings
-        if character_ids is None or character_ids.dim() != 3 or character_ids.shape[:2] != embeddings.shape[:2]:
-            given = None if character_ids is None else tuple(character_ids.shape)
-            raise ValueError(
-                "`character_ids` must hold the characters of each token, "
-                f"{(*embeddings.shape[:2], 'characters')}, as `AttentionRnnWordTokenizer` gives them, got {given}."
-            )
-        return embeddings + self.characters(character_ids)
 
     def _label_names(self) -> tuple[str, ...]:
         names: Any = self.config.id2label
@@ -227,8 +205,11 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
         intent_ids: Tensor | None,
         num_items_in_batch: Tensor | int | None,
     ) -> Tensor | None:
+        if labels is None:
+            self.refuse_to_train_without_labels(crf=self.config.crf, intents=self.config.intents)
         if labels is None and intent_ids is None:
             return None
+        smoothing = self.config.label_smoothing if self.training else 0.0
         total, tokens = logits.new_zeros(()), torch.ones(len(logits), dtype=torch.long, device=logits.device)
         if labels is not None:
             _check_ids("labels", labels, logits)
@@ -236,7 +217,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
             is_labelled = labels != IGNORED_LABEL
             tokens = is_labelled.sum(dim=1)
             if self.crf is None:
-                total = cross_entropy(logits.float()[is_labelled], labels[is_labelled], reduction="sum")
+                total = target_cross_entropy(logits, labels, 1, smoothing)
             else:
                 total = -self.crf.log_likelihood(logits, labels, is_labelled).sum()
         if intent_ids is not None:
@@ -244,24 +225,29 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
                 raise ValueError("`intent_ids` need a model with `intents`, got one without.")
             _check_ids("intent_ids", intent_ids, intent_logits)
             intent_ids = intent_ids.to(logits.device).long()
-            losses = cross_entropy(intent_logits.float(), intent_ids, ignore_index=IGNORED_LABEL, reduction="none")
+            losses = cross_entropy(
+                intent_logits.float(),
+                intent_ids,
+                ignore_index=IGNORED_LABEL,
+                reduction="none",
+                label_smoothing=smoothing,
+            )
             total = total + (losses * tokens).sum()
-        return total / (tokens.sum() if num_items_in_batch is None else num_items_in_batch)
+        return total / divisor(tokens.sum(), num_items_in_batch)
 
 
 def _check_ids(name: str, ids: Tensor, logits: Tensor) -> None:
     """
     Raises:
         TypeError: `ids` are no integers.
-        ValueError: they have another shape than `logits` (..., classes), or are out of range or -100 altogether.
+        ValueError: they have another shape than `logits` (..., classes), or are out of range.
     """
     check_integers(name, ids)
     if ids.shape != logits.shape[:-1]:
         raise ValueError(f"`{name}` must have the shape {tuple(logits.shape[:-1])}, got {tuple(ids.shape)}.")
+    warn_without_targets(name, ids)
     if has_values(ids):
         counted = ids[ids != IGNORED_LABEL]
-        if counted.numel() == 0:
-            raise ValueError(f"`{name}` must not all be {IGNORED_LABEL}.")
         is_wrong = (counted < 0) | (counted >= logits.shape[-1])
         if is_wrong.any():
             largest = logits.shape[-1] - 1

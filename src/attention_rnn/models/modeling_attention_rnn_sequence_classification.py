@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import IGNORED_LABEL, check_tensors, has_values, padding_mask
+from .checks import IGNORED_LABEL, check_tensors, has_values, warn_without_targets
 from .configuration_attention_rnn import AttentionRnnConfig
+from .losses import divisor, target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 from .pooling import SelfAttentionPooling, overlap_penalty
 
@@ -45,6 +46,7 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        character_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -52,7 +54,7 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
     ) -> SequenceClassifierOutput:
         """
         Args:
-            input_ids, attention_mask, inputs_embeds: the text, see `AttentionRnnEncoder.forward`.
+            input_ids, attention_mask, inputs_embeds, character_ids: the text, see `AttentionRnnEncoder.forward`.
             labels: by `config.problem_type`; where that is `None`, it is set as transformers does, from `num_labels`
                 and the type of the first labels. -100 is ignored.
 
@@ -69,22 +71,24 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
         Raises:
             ValueError: labels of another type or shape, out of range, or none that counts; see also the encoder.
         """
-        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
+        check_tensors(labels=labels)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
+            character_ids=character_ids,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         memory = outputs.last_hidden_state
-        mask = padding_mask("attention_mask", attention_mask, *memory.shape[:2])
-        pooled, weights = self.pooling(memory, mask)
+        pooled, weights = self.pooling(memory, outputs.attention_mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
             labels = labels.to(logits.device)
             loss = self._loss(logits, weights, labels, kwargs.get("num_items_in_batch"))
+        else:
+            self.refuse_to_train_without_labels(pooling_penalty_weight=self.config.pooling_penalty_weight)
         return SequenceClassifierOutput(
             loss=loss,
             logits=logits,
@@ -98,20 +102,27 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
         check_class_labels(labels, problem_type, logits)
         # kept in the config, as transformers does: pipelines read there what turns logits into scores
         config.problem_type = problem_type
-        logits = logits.float()
-        if config.problem_type == SINGLE_LABEL:
-            losses = cross_entropy(logits, labels.long(), ignore_index=IGNORED_LABEL, reduction="none")
-        else:
-            function = mse_loss if config.problem_type == REGRESSION else binary_cross_entropy_with_logits
-            labels = labels.reshape(logits.shape)
-            losses = function(logits, labels.float(), reduction="none")
-        if config.pooling_penalty_weight:
-            # on each label of an example, so that the mean over labels holds the mean over examples
-            penalty = config.pooling_penalty_weight * overlap_penalty(weights)
-            losses = losses + penalty.view(-1, *[1] * (losses.dim() - 1))
+        if config.label_smoothing and problem_type != SINGLE_LABEL:
+            raise ValueError(
+                f'`label_smoothing` needs `problem_type="{SINGLE_LABEL}"`, got {config.label_smoothing} and '
+                f'"{problem_type}".'
+            )
+        warn_without_targets("labels", labels)
         is_counted = labels != IGNORED_LABEL
-        total = losses.masked_fill(~is_counted, 0).sum()
-        return total / (is_counted.sum() if num_items_in_batch is None else num_items_in_batch)
+        if problem_type == SINGLE_LABEL:
+            smoothing = config.label_smoothing if self.training else 0.0
+            loss = target_cross_entropy(logits, labels, num_items_in_batch, smoothing)
+        else:
+            function = mse_loss if problem_type == REGRESSION else binary_cross_entropy_with_logits
+            losses = function(logits.float(), labels.reshape(logits.shape).float(), reduction="none")
+            is_counted = is_counted.reshape(logits.shape)
+            loss = losses.where(is_counted, 0).sum() / divisor(is_counted.sum(), num_items_in_batch)
+        if config.pooling_penalty_weight:
+            # for each label of an example, so that the mean over labels holds the mean over examples
+            times = is_counted.reshape(len(logits), -1).sum(dim=1)
+            penalty = (overlap_penalty(weights) * times).sum() / divisor(times.sum(), num_items_in_batch)
+            loss = loss + config.pooling_penalty_weight * penalty
+        return loss
 
 
 def _guess_problem_type(labels: Tensor, num_labels: int) -> str:
@@ -123,8 +134,8 @@ def _guess_problem_type(labels: Tensor, num_labels: int) -> str:
 def check_class_labels(labels: Tensor, problem_type: str, logits: Tensor) -> None:
     """
     Raises:
-        ValueError: `labels` do not fit `logits` (batch, num_labels): another type or shape than the problem has, a
-            value out of range, or nothing but -100.
+        ValueError: `labels` do not fit `logits` (batch, num_labels): another type or shape than the problem has, or a
+            value out of range.
     """
     name, num_labels = f'`labels` for `problem_type="{problem_type}"`', logits.shape[1]
     if problem_type == SINGLE_LABEL:
@@ -147,8 +158,6 @@ def check_class_labels(labels: Tensor, problem_type: str, logits: Tensor) -> Non
     if not has_values(labels):
         return
     counted = labels[labels != IGNORED_LABEL]
-    if counted.numel() == 0:
-        raise ValueError(f"{name} must not all be {IGNORED_LABEL}.")
     if problem_type == REGRESSION:
         limits, is_right = "finite", counted.isfinite()
     else:

@@ -1,0 +1,308 @@
+"""
+The core of every configuration of the family: what cells, attention and stacks of recurrent layers read.
+
+A kind of input (tokens, speech, values) has a configuration of its own, which adds its fields to these. Types stand
+once, at the declaration of a field; `AttentionRnnCoreConfig.validate` reads them there.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+from transformers import GenerationConfig, PreTrainedConfig
+
+# The version of what stands in a config file. It grows when an older version of this code would build another model
+# from a newer file.
+CONFIG_VERSION = 1
+
+# Of how many vectors of `hidden_size` the state of each cell consists; `register_cell` adds to them.
+CELL_STATES = {"gru": 1, "lstm": 2, "rnn_tanh": 1, "rnn_relu": 1}
+# The score functions; `register_attention` adds to them.
+ATTENTION_TYPES = ["additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local"]
+RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
+RECURRENCE_BACKENDS = ("auto", "reference")
+
+LARGEST_NUMBER = 3.4e38  # of single precision
+
+# What transformers writes into a config, or reads from one, that is neither a field nor a property of its class.
+_OF_TRANSFORMERS = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "distributed_config",
+    "experts_implementation",
+    "fusion_config",
+    "model_type",
+    "output_attentions",
+    "per_layer_config",
+    "prefix",
+    "quantization_config",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+}
+_KINDS: dict[Any, str] = {
+    int: "an int",
+    float: "a number",
+    bool: "a bool",
+    str: "a string",
+    list[int]: "a list of ints",
+    list[bool]: "a list of bools",
+    list[str]: "a list of strings",
+}
+
+
+def enter(classes: dict[str, Any], name: str, new_class: type) -> None:
+    """
+    Enter a class of a user's own; again, where its file is read again.
+
+    Raises:
+        ValueError: another class has that name.
+    """
+    known = classes.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (new_class.__module__, new_class.__qualname__):
+        raise ValueError(f"`name` must be new, but {name!r} is {known.__module__}.{known.__qualname__} already.")
+    classes[name] = new_class
+
+
+class AttentionRnnCoreConfig(PreTrainedConfig):
+    """
+    The fields that all configurations of the family share. All arguments are keyword arguments.
+
+    Args:
+        hidden_size (`int`, defaults to 512):
+            Width of the recurrent state in the decoder, and per direction in the encoder.
+        encoder_layers (`int`, defaults to 1):
+            Number of recurrent layers of the encoder.
+        bidirectional (`bool` or `list[bool]`, defaults to `True`):
+            Whether the encoder layers read in both directions; a list says it layer by layer. The memory, i.e. the
+            output of the last encoder layer, is `2 * hidden_size` wide when that layer is bidirectional.
+        cell_type (`str`, defaults to `"gru"`):
+            The recurrent cell, see `cells.py`: `"gru"`, `"lstm"`, `"rnn_tanh"`, `"rnn_relu"`, or one of your own, see
+            `register_cell`.
+        recurrent_initialization (`str`, defaults to `"orthogonal"`):
+            Initial recurrent matrices: `"orthogonal"`, `"xavier"`, or `"uniform"` for everything in the cell as in
+            torch's own modules. See `Cell.initialize`.
+        forget_gate_bias (`float`, defaults to 1.0):
+            What is added to the initial bias of the forget gate of an LSTM.
+        cell_layer_norm (`bool`, defaults to `False`):
+            Layer normalisation of the products inside the cell (Ba et al., 2016).
+        recurrence_backend (`str`, defaults to `"auto"`):
+            How cells and attention compute: `"auto"` takes the fastest way that serves, `"reference"` always the plain
+            equations, to compare; with it `generate()` decodes by transformers' own loops.
+        attention_type (`str`, *optional*, defaults to `"additive"`):
+            The score function, see `attention.py`: `"additive"`, `"concat"`, `"general"`, `"multi_head"`, `"location"`,
+            `"local"`, and `"dot"` and `"scaled_dot"`, which need a memory as wide as `hidden_size`; or one of your own,
+            see `register_attention`. `None`: no attention; the decoder knows the source from its first state alone
+            (Sutskever et al., 2014, https://arxiv.org/abs/1409.3215).
+        attention_size (`int`, *optional*):
+            Width of the hidden layer of `"additive"`, `"concat"` and `"location"`; `None` takes `hidden_size`.
+        num_attention_heads (`int`, defaults to 4):
+            Heads of `"multi_head"`; they must divide `hidden_size`.
+        location_channels (`int`, defaults to 10), location_kernel_size (`int`, defaults to 15):
+            Filters, and positions that a filter spans, of the convolution over the last weights in `"location"`.
+        local_window_size (`int`, defaults to 5):
+            How many positions on either side of its centre `"local"` sees: D of Luong et al. (2015).
+        coverage (`bool`, defaults to `False`):
+            Whether the attention knows how much it has attended to each position so far (See et al., 2017).
+        residual (`bool`, defaults to `False`):
+            Add the input of a layer to its output where both have the same width.
+        layer_norm (`bool`, defaults to `False`):
+            Layer normalisation of the input of each recurrent layer.
+        hidden_dropout (`float`, defaults to 0.1):
+            Dropout on the output of each recurrent layer (the memory and the query included).
+        recurrent_dropout (`float`, defaults to 0.0):
+            Probability that an entry of a recurrent matrix is dropped, for a whole sequence (Merity et al., 2018).
+        variational_dropout (`bool`, defaults to `False`):
+            Whether dropout drops the same units at every step (Gal and Ghahramani, 2016).
+
+    Raises:
+        ValueError, TypeError: a value is out of range, of the wrong type, or contradicts another one.
+    """
+
+    hidden_size: int = 512
+    encoder_layers: int = 1
+    bidirectional: bool | list[bool] = True
+    cell_type: str = "gru"
+    recurrent_initialization: str = "orthogonal"
+    forget_gate_bias: float = 1.0
+    cell_layer_norm: bool = False
+    recurrence_backend: str = "auto"
+    attention_type: str | None = "additive"
+    attention_size: int | None = None
+    num_attention_heads: int = 4
+    location_channels: int = 10
+    location_kernel_size: int = 15
+    local_window_size: int = 5
+    coverage: bool = False
+    residual: bool = False
+    layer_norm: bool = False
+    hidden_dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    config_version: int = CONFIG_VERSION
+
+    # The values of fields that take names. A subclass adds its own.
+    choices: ClassVar[dict[str, Any]] = {
+        "cell_type": CELL_STATES,
+        "recurrent_initialization": RECURRENT_INITIALIZATIONS,
+        "recurrence_backend": RECURRENCE_BACKENDS,
+        "attention_type": ATTENTION_TYPES,
+    }
+    # What cannot hold together: a condition, and what to say of a config `c` that meets it. A subclass adds its own.
+    contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
+        (
+            lambda c: isinstance(c.bidirectional, list) and len(c.bidirectional) != c.encoder_layers,
+            "`bidirectional` must have one entry per encoder layer (`encoder_layers` is {c.encoder_layers}), got "
+            "{c.bidirectional}.",
+        ),
+        (
+            lambda c: c.attention_type == "multi_head" and c.hidden_size % c.num_attention_heads != 0,
+            "`num_attention_heads` must divide `hidden_size` ({c.hidden_size}), got {c.num_attention_heads}.",
+        ),
+    ]
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._check_others(kwargs)
+        self._take_scalars()
+        self.validate()
+        super().__post_init__(**kwargs)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        config_class: Any = type(self)
+        return declared_fields(config_class)
+
+    @property
+    def state_size(self) -> int:
+        """Width of the state of a recurrent layer in one direction; its first `hidden_size` columns are the output."""
+        return CELL_STATES[self.cell_type] * self.hidden_size
+
+    @property
+    def encoder_directions(self) -> list[int]:
+        """Number of directions, 1 or 2, of each encoder layer."""
+        if isinstance(self.bidirectional, bool):
+            return [1 + self.bidirectional] * self.encoder_layers
+        return [1 + both for both in self.bidirectional]
+
+    @property
+    def memory_size(self) -> int:
+        """Width of the memory, that is, of the last encoder layer's output."""
+        return self.encoder_directions[-1] * self.hidden_size
+
+    @property
+    def context_size(self) -> int:
+        """Width of the context that the attention returns; zero without attention."""
+        return 0 if self.attention_type is None else self.memory_size
+
+    def validate(self) -> None:
+        """Check every field; done at construction and, by transformers, before saving."""
+        # the `@strict` of huggingface_hub would raise errors that are neither ValueError nor TypeError, and it knows
+        # no `layer_types` but those of transformers itself
+        for name, hint in self._fields.items():
+            self._check_field(name, hint, getattr(self, name))
+        for is_met, message in self.contradictions:
+            if is_met(self):
+                raise ValueError(message.format(c=self))
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """
+        As in transformers; what a user has set on a config besides its fields is there again.
+
+        Raises:
+            TypeError: a newer version of this code has written a field that this one does not know.
+        """
+        unknown = {name: value for name, value in config_dict.items() if not cls._knows(name)}
+        if unknown and config_dict.get("config_version", CONFIG_VERSION) > CONFIG_VERSION:
+            raise TypeError(
+                f"{cls.__name__} has no field `{min(unknown)}`: the config is of a newer version of this code, which "
+                "the checkpoint carries (`trust_remote_code=True`)."
+            )
+        known = {name: value for name, value in config_dict.items() if name not in unknown}
+        loaded: Any = super().from_dict(known, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        for name in unknown.keys() - _generation_settings():  # which transformers drops
+            setattr(config, name, unknown[name])
+        return loaded
+
+    @classmethod
+    def _knows(cls, name: str) -> bool:
+        return name.startswith("_") or name in _OF_TRANSFORMERS or name in cls.attribute_map or hasattr(cls, name)
+
+    def _check_others(self, others: dict[str, Any]) -> None:
+        """What is given besides the fields. transformers would keep all of it, and a wrong model would come of it."""
+        if others.get("model_type", self.model_type) != self.model_type:
+            raise ValueError(
+                f"`model_type` must be {self.model_type!r}, got the config of a model of the type "
+                f"{others['model_type']!r}."
+            )
+        for name, value in others.items():
+            if name in _generation_settings() and not self._knows(name):
+                raise TypeError(
+                    f"{type(self).__name__} has no field `{name}`, got {value!r}: it is a setting of generation, to be "
+                    "given to `generate` or set in `model.generation_config`."
+                )
+            if not self._knows(name):
+                close = get_close_matches(name, self._fields, n=1)
+                hint = f"; did you mean `{close[0]}`?" if close else "."
+                raise TypeError(f"{type(self).__name__} has no field `{name}`, got {value!r}{hint}")
+
+    def _take_scalars(self) -> None:
+        """Let numbers of numpy and the like become numbers, as json wants them."""
+        for name, hint in self._fields.items():
+            value = getattr(self, name)
+            if {int, float} & set(_alternatives(hint)) and hasattr(value, "item"):
+                setattr(self, name, value.item())
+
+    def _check_field(self, name: str, hint: Any, value: Any) -> None:
+        alternatives = _alternatives(hint)
+        if value is None and NoneType in alternatives:
+            return
+        if name in self.choices:
+            allowed = [*self.choices[name], *([None] if NoneType in alternatives else [])]
+            if value not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, got {value!r}.")
+            return
+        kinds = [kind for kind in alternatives if kind is not NoneType]
+        if not any(_is(kind, value) for kind in kinds):
+            raise TypeError(f"`{name}` must be {' or '.join(_KINDS[kind] for kind in kinds)}, got {value!r}.")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self._check_range(name, value, least=0 if float in kinds else 1)
+
+    def _check_range(self, name: str, value: float, least: float | None) -> None:
+        below = 1 if name.endswith("_dropout") else None
+        if name == "forget_gate_bias":
+            least = None
+        if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+            raise ValueError(f"`{name}` must be finite in single precision, got {value}.")
+        if (least is not None and value < least) or (below is not None and value >= below):
+            limit = "" if below is None else f" and below {below}"
+            raise ValueError(f"`{name}` must be at least {least}{limit}, got {value}.")
+
+
+@cache
+def declared_fields(config_class: Any) -> dict[str, Any]:
+    """The fields of the family that a class of configurations has, without those of transformers, and their types."""
+    of_transformers = {field.name for field in fields(PreTrainedConfig)}
+    return {field.name: field.type for field in fields(config_class) if field.name not in of_transformers}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is(kind: Any, value: Any) -> bool:
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is(get_args(kind)[0], item) for item in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+@cache
+def _generation_settings() -> set[str]:
+    return {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}

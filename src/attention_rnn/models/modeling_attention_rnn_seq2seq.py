@@ -1,0 +1,192 @@
+"""The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import EncoderDecoderCache
+from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.utils.generic import can_return_tuple
+
+from .base import AttentionRnnPreTrainedModel
+from .cache import CACHE, cache_field, takes_cache
+from .checks import IGNORED_LABEL, check_labels, warn_without_targets
+from .configuration_attention_rnn import AttentionRnnConfig
+from .generation import AttentionRnnGenerationMixin
+from .losses import coverage_loss, linear_cross_entropy, target_cross_entropy
+from .modeling_attention_rnn import AttentionRnnModel
+from .outputs import AttentionRnnEncoderOutput
+from .readout import mix_copies, reachable_tokens
+
+
+class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, AttentionRnnGenerationMixin):
+    """The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
+
+    def __init__(self, config: AttentionRnnConfig) -> None:
+        super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
+        self.model = AttentionRnnModel(config)
+        self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
+        # transformers' loss of this class's name shifts the labels, which our decoder inputs already are
+        self.loss_type = "ForMaskedLM"
+        if config.tie_word_embeddings:
+            side = "encoder" if config.source_vocab_size is None else "decoder"
+            self._tied_weights_keys = {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
+        self.post_init()
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
+        config = self.config
+        if config.decoder_start_token_id is None or config.pad_token_id is None:
+            raise ValueError("`decoder_start_token_id` and `pad_token_id` must be set in the config to use `labels`.")
+        start = labels.new_full((labels.shape[0], 1), config.decoder_start_token_id)
+        shifted = torch.cat([start, labels[:, :-1]], dim=1)
+        return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
+
+    @can_return_tuple
+    @takes_cache
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: AttentionRnnEncoderOutput | tuple | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        character_ids: Tensor | None = None,
+        copy_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """
+        Args:
+            labels: target tokens, (batch, target); -100 is ignored. Without decoder inputs, these are the labels
+                shifted to the right.
+            Others: see `AttentionRnnModel.forward`.
+
+        Returns:
+            `loss`: mean cross entropy per target token in nats, or the sum over `num_items_in_batch` where the Trainer
+            gives that number, plus the weighted coverage loss. `logits`: (batch, target, vocabulary); with `copy`, the
+            log probabilities of the extended vocabulary; `None` where `logits_in_training` saves them.
+
+        Raises:
+            ValueError: labels outside the vocabulary or without any target token; see also the encoder and decoder.
+        """
+        config = self.config
+        output_attentions = self.option("output_attentions", output_attentions)
+        if labels is not None:
+            check_labels(labels, None if config.copy else config.vocab_size)
+            labels = labels.long()
+            use_cache = False if use_cache is None else use_cache
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if config.copy and decoder_input_ids is not None and config.unk_token_id is not None:
+            # copied tokens that the vocabulary lacks have no embedding
+            is_known = decoder_input_ids < config.vocab_size
+            decoder_input_ids = decoder_input_ids.where(is_known, config.unk_token_id)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            character_ids=character_ids,
+            copy_ids=copy_ids,
+            use_cache=use_cache,
+            output_attentions=output_attentions or config.copy or config.coverage_loss_weight > 0,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        needs_logits = labels is None or config.copy or not self.trains_without_logits()
+        logits = self._logits(outputs) if needs_logits else None
+        if labels is None:
+            self.refuse_to_train_without_labels(
+                coverage_loss_weight=config.coverage_loss_weight,
+                copy=config.copy and logits is not None and logits.shape[-1] > config.vocab_size,
+            )
+        loss = None if labels is None else self._loss(logits, labels, outputs, **kwargs)
+        return Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            **cache_field(outputs.get(CACHE)),
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
+            cross_attentions=outputs.cross_attentions if output_attentions else None,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
+        )
+
+    def _logits(self, outputs: Any) -> Tensor:
+        logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
+        if self.config.copy:
+            (weights,) = outputs.cross_attentions
+            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
+        return logits
+
+    def _loss(self, logits: Tensor | None, labels: Tensor, outputs: Any, **kwargs: Any) -> Tensor:
+        config, vectors = self.config, outputs.last_hidden_state
+        num_items_in_batch = kwargs.get("num_items_in_batch")
+        if labels.shape != vectors.shape[:2]:
+            raise ValueError(
+                "`labels` must have the shape of the decoder's inputs, "
+                f"{tuple(vectors.shape[:2])}, got {tuple(labels.shape)}."
+            )
+        warn_without_targets("labels", labels)
+        smoothing = config.label_smoothing if self.training else 0.0
+        if logits is None:
+            weight = self.lm_head.weight
+            loss = linear_cross_entropy(vectors, weight, labels, IGNORED_LABEL, num_items_in_batch, smoothing)
+        else:
+            check_labels(labels, logits.shape[-1])
+            reachable = reachable_tokens(logits, outputs.copy_ids, config.vocab_size) if config.copy else None
+            loss = target_cross_entropy(logits, labels, num_items_in_batch, smoothing, reachable)
+        if config.coverage_loss_weight > 0:
+            (weights,) = outputs.cross_attentions
+            covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)
+            loss = loss + config.coverage_loss_weight * covered
+        return loss
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """
+        As in transformers, for a model with one vocabulary.
+
+        Raises:
+            ValueError: source and target have a vocabulary each; then `resize_source_token_embeddings` and
+                `resize_target_token_embeddings` say which is meant.
+        """
+        if self.config.source_vocab_size is not None and new_num_tokens is not None:
+            raise ValueError(
+                "`resize_token_embeddings` needs one vocabulary for source and target (`source_vocab_size=None`). "
+                "Use `resize_source_token_embeddings` or `resize_target_token_embeddings`."
+            )
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+
+    def resize_source_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
+        """Resize the embedding matrix of a source with its own vocabulary to `new_num_tokens` rows."""
+        if self.config.source_vocab_size is None:
+            raise ValueError("The source shares the target's vocabulary: use `resize_token_embeddings`.")
+        encoder = self.model.encoder
+        encoder.embed_tokens = self._get_resized_embeddings(encoder.embed_tokens, new_num_tokens)
+        self.config.source_vocab_size = new_num_tokens
+        return encoder.embed_tokens
+
+    def resize_target_token_embeddings(self, new_num_tokens: int) -> nn.Embedding:
+        """Resize the embedding matrix and `lm_head` of a target with its own vocabulary to `new_num_tokens` rows."""
+        if self.config.source_vocab_size is None:
+            raise ValueError("The target shares the source's vocabulary: use `resize_token_embeddings`.")
+        decoder = self.model.decoder
+        decoder.embed_tokens = self._get_resized_embeddings(decoder.embed_tokens, new_num_tokens)
+        self.lm_head = self._get_resized_lm_head(self.lm_head, new_num_tokens)
+        self.config.vocab_size = new_num_tokens
+        self.tie_weights()
+        return decoder.embed_tokens

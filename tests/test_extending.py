@@ -1,0 +1,152 @@
+"""A cell and a score function of a user's own, each in a file, by the recipes of the documentation."""
+
+import importlib
+import sys
+import textwrap
+
+import pytest
+import torch
+from test_remote_code import run_without_the_package
+from tiny import tiny_batch, tiny_config
+
+from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
+from attention_rnn.models.cells import CELLS, Cell, register_cell
+
+FILES = {
+    "minimal_gated_unit.py": '''
+        """The minimal gated unit (Zhou et al., 2016, https://arxiv.org/abs/1603.09420)."""
+
+        import torch
+
+        from attention_rnn.models.cells import Cell, register_cell
+
+        from .gates import gate
+
+
+        @register_cell("minimal_gated")
+        class MinimalGatedUnit(Cell):
+            gates = 2
+
+            def forward(self, input_products, state, recurrent_mask=None):
+                forget_input, new_input = input_products.chunk(2, dim=-1)
+                forget_hidden, new_hidden = self.hidden_products(state, recurrent_mask).chunk(2, dim=-1)
+                forget = gate(forget_input + forget_hidden)
+                return torch.lerp(state, torch.tanh(new_input + forget * new_hidden), forget)
+        ''',
+    "gates.py": """
+        import torch
+
+
+        def gate(products):
+            return torch.sigmoid(products)
+        """,
+    "bounded_score.py": """
+        import torch
+        from torch import nn
+
+        from attention_rnn.models.attention import Attention, register_attention
+
+
+        @register_attention("bounded")
+        class BoundedAttention(Attention):
+            def __init__(self, config):
+                super().__init__(config, key_size=config.hidden_size)
+                self.memory = nn.Linear(config.memory_size, config.hidden_size)
+
+            def project(self, memory):
+                return self.memory(memory), memory
+
+            def score(self, query, memory, alignment):
+                return 3 * torch.tanh(query @ memory.keys.transpose(1, 2))[:, None]
+        """,
+}
+
+
+@pytest.fixture(scope="module")
+def extensions(tmp_path_factory):
+    """A package of a user's own with these files, imported."""
+    folder = tmp_path_factory.mktemp("project") / "my_project"
+    folder.mkdir()
+    for name, text in {"__init__.py": "", **FILES}.items():
+        (folder / name).write_text(textwrap.dedent(text))
+    sys.path.insert(0, str(folder.parent))
+    for name in ("minimal_gated_unit", "bounded_score"):
+        importlib.import_module(f"my_project.{name}")
+    yield folder
+    sys.path.remove(str(folder.parent))
+
+
+def make(feeding="parallel", seed=0):
+    torch.manual_seed(seed)
+    config = tiny_config(cell_type="minimal_gated", attention_type="bounded", context_feeding=feeding)
+    model = AttentionRnnForConditionalGeneration(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("feeding", ["parallel", "input", "conditional", "output"])
+def test_they_train_and_generate_by_the_fast_loop(extensions, feeding, monkeypatch):
+    model = make(feeding)
+    batch = tiny_batch(model)
+    model(**batch).loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
+    assert model._steps_as_written()
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "max_new_tokens": 8}
+    for options in ({}, {"num_beams": 3}):
+        fast = model.generate(**inputs, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(model), "_covers", lambda *args: False)
+            assert torch.equal(fast, model.generate(**inputs, **options))
+
+
+def test_they_travel_with_a_checkpoint(extensions, tmp_path):
+    model = make()
+    model.save_pretrained(tmp_path / "checkpoint")
+    batch = tiny_batch(model)
+    torch.save({"batch": batch, "logits": model(**batch).logits.detach()}, tmp_path / "case.pt")
+    code = """
+        from transformers import AutoModelForSeq2SeqLM
+
+        case = torch.load(f"{work}/case.pt")
+        for path in (folder, f"{work}/again"):
+            model = AutoModelForSeq2SeqLM.from_pretrained(path, trust_remote_code=True).eval()
+            torch.testing.assert_close(model(**case["batch"]).logits, case["logits"])
+            model.save_pretrained(f"{work}/again")
+    """
+    run_without_the_package(code, tmp_path / "checkpoint", tmp_path)
+    loaded = AttentionRnnForConditionalGeneration.from_pretrained(tmp_path / "again").eval()
+    torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
+
+
+def test_the_users_own_file_is_not_written_over(extensions, tmp_path, monkeypatch):
+    model = make()
+    before = {file: file.read_text() for file in extensions.glob("*.py")}
+    model.save_pretrained(extensions)
+    assert {file: file.read_text() for file in before} == before
+
+
+def test_a_checkpoint_of_another_model_does_not_carry_them(extensions, tmp_path):
+    AttentionRnnForCausalLM(tiny_config()).save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*minimal_gated*"))
+
+
+def test_a_file_that_imports_what_does_not_travel_is_named(tmp_path, monkeypatch):
+    text = textwrap.dedent(FILES["minimal_gated_unit.py"]).replace("from .gates import gate", "gate = torch.sigmoid")
+    text = text.replace("minimal_gated", "impossible").replace(
+        "import torch\n", "import torch\nfrom attention_rnn.metrics import load_metric\n", 1
+    )
+    (tmp_path / "impossible_cell.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("impossible_cell")
+    model = AttentionRnnForCausalLM(AttentionRnnConfig(vocab_size=9, hidden_size=4, cell_type="impossible"))
+    with pytest.raises(ValueError, match=r"impossible_cell.py must import .*got `from attention_rnn.metrics import"):
+        model.save_pretrained(tmp_path / "checkpoint")
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(ValueError, match=r"`name` must be new, but 'gru' is .*GRUCell already"):
+        register_cell("gru")(type("Other", (Cell,), {}))
+    with pytest.raises(TypeError, match="must decorate a subclass of Cell"):
+        register_cell("other")(torch.nn.GRUCell)
+    assert "other" not in CELLS
