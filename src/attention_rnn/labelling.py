@@ -1,0 +1,195 @@
+"""
+Labels of words: how they mark chunks, what becomes of them where words are cut into pieces, how they are scored, and
+the files that they stand in.
+
+The schemes are BIO (also its variant that marks a beginning only where two chunks touch), BIOES, BILOU and BMES.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .data import open_text
+from .models.crf import continues_chunk, is_chunk_scheme, split_label
+
+IGNORED_LABEL = -100
+
+
+def piece_labels(labels: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """
+    What becomes of each label where its word is cut into pieces: the labels of the first, of each inner and of the last
+    piece. They are valid by the scheme of the labels: `S-LOC` of BIOES becomes `B-LOC`, `I-LOC`, `E-LOC`; `B-LOC`
+    becomes `B-LOC`, `I-LOC`, `I-LOC`. Labels that mark no chunks stay what they are.
+    """
+    if not is_chunk_scheme(labels):
+        return {label: (label, label, label) for label in labels}
+    inside = "M" if any(label.partition("-")[0] == "M" for label in labels) else "I"
+    pieces = {}
+    for label in labels:
+        prefix, rest = label[0], label[1:]
+        role, _ = split_label(label)
+        first = {"S": "B", "E": inside}.get(role, prefix)
+        last = {"S": "L" if prefix == "U" else "E", "B": inside}.get(role, prefix)
+        pieces[label] = (first + rest, label if role == "O" else inside + rest, last + rest)
+    return pieces
+
+
+def complete_labels(labels: Iterable[str]) -> list[str]:
+    """The labels, and behind them those that pieces of words need besides: no `S-LOC` without a `B-LOC`."""
+    labels = list(labels)
+    return list(dict.fromkeys([*labels, *(label for of_word in piece_labels(labels).values() for label in of_word)]))
+
+
+def word_label(pieces: Sequence[str]) -> str:
+    """
+    The label of a word by those of its pieces, the reverse of `piece_labels`. Where they contradict each other, the
+    chunk of the first piece counts.
+    """
+    last = pieces[0]
+    for label in pieces[1:]:
+        if not continues_chunk(last, label):
+            break
+        last = label
+    if split_label(last)[0] != "E":
+        return pieces[0]
+    return ("U" if last[0] == "L" else "S") + last[1:] if split_label(pieces[0])[0] == "B" else last
+
+
+def cuts_words(tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> bool:
+    """Whether a tokenizer makes several tokens of any of these words."""
+    ids = tokenizer(sorted(set(words)), is_split_into_words=True, verbose=False).word_ids()
+    words_of_tokens = [word for word in ids if word is not None]
+    return len(set(words_of_tokens)) < len(words_of_tokens)
+
+
+def tokens_of_words(word_ids: Sequence[int | None], num_words: int) -> list[list[int]]:
+    """
+    The positions of the tokens of each word.
+
+    Args:
+        word_ids: of each token, the word that it is of, as `BatchEncoding.word_ids` tells it.
+        num_words: words of the text; those that were cut off have no tokens.
+    """
+    tokens: list[list[int]] = [[] for _ in range(num_words)]
+    for position, word in enumerate(word_ids):
+        if word is not None:
+            tokens[word].append(position)
+    return tokens
+
+
+def forbidden_step(labels: Sequence[str], allowed: Any, ids: dict[str, int]) -> int | None:
+    """
+    The first word whose label the scheme does not allow after that of the word before, or at the end, if any.
+
+    Args:
+        labels: of the words of a text.
+        allowed: see `models.crf.allowed_transitions`.
+        ids: of all labels.
+    """
+    path = [ids[label] for label in labels]
+    for position, (row, column) in enumerate(zip([0, *(index + 1 for index in path)], [*path, -1], strict=True)):
+        if not allowed[row, column]:
+            return min(position, len(labels) - 1)
+    return None
+
+
+def score_chunks(references: list[list[str]], predictions: list[list[str]]) -> dict[str, float]:
+    """
+    `f1`, `precision` and `recall` of chunks, from 0 to 1, as conlleval counts them: a chunk that its labels do not
+    begin or end as the scheme says begins and ends where its type does.
+
+    Args:
+        references, predictions: the labels of each text, in any scheme of this module.
+    """
+    from seqeval.metrics import precision_recall_fscore_support
+
+    # seqeval knows the letters of BIOES alone
+    normalized = [[[_in_bioes(label) for label in text] for text in texts] for texts in (references, predictions)]
+    precision, recall, f1, _ = precision_recall_fscore_support(*normalized, average="micro", zero_division=0)
+    return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+
+
+def _in_bioes(label: str) -> str:
+    role, _ = split_label(label)
+    return role + label[1:]
+
+
+def read_conll(
+    file: str, token_column: int | None = None, label_column: int | None = None
+) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """
+    Read the texts of a file with one word a line in columns, and an empty line between texts.
+
+    Columns are separated by a tab where most lines hold one, which leaves spaces in a word, otherwise by spaces or tabs;
+    other white space of Unicode is part of a word. Lines that start with `-DOCSTART-` are left out, and in a file with
+    tabs those that start with `#` and hold none. In CoNLL-U, which ten columns with tabs and numbered words tell, all
+    that start with `#` are left out, and so are ranges of words (`1-2`) and empty nodes (`1.1`).
+
+    Args:
+        file (`str`):
+            UTF-8, may be compressed (`.gz`).
+        token_column (`int`, *optional*):
+            The column of the words, from 0 or, from the last one, -1. The first one by default, in CoNLL-U FORM (1).
+        label_column (`int`, *optional*):
+            The column of their labels. The last one by default, in CoNLL-U UPOS (3).
+
+    Yields:
+        `tuple[str, dict[str, list[str]]]`: the place of the text (file and line, for messages), its `tokens` and their
+        `labels`.
+
+    Raises:
+        ValueError: for a line that lacks one of the columns, or has not as many as most lines where columns are counted
+            from the last one; for an empty word or label; for a file that is not UTF-8.
+    """
+    try:
+        with open_text(file) as text:
+            lines = [line.strip("\r\n").removeprefix("\ufeff") for line in text]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be UTF-8: {error}") from error
+    filled = [line for line in lines if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))]
+    separator = r"\t" if 2 * sum("\t" in line for line in filled) > len(filled) else r"[ \t]+"
+    has_tabs = separator == r"\t"
+
+    def split(line: str) -> list[str]:
+        return [column.strip(" ") for column in re.split(separator, line if has_tabs else line.strip(" \t"))]
+
+    width = Counter(len(split(line)) for line in filled).most_common(1)[0][0] if filled else 0
+    is_conllu = has_tabs and width == 10 and all(_CONLLU_ID.fullmatch(split(line)[0]) for line in filled)
+    token_column = (1 if is_conllu else 0) if token_column is None else token_column
+    label_column = (3 if is_conllu else -1) if label_column is None else label_column
+    needed = max(token_column, label_column) + 1
+    is_exact = is_conllu or min(token_column, label_column) < 0
+
+    tokens: list[str] = []
+    labels: list[str] = []
+    start = 0
+    for number, line in enumerate([*lines, ""], start=1):
+        if not line.strip(" \t"):
+            if tokens:
+                yield f"{file}, line {start}", {"tokens": tokens, "labels": labels}
+            tokens, labels = [], []
+            continue
+        is_comment = line.startswith("#") and (is_conllu or (has_tabs and "\t" not in line))
+        if is_comment or line.startswith("-DOCSTART-"):
+            continue
+        columns = split(line)
+        if len(columns) < needed or (is_exact and len(columns) != width):
+            wanted = f"{width} columns as in most lines" if is_exact else f"the columns {token_column} and {label_column}"
+            raise ValueError(f"{file}, line {number}: there must be {wanted}, got {columns}")
+        if is_conllu and not columns[0].isdecimal():
+            continue
+        token, label = columns[token_column], columns[label_column]
+        if token_column % len(columns) == label_column % len(columns) or not token or not label:
+            raise ValueError(
+                f"{file}, line {number}: there must be a word in column {token_column} and its label in column "
+                f"{label_column}, got {columns}"
+            )
+        start = start if tokens else number
+        tokens.append(token)
+        labels.append(label)
+
+
+_CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
