@@ -249,8 +249,10 @@ def test_what_is_cut_is_told_and_predicted_as_outside(tmp_path, caplog):
     assert [line.split()[-1] for line in first.splitlines()[3:]] == ["O"] * 3
 
 
-@pytest.mark.parametrize(("crf", "expected"), [(True, [0, 1, 1, -100]), (False, [0, -100, -100, -100])])
-def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected):
+@pytest.mark.parametrize(
+    ("crf", "expected", "tokens"), [(True, [0, 1, 1, -100], [0, 1, 2]), (False, [0, -100, -100, -100], [0])]
+)
+def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected, tokens):
     rows = datasets.Dataset.from_list([{"tokens": ["Rom"], "labels": ["B-city"], "place": ""}])
     model = BertForTokenClassification(
         BertConfig(
@@ -267,7 +269,7 @@ def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected
     tokenizer = train_tokenizer(["Rom"], kind="character")
     encoded = run_labelling.encode("train", rows, tokenizer, model, run_labelling.DataArguments())
     assert encoded[0]["labels"] == expected
-    assert encoded[0]["first_tokens"] == [0]
+    assert encoded[0]["tokens_of_words"] == [tokens]
 
 
 def test_another_model_of_transformers_is_fine_tuned(tmp_path):

@@ -17,6 +17,8 @@ def merge_labels(known: Sequence[str], found: Sequence[str]) -> tuple[list[str],
         found: the labels of the data. Where they have none in common with `known`, they take its place.
     """
     new = [label for label in found if label not in known]
+    if not known:
+        return list(found), "the checkpoint has none, so they start anew"
     if len(new) == len(found):
         return list(found), f"no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew"
     parts = [f"the {len(known)} labels of the checkpoint keep their ids and weights"]
@@ -43,20 +45,21 @@ def with_labels(model: PreTrainedModel, labels: Sequence[str], *, of_texts: bool
         return model
     kept = len(known) if known == list(labels[: len(known)]) else 0
     resized: Any = type(model)(_config_with(model.config, labels, of_texts))
-    # which sizes are the number of labels is seen from a model with one more
+    # which sizes are the number of labels is seen from a model with one more, of a name that fits the scheme
+    one_more = [*labels, min(labels, key="O".__eq__) + "-"]
     with torch.device("meta"):
-        larger = type(model)(_config_with(model.config, [*labels, labels[0] + "+"], of_texts)).state_dict()
+        larger = type(model)(_config_with(model.config, one_more, of_texts)).state_dict()
     new, old = resized.state_dict(), model.state_dict()
     for name, values in new.items():
         if name in old:
             is_of_labels = [size != other for size, other in zip(values.shape, larger[name].shape, strict=True)]
             part = tuple(slice(kept if is_resized else None) for is_resized in is_of_labels)
             values[part] = old[name][part]
-    return resized.to(device=model.device, dtype=model.dtype)
+    return resized.to(device=model.device, dtype=model.dtype).train(model.training)
 
 
 def list_labels(config: Any, *, of_texts: bool = False) -> list[str]:
-    """The names of the classes in the order of their ids; with `of_texts`, of the intents, of which there may be none."""
+    """The names of the classes in the order of their ids; with `of_texts`, the intents, of which there may be none."""
     if of_texts:
         return list(getattr(config, "intents", None) or ())
     return [config.id2label[index] for index in range(config.num_labels)]

@@ -8,14 +8,12 @@ The schemes are BIO (also its variant that marks a beginning only where two chun
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
 from .data import open_text
-from .models.crf import continues_chunk, is_chunk_scheme, split_label
-
-IGNORED_LABEL = -100
+from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
 
 
 def piece_labels(labels: Collection[str]) -> dict[str, tuple[str, str, str]]:
@@ -65,35 +63,46 @@ def cuts_words(tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> bool
     return len(set(words_of_tokens)) < len(words_of_tokens)
 
 
-def tokens_of_words(word_ids: Sequence[int | None], num_words: int) -> list[list[int]]:
+def label_tokens(
+    word_ids: Sequence[int | None], labels: Sequence[str], pieces: dict[str, tuple[str, str, str]] | None
+) -> tuple[list[str | None], list[list[int]]]:
     """
-    The positions of the tokens of each word.
+    Labels of the tokens of a text.
 
     Args:
         word_ids: of each token, the word that it is of, as `BatchEncoding.word_ids` tells it.
-        num_words: words of the text; those that were cut off have no tokens.
+        labels: of each word.
+        pieces: what `piece_labels` returns; `None` to label the first piece of a word alone.
+
+    Returns:
+        The label of each token, `None` for one without a label; and of each word the tokens that are labelled, from
+        which `word_label` tells its label, none if the word was cut off.
     """
-    tokens: list[list[int]] = [[] for _ in range(num_words)]
+    tokens: list[list[int]] = [[] for _ in labels]
     for position, word in enumerate(word_ids):
-        if word is not None:
+        if word is not None and (pieces is not None or not tokens[word]):
             tokens[word].append(position)
-    return tokens
+    of_tokens: list[str | None] = [None] * len(word_ids)
+    for label, positions in zip(labels, tokens, strict=True):
+        names = [label]
+        if pieces is not None and len(positions) > 1:
+            first, inner, last = pieces[label]
+            names = [first, *[inner] * (len(positions) - 2), last]
+        for position, name in zip(positions, names, strict=False):
+            of_tokens[position] = name
+    return of_tokens, tokens
 
 
-def forbidden_step(labels: Sequence[str], allowed: Any, ids: dict[str, int]) -> int | None:
-    """
-    The first word whose label the scheme does not allow after that of the word before, or at the end, if any.
-
-    Args:
-        labels: of the words of a text.
-        allowed: see `models.crf.allowed_transitions`.
-        ids: of all labels.
-    """
-    path = [ids[label] for label in labels]
-    for position, (row, column) in enumerate(zip([0, *(index + 1 for index in path)], [*path, -1], strict=True)):
-        if not allowed[row, column]:
-            return min(position, len(labels) - 1)
-    return None
+def texts_against_scheme(texts: Iterable[Sequence[str]], labels: Sequence[str]) -> list[int]:
+    """Which texts have labels in an order that their scheme forbids, see `models.crf.allowed_transitions`."""
+    allowed = allowed_transitions(tuple(labels)).tolist()
+    ids = {label: index for index, label in enumerate(labels)}
+    paths = ([-1, *(ids[label] for label in text), -1] for text in texts)
+    return [
+        index
+        for index, path in enumerate(paths)
+        if not all(allowed[before + 1][after] for before, after in pairwise(path))
+    ]
 
 
 def score_chunks(references: list[list[str]], predictions: list[list[str]]) -> dict[str, float]:
@@ -104,12 +113,12 @@ def score_chunks(references: list[list[str]], predictions: list[list[str]]) -> d
     Args:
         references, predictions: the labels of each text, in any scheme of this module.
     """
-    from seqeval.metrics import precision_recall_fscore_support
+    from seqeval.metrics import f1_score, precision_score, recall_score
 
     # seqeval knows the letters of BIOES alone
     normalized = [[[_in_bioes(label) for label in text] for text in texts] for texts in (references, predictions)]
-    precision, recall, f1, _ = precision_recall_fscore_support(*normalized, average="micro", zero_division=0)
-    return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+    metrics = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+    return {name: float(metric(*normalized, zero_division=0)) for name, metric in metrics.items()}
 
 
 def _in_bioes(label: str) -> str:
@@ -123,10 +132,10 @@ def read_conll(
     """
     Read the texts of a file with one word a line in columns, and an empty line between texts.
 
-    Columns are separated by a tab where most lines hold one, which leaves spaces in a word, otherwise by spaces or tabs;
-    other white space of Unicode is part of a word. Lines that start with `-DOCSTART-` are left out, and in a file with
-    tabs those that start with `#` and hold none. In CoNLL-U, which ten columns with tabs and numbered words tell, all
-    that start with `#` are left out, and so are ranges of words (`1-2`) and empty nodes (`1.1`).
+    Columns are separated by a tab where most lines hold one, which leaves spaces in a word, otherwise by spaces or
+    tabs; other white space of Unicode is part of a word. Lines that start with `-DOCSTART-` are left out, and in a file
+    with tabs those that start with `#` and hold none. In CoNLL-U, known by ten columns with tabs and numbered words,
+    all that start with `#` are left out, and so are ranges of words (`1-2`) and empty nodes (`1.1`).
 
     Args:
         file (`str`):
@@ -149,18 +158,18 @@ def read_conll(
             lines = [line.strip("\r\n").removeprefix("\ufeff") for line in text]
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} must be UTF-8: {error}") from error
-    filled = [line for line in lines if line.strip(" \t") and not line.startswith(("#", "-DOCSTART-"))]
-    separator = r"\t" if 2 * sum("\t" in line for line in filled) > len(filled) else r"[ \t]+"
-    has_tabs = separator == r"\t"
+    filled = [line for line in lines if line.strip(" \t") and not line.startswith("-DOCSTART-")]
+    filled = [line for line in filled if not line.startswith("#")] or filled
+    has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
 
     def split(line: str) -> list[str]:
-        return [column.strip(" ") for column in re.split(separator, line if has_tabs else line.strip(" \t"))]
+        return [part.strip(" ") for part in line.split("\t")] if has_tabs else re.split(r"[ \t]+", line.strip(" \t"))
 
     width = Counter(len(split(line)) for line in filled).most_common(1)[0][0] if filled else 0
     is_conllu = has_tabs and width == 10 and all(_CONLLU_ID.fullmatch(split(line)[0]) for line in filled)
     token_column = (1 if is_conllu else 0) if token_column is None else token_column
     label_column = (3 if is_conllu else -1) if label_column is None else label_column
-    needed = max(token_column, label_column) + 1
+    needed = max(max(column + 1, -column) for column in (token_column, label_column))
     is_exact = is_conllu or min(token_column, label_column) < 0
 
     tokens: list[str] = []
@@ -177,7 +186,10 @@ def read_conll(
             continue
         columns = split(line)
         if len(columns) < needed or (is_exact and len(columns) != width):
-            wanted = f"{width} columns as in most lines" if is_exact else f"the columns {token_column} and {label_column}"
+            is_short = len(columns) < needed and not (is_exact and width >= needed)
+            wanted = (
+                f"the columns {token_column} and {label_column}" if is_short else f"{width} columns as in most lines"
+            )
             raise ValueError(f"{file}, line {number}: there must be {wanted}, got {columns}")
         if is_conllu and not columns[0].isdecimal():
             continue
