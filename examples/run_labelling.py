@@ -42,6 +42,7 @@ from attention_rnn.labelling import (
     complete_labels,
     cuts_words,
     label_tokens,
+    marks_ends,
     piece_labels,
     read_conll,
     score_chunks,
@@ -214,13 +215,13 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
     if training_args.chooses_metric:
-        best = "f1" if is_chunk_scheme(tuple(labels)) else "accuracy"
+        best = "f1" if is_chunk_scheme(labels) else "accuracy"
         training_args.metric_for_best_model = "sentence_accuracy" if intents else best
         training_args.greater_is_better = True
 
     def evaluate(split: str, predictions: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
         rows = decode(predictions, texts[split], encoded[split], labels, intents)
-        return score(texts[split], rows, is_chunk_scheme(tuple(labels))), rows
+        return score(texts[split], rows, is_chunk_scheme(labels)), rows
 
     trainer = ScriptTrainer(
         model=model,
@@ -577,13 +578,17 @@ def write_card(
     name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
     labels, intents = list_labels(trainer.model.config), list_labels(trainer.model.config, of_texts=True)
     text = " ".join(texts[list(texts)[-1]][0]["tokens"])
-    strategy = "simple" if is_chunk_scheme(tuple(labels)) else "none"
+    is_own = trainer.model.config.model_type == AttentionRnnConfig.model_type
+    # the pipeline of transformers labels every piece of a word by itself, which trains the first one here
+    strategy = ("simple" if is_own else "first") if is_chunk_scheme(labels) else "none"
     values = {"name": json.dumps(name), "text": json.dumps(text, ensure_ascii=False), "strategy": strategy}
     usage = USAGE.format(**values) + (INTENT_USAGE.format(**values) if intents else "")
-    if trainer.model.config.model_type == AttentionRnnConfig.model_type:
+    if is_own:
         usage = (
-            "import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n" + usage
+            f"import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n{usage}"
         )
+    elif marks_ends(labels):
+        usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
     write_model_card(
         trainer.args.output_dir,
         model=trainer.model,

@@ -16,6 +16,11 @@ from .data import open_text
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
 
 
+def marks_ends(labels: Collection[str]) -> bool:
+    """Whether labels mark chunks and their ends, as BIOES, BILOU and BMES do."""
+    return is_chunk_scheme(labels) and any(split_label(label)[0] in ("E", "S") for label in labels)
+
+
 def piece_labels(labels: Collection[str]) -> dict[str, tuple[str, str, str]]:
     """
     What becomes of each label where its word is cut into pieces: the labels of the first, of each inner and of the last
