@@ -12,7 +12,6 @@ the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,11 +35,12 @@ from transformers import (
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer
 from attention_rnn.classes import list_labels, merge_labels, with_labels
-from attention_rnn.data import read_rows
+from attention_rnn.data import get_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.labelling import (
     complete_labels,
     cuts_words,
+    get_words,
     label_tokens,
     marks_ends,
     piece_labels,
@@ -210,7 +210,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     if bool(intents) != (data_args.intent_column is not None):
         raise ValueError(f"--intent_column must be given if the model tells intents, and only then; it tells {intents}")
     check_labels(texts, labels, intents)
-    warn_of_forbidden_labels(texts, model)
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
@@ -307,42 +306,21 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
         file_format = data_args.file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
         if file_format in ("json", "jsonl"):
             rows = read_rows(file, file_format=file_format)
-        else:
-            rows = read_columns(file, data_args)
+        elif data_args.intent_column is None:
+            rows = read_conll(file, data_args.token_column, data_args.label_column)
             token_column, label_column = "tokens", "labels"
+        else:
+            raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
     for place, row in rows:
-        columns = {"tokens": token_column, "labels": label_column}
+        text = {"place": place, "tokens": get_words(row, token_column, place)}
+        text["labels"] = get_words(row, label_column, place)
         if data_args.intent_column is not None:
-            columns["intent"] = data_args.intent_column
-        text = {"place": place}
-        for name, column in columns.items():
-            if column not in row:
-                raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
-            text[name] = row[column]
-            words = [text[name]] if name == "intent" else text[name]
-            if not (
-                isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)
-            ):
-                kind = "text" if name == "intent" else "a list of words, at least one"
-                raise ValueError(f"{place}: column {column!r} must hold {kind}, got {text[name]!r}")
+            text["intent"] = get_text(row, data_args.intent_column, place)
         if len(text["tokens"]) != len(text["labels"]):
             raise ValueError(
                 f"{place}: there must be one label for each word, got {len(text['labels'])} for {len(text['tokens'])}"
             )
         yield text
-
-
-def read_columns(file: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The texts of a CoNLL file."""
-    if data_args.intent_column is not None:
-        raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
-    numbers = {}
-    for name in ("token_column", "label_column"):
-        column = getattr(data_args, name)
-        if column is not None and not re.fullmatch(r"-?\d+", column):
-            raise ValueError(f"--{name} must be a number for a CoNLL file, got {column!r}")
-        numbers[name] = None if column is None else int(column)
-    return read_conll(file, **numbers)
 
 
 def read_dataset(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -440,17 +418,6 @@ def check_labels(texts: dict[str, Dataset], labels: list[str], intents: list[str
                     )
 
 
-def warn_of_forbidden_labels(texts: dict[str, Dataset], model: PreTrainedModel) -> None:
-    if not getattr(model.config, "constrained_decoding", False):
-        return
-    for split, rows in texts.items():
-        if forbidden := texts_against_scheme(rows["labels"], list_labels(model.config)):
-            logger.warning(
-                f"{len(forbidden):,} of {len(rows):,} texts of the {split} data have labels in an order that their "
-                f"scheme forbids and constrained_decoding never predicts, first {rows[forbidden[0]]['place']}"
-            )
-
-
 def encode(
     split: str, texts: Dataset, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, data_args: DataArguments
 ) -> Dataset:
@@ -460,6 +427,12 @@ def encode(
     # a conditional random field labels every piece of a word, others the first one
     pieces = piece_labels(labels) if getattr(model.config, "crf", False) else None
     cut = 0
+    is_constrained = getattr(model.config, "constrained_decoding", False)
+    if is_constrained and (forbidden := texts_against_scheme(texts["labels"], labels)):
+        logger.warning(
+            f"{len(forbidden):,} of {len(texts):,} texts of the {split} data have labels in an order that their scheme "
+            f"forbids and constrained_decoding never predicts, first {texts[forbidden[0]]['place']}"
+        )
 
     def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         nonlocal cut

@@ -442,6 +442,20 @@ def test_words_may_be_given_and_labels_may_stand_alone(monkeypatch):
     assert [(piece["start"], piece["end"]) for piece in pieces[:4]] == [(30, 31), (31, 32), (32, 33), (33, 34)]
 
 
+def test_windows_and_texts_without_words_do_not_disturb_each_other():
+    tokenizer = train_tokenizer([" ".join(WORDS)], "word", model_max_length=6)
+    torch.manual_seed(0)
+    model = AttentionRnnForTokenClassification(
+        tiny_config(vocab_size=len(tokenizer), id2label={0: "X", 1: "Y"}, label2id={"X": 0, "Y": 1})
+    )
+    tagger = build("token-classification", model.eval(), tokenizer, aggregation_strategy="simple", stride=2)
+    texts = [" ".join(WORDS), "", " \n", " ".join(WORDS[:3])]
+    found = tagger(texts)
+    assert found == [tagger(text) for text in texts]
+    assert found[1] == found[2] == []
+    assert found[0]
+
+
 def test_chunks_without_a_type_are_joined_too(monkeypatch):
     monkeypatch.setitem(SCHEMES, "BMES", "S S B M E S S S S")
     found = tagger_of("BMES", "word", False, monkeypatch)(" ".join(WORDS))

@@ -130,7 +130,7 @@ def test_conll_u_is_read_by_its_words_and_their_universal_parts_of_speech(tmp_pa
 
 def test_a_column_of_a_conll_file_is_a_number(tmp_path):
     file = write(tmp_path / "train.conll", "a O\n")
-    with pytest.raises(ValueError, match="--label_column must be a number for a CoNLL file, got 'tags'"):
+    with pytest.raises(ValueError, match="label_column must be a number for a CoNLL file, got 'tags'"):
         read("--train_file", file, "--label_column", "tags")
 
 

@@ -9,11 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from .data import open_text
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
+
+_CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
 
 
 def marks_ends(labels: Collection[str]) -> bool:
@@ -131,8 +134,27 @@ def _in_bioes(label: str) -> str:
     return role + label[1:]
 
 
+def get_words(row: dict[str, Any], column: str, place: str) -> list[str]:
+    """
+    The words, or their labels, in a column of a row.
+
+    Args:
+        row, place: as `data.read_rows` yields them.
+        column: the name of the column.
+
+    Raises:
+        ValueError: if the row has no such column, or no list of words there.
+    """
+    if column not in row:
+        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
+    words = row[column]
+    if not (isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)):
+        raise ValueError(f"{place}: column {column!r} must hold a list of words, at least one, got {words!r}")
+    return words
+
+
 def read_conll(
-    file: str, token_column: int | None = None, label_column: int | None = None
+    file: str, token_column: int | str | None = None, label_column: int | str | None = None
 ) -> Iterator[tuple[str, dict[str, list[str]]]]:
     """
     Read the texts of a file with one word a line in columns, and an empty line between texts.
@@ -145,18 +167,19 @@ def read_conll(
     Args:
         file (`str`):
             UTF-8, may be compressed (`.gz`).
-        token_column (`int`, *optional*):
-            The column of the words, from 0 or, from the last one, -1. The first one by default, in CoNLL-U FORM (1).
-        label_column (`int`, *optional*):
-            The column of their labels. The last one by default, in CoNLL-U UPOS (3).
+        token_column (`int` or `str`, *optional*):
+            The number of the column of the words, from 0, or from -1 for the last one. The first one by default, in
+            CoNLL-U FORM (1).
+        label_column (`int` or `str`, *optional*):
+            That of their labels. The last one by default, in CoNLL-U UPOS (3).
 
     Yields:
         `tuple[str, dict[str, list[str]]]`: the place of the text (file and line, for messages), its `tokens` and their
         `labels`.
 
     Raises:
-        ValueError: for a line that lacks one of the columns, or has not as many as most lines where columns are counted
-            from the last one; for an empty word or label; for a file that is not UTF-8.
+        ValueError: for a column that is no number; a line that lacks one of the columns, or has not as many as most
+            lines where columns are counted from the last one; an empty word or label; a file that is not UTF-8.
     """
     try:
         with open_text(file) as text:
@@ -172,8 +195,8 @@ def read_conll(
 
     width = Counter(len(split(line)) for line in filled).most_common(1)[0][0] if filled else 0
     is_conllu = has_tabs and width == 10 and all(_CONLLU_ID.fullmatch(split(line)[0]) for line in filled)
-    token_column = (1 if is_conllu else 0) if token_column is None else token_column
-    label_column = (3 if is_conllu else -1) if label_column is None else label_column
+    token_column = _column_number("token_column", token_column, 1 if is_conllu else 0)
+    label_column = _column_number("label_column", label_column, 3 if is_conllu else -1)
     needed = max(max(column + 1, -column) for column in (token_column, label_column))
     is_exact = is_conllu or min(token_column, label_column) < 0
 
@@ -209,4 +232,8 @@ def read_conll(
         labels.append(label)
 
 
-_CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
+def _column_number(name: str, column: int | str | None, default: int) -> int:
+    try:
+        return default if column is None else int(column)
+    except ValueError:
+        raise ValueError(f"{name} must be a number for a CoNLL file, got {column!r}") from None

@@ -45,7 +45,9 @@ class TokenClassificationPipeline(BioPipeline):
         if not self.is_own or not words or offset_mapping is not None:
             yield from super().preprocess(sentence, offset_mapping, **preprocess_params)
             return
-        preprocess_params |= {"is_split_into_words": True, "delimiter": " "}
+        # transformers writes into these, and uses them again for the next text
+        tokenizer_params = dict(preprocess_params.get("tokenizer_params", {}))
+        preprocess_params |= {"is_split_into_words": True, "delimiter": " ", "tokenizer_params": tokenizer_params}
         for inputs in super().preprocess([word.group() for word in words], **preprocess_params):
             if inputs["sentence"] is not None:
                 inputs["sentence"] = sentence
