@@ -213,19 +213,18 @@ def read_conll(
         if is_comment or line.startswith("-DOCSTART-"):
             continue
         columns = split(line)
-        if len(columns) < needed or (is_exact and len(columns) != width):
-            is_short = len(columns) < needed and not (is_exact and width >= needed)
-            wanted = (
-                f"the columns {token_column} and {label_column}" if is_short else f"{width} columns as in most lines"
-            )
-            raise ValueError(f"{file}, line {number}: there must be {wanted}, got {columns}")
+        place = f"{file}, line {number}"
+        if is_exact and len(columns) != width:
+            raise ValueError(f"{place}: there must be {width} columns as in most lines, got {columns}")
+        if len(columns) < needed:
+            raise ValueError(f"{place}: there must be the columns {token_column} and {label_column}, got {columns}")
         if is_conllu and not columns[0].isdecimal():
             continue
         token, label = columns[token_column], columns[label_column]
         if token_column % len(columns) == label_column % len(columns) or not token or not label:
             raise ValueError(
-                f"{file}, line {number}: there must be a word in column {token_column} and its label in column "
-                f"{label_column}, got {columns}"
+                f"{place}: there must be a word in column {token_column} and its label in column {label_column}, got "
+                f"{columns}"
             )
         start = start if tokens else number
         tokens.append(token)
