@@ -45,7 +45,7 @@ def test_a_first_row_of_data_is_refused_rather_than_lost(tmp_path, name, first):
     separator = "," if "csv" in name else "\t"
     table = f"{first}{separator}h ə\nyes{separator}j ɛ s\n"
     content = gzip.compress(table.encode()) if name.endswith("gz") else table
-    with pytest.raises(ValueError, match=rf"{name}, line 1: the first row must name.*'{first}'.*give column_names"):
+    with pytest.raises(ValueError, match=rf"{name}, line 1: the first row must name.*'{first}'.*give --column_names"):
         rows_of(tmp_path / name, content)
     assert rows_of(tmp_path / name, content, column_names=["a", "b"])[0] == {"a": first, "b": "h ə"}
 
@@ -216,6 +216,8 @@ def test_rows_with_an_empty_text_are_dropped_with_their_number(caplog):
         caplog.clear()
         assert list(drop_empty(examples[:1], ["a", "b"], "train.tsv")) == examples[:1]
         assert not caplog.messages
+    with pytest.raises(ValueError, match="train.tsv must hold an example to train on, got 2 of which the a or b is"):
+        list(drop_empty(examples[1:3], ["a", "b"], "train.tsv"))
 
 
 def test_messages_do_not_print_all_of_a_long_value():

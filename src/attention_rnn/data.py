@@ -159,6 +159,9 @@ def drop_empty(examples: Iterable[dict[str, Any]], columns: Sequence[str], origi
             Keys of the examples.
         origin (`str`):
             Where they come from, for the message.
+
+    Raises:
+        ValueError: if all of them are left out.
     """
     total = dropped = 0
     for example in examples:
@@ -167,11 +170,11 @@ def drop_empty(examples: Iterable[dict[str, Any]], columns: Sequence[str], origi
             yield example
         else:
             dropped += 1
+    names = " or ".join(columns)
+    if dropped == total > 0:
+        raise ValueError(f"{origin} must hold an example to train on, got {total:,} of which the {names} is empty")
     if dropped:
-        logger.warning(
-            f"{dropped:,} of {total:,} rows of {origin} are left out of training, since their "
-            f"{' or '.join(columns)} is empty."
-        )
+        logger.warning(f"{dropped:,} of {total:,} rows of {origin} are left out of training: their {names} is empty.")
 
 
 def read_lines(file: str) -> Iterator[str]:
@@ -230,7 +233,7 @@ def _read_table(
             raise ValueError(
                 f"{file}, line {number}: the first row must name the columns, in usual names such as source and "
                 "target, text and label, or by those that are to be read, got "
-                f"{brief(first)}. If it is data, or a header in other names, give column_names."
+                f"{brief(first)}. If it is data, or a header in other names, give --column_names."
             )
         names = first
     elif first != names:
