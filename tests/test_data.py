@@ -212,7 +212,7 @@ def test_rows_with_an_empty_text_are_dropped_with_their_number(caplog):
     examples = [{"a": "x", "b": "y"}, {"a": "", "b": "y"}, {"a": "x", "b": ""}, {"a": "z", "b": "y"}]
     with caplog.at_level(logging.WARNING):
         assert list(drop_empty(examples, ["a", "b"], "train.tsv")) == [examples[0], examples[3]]
-        assert caplog.messages == ["2 of 4 rows of train.tsv are left out of training, since their a or b is empty."]
+        assert caplog.messages == ["2 of 4 rows of train.tsv are left out of training: their a or b is empty."]
         caplog.clear()
         assert list(drop_empty(examples[:1], ["a", "b"], "train.tsv")) == examples[:1]
         assert not caplog.messages
