@@ -108,6 +108,11 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
             truncation_side=self.truncation_side,
             **special_tokens,
         )
+        # The file marks the target's other special tokens as such. They have no name, as its config is not kept.
+        known = set(self.target.all_special_tokens)
+        added = self.target.added_tokens_decoder.values()
+        others = [token for token in added if token.special and token.content not in known]
+        self.target.add_special_tokens({"extra_special_tokens": others})
         # A model config has one id of each, for both sides.
         for name, token in special_tokens.items():
             source_id, target_id = getattr(self, f"{name}_id"), getattr(self.target, f"{name}_id")
