@@ -27,7 +27,6 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from datasets import load_dataset
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -484,14 +483,8 @@ def make_tokenizer(
             model_args.vocab_size,
             min_frequency=model_args.min_frequency,
             lowercase=model_args.lowercase,
+            causal=True,
         )
-        # a text that is to be continued begins with <s> and has no </s> at its end
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{tokenizer.bos_token} $A",
-            pair=f"{tokenizer.bos_token} $A $B",
-            special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)],
-        )
-        tokenizer.padding_side = "left"
         tokenizer.save_pretrained(name)
     tokenizer = AutoTokenizer.from_pretrained(name)
     for token in ("bos_token", "eos_token") if data_args.line_by_line else ("bos_token",):
