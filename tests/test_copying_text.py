@@ -86,7 +86,7 @@ def test_what_is_copied_is_the_text_in_the_normal_form_of_the_tokenizer(kind, no
 
 def test_special_tokens_in_a_text_are_none_of_its_words():
     vocabulary = copying(lowercase=True)
-    inputs, unknown_words = vocabulary.encode_sources(["a <pad> X<unk><UNK>x"])
+    _, unknown_words = vocabulary.encode_sources(["a <pad> X<unk><UNK>x"])
     assert unknown_words == [["x", "<unk>", "<unk>x"]]
 
 

@@ -216,7 +216,7 @@ def test_rows_with_an_empty_text_are_dropped_with_their_number(caplog):
         caplog.clear()
         assert list(drop_empty(examples[:1], ["a", "b"], "train.tsv")) == examples[:1]
         assert not caplog.messages
-    with pytest.raises(ValueError, match="train.tsv must hold an example to train on, got 2 of which the a or b is"):
+    with pytest.raises(ValueError, match=r"train.tsv must hold an example to train on, got 2 of which the a or b is"):
         list(drop_empty(examples[1:3], ["a", "b"], "train.tsv"))
 
 

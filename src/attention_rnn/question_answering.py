@@ -88,10 +88,10 @@ def _questions(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str
 
 def _answers(place: str, answers: Any, context: str) -> dict[str, list]:
     if isinstance(answers, dict):
-        columns = [answers.get(name) for name in ("text", "answer_start")]
-        if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        texts, starts = answers.get("text"), answers.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             raise ValueError(f"{place}: `text` and `answer_start` must be lists of one length, got {brief(answers)}")
-        answers = [{"text": text, "answer_start": start} for text, start in zip(*columns, strict=True)]
+        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         raise ValueError(f"{place}: `answers` must be a list of answers or two lists, got {brief(answers)}")
     found: dict[str, list] = {"text": [], "answer_start": []}
