@@ -129,8 +129,8 @@ def test_other_settings_do_not_continue_an_earlier_command(folder, tmp_path, mon
 
 
 def test_a_wrong_row_is_found_before_any_work(folder, tmp_path):
-    (folder / "bad.jsonl").write_text('{"text": "abc"}\n{"text": " "}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: column 'text' must hold text, got ' '"):
+    (folder / "bad.jsonl").write_text('{"text": "abc"}\n{"text": 7}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: column 'text' must hold text, got 7"):
         run(folder, tmp_path / "out.jsonl", source="bad.jsonl")
     assert not list(tmp_path.iterdir())
 
@@ -140,7 +140,33 @@ def test_an_empty_file_gives_an_empty_file(folder, tmp_path):
     assert run(folder, tmp_path / "out.jsonl", source="empty.txt") == []
 
 
-@pytest.mark.parametrize("name", ["batch_size", "part_size", "num_return_sequences"])
+def test_an_empty_text_has_the_same_fields_as_any_other(folder, tmp_path):
+    rows = run(folder, tmp_path / "out.jsonl", "--scores", "--alignments")
+    assert all(row.keys() == rows[0].keys() for row in rows)
+    assert all(row["n_best"][0].keys() == rows[0]["n_best"][0].keys() for row in rows)
+    (empty,) = rows[2]["n_best"]
+    assert empty == {"prediction": "", "score": 0.0, "source_tokens": [], "target_tokens": [], "alignment": ""}
+
+
+def test_an_empty_value_of_a_table_is_answered(folder, tmp_path):
+    (folder / "table.csv").write_text("label,text\nx,abc\ny,\nz,b\n", encoding="utf-8")
+    rows = run(folder, tmp_path / "out.jsonl", source="table.csv")
+    assert [row["source"] for row in rows] == ["abc", "", "b"]
+    assert [row["prediction"] for row in rows] == [*expected(folder, "abc"), "", *expected(folder, "b")]
+
+
+def test_the_column_of_the_first_row_is_that_of_all(folder, tmp_path):
+    rows = '{"lemma": "abc", "note": "x"}\n{"note": "x", "lemma": "b"}\n'
+    (folder / "order.jsonl").write_text(rows, encoding="utf-8")
+    assert [row["source"] for row in run(folder, tmp_path / "out.jsonl", source="order.jsonl")] == ["abc", "b"]
+
+
+def test_a_line_of_the_output_is_one_of_the_input(folder, tmp_path):
+    (folder / "lines.txt").write_bytes(b"abc\rcb\ncab\r\n\n")
+    assert [row["source"] for row in run(folder, tmp_path / "out.jsonl", source="lines.txt")] == ["abc\rcb", "cab", ""]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "part_size", "num_beams", "num_return_sequences", "max_new_tokens"])
 def test_numbers_below_one_are_refused(folder, tmp_path, name, capsys):
     with pytest.raises(SystemExit):
         run(folder, tmp_path / "out.jsonl", f"--{name}", 0)
