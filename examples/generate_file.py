@@ -102,9 +102,7 @@ def read_texts(options: argparse.Namespace) -> Iterator[str]:
         yield from map(str.strip, read_lines(options.input))
         return
     column = options.source_column
-    rows = read_rows(
-        options.input, file_format=file_format, column_names=options.column_names, wanted_columns=[column]
-    )
+    rows = read_rows(options.input, file_format=file_format, column_names=options.column_names, wanted_columns=[column])
     for place, row in rows:
         column = column or choose_columns(row, place, source=None)[0]
         yield get_text(row, column, place)
