@@ -19,6 +19,10 @@ END = 2
 INPUT_IDS = torch.tensor([[4, 5, 6, END, 7, 8, 5, 9, 10, END], [11, 12, END, 7, 12, 13, 14, 11, 15, END]])
 
 
+def decomposed(text):
+    return unicodedata.normalize("NFD", text)
+
+
 def reader(seed=0, **overrides):
     torch.manual_seed(seed)
     model = AttentionRnnForQuestionAnswering(tiny_config(**overrides)).eval()
@@ -325,17 +329,13 @@ def test_answers_are_found_in_windows_by_their_characters():
     assert answer_positions([None, (3, 5)], 0, 4) is None
 
 
-def decomposed(text):
-    return unicodedata.normalize("NFD", text)
-
-
 @pytest.mark.parametrize("kind", ["word", "character", "bpe"])
 @pytest.mark.parametrize("normalization", ["NFC", "NFD", "NFKC"])
-@pytest.mark.parametrize("answer", ["José", "한국", "ậ"])
-def test_a_span_keeps_the_marks_of_its_last_letter(kind, normalization, answer):
-    answer = decomposed(answer)
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("answer", [decomposed(text) for text in ("José", "한국", "ậ", "İ")] + ["İ", "한", "of ﬁ"])
+def test_a_span_keeps_the_marks_of_its_last_letter(kind, normalization, lowercase, answer):
     context = decomposed("é ") + answer
-    tokenizer = train_tokenizer([context], kind, normalization=normalization)
+    tokenizer = train_tokenizer([context], kind, normalization=normalization, lowercase=lowercase)
     (offsets,) = encode_windows(tokenizer, ["a?"], [context])["context_offsets"]
     start, end = context.index(answer), len(context)
     first, last = answer_positions(offsets, start, end)

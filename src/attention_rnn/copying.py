@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BatchEncoding, DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
+from .data import brief
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
 
 
@@ -163,33 +164,27 @@ class CopyVocabulary:
     def _words_at_unknown(self, texts: Sequence[str], rows: list[list[int]]) -> list[list[str]]:
         """What stands in each text, in the tokenizer's normal form, where its ids are `<unk>`."""
         _check_same_length(texts=texts, ids=rows)
-        unk_token_id = self.tokenizer.unk_token_id
+        unk_token_id, normalizer = self.tokenizer.unk_token_id, self.tokenizer.backend_tokenizer.normalizer
         words: list[list[str]] = [[] for _ in rows]
-        for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
-            kept = row.count(unk_token_id)
-            if not kept:
+        with_unknown = [index for index, row in enumerate(rows) if unk_token_id in row]
+        parts = [(index, part) for index in with_unknown for part in self._special_token.split(texts[index])]
+        # Offsets in a text before its normalisation do not tell one of the characters that one was taken apart to.
+        normal = [part if normalizer is None else normalizer.normalize_str(part) for _, part in parts]
+        encodings = self._after_normalization.encode_batch(normal, add_special_tokens=False)
+        for (index, part), text, encoding in zip(parts, normal, encodings, strict=True):
+            if self._special_token.fullmatch(part):
+                words[index] += [part] if part == self.tokenizer.unk_token else []
                 continue
-            found = [word for part in self._special_token.split(text) for word in self._unknown_in(part)]
+            spans = zip(encoding.ids, encoding.offsets, strict=True)
+            found = [text[start:end] for i, (start, end) in spans if i == unk_token_id]
+            words[index] += [word.strip() or word for word in found]  # subword tokenizers put a space before the text
+        for index in with_unknown:
+            kept, found = rows[index].count(unk_token_id), words[index]
             if kept > len(found):
-                raise ValueError(f"`ids` must be those of `texts`, got {kept} unknown words for {text!r}.")
+                raise ValueError(f"`ids` must be those of `texts`, got {kept} unknown words for {brief(texts[index])}.")
             # what was cut stood on the truncation side
             words[index] = found[:kept] if self.tokenizer.truncation_side == "right" else found[-kept:]
         return words
-
-    def _unknown_in(self, part: str) -> list[str]:
-        """The unknown words of a part of a text that is a special token or holds none."""
-        if self._special_token.fullmatch(part):
-            return [part] if part == self.tokenizer.unk_token else []
-        normalizer = self.tokenizer.backend_tokenizer.normalizer
-        # offsets in a text before its normalisation do not tell one of the characters that one was taken apart to
-        normal = part if normalizer is None else normalizer.normalize_str(part)
-        encoding = self._after_normalization.encode(normal, add_special_tokens=False)
-        found = [
-            normal[start:end]
-            for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-            if i == self.tokenizer.unk_token_id
-        ]
-        return [word.strip() or word for word in found]  # subword tokenizers put a space before the text
 
 
 class DataCollatorForCopying(DataCollatorForSeq2Seq):
