@@ -13,7 +13,6 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 that the model has written and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import gzip
 import json
 import logging
 import math
@@ -27,7 +26,6 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from datasets import load_dataset
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -45,6 +43,7 @@ from transformers import (
 from transformers.trainer_utils import speed_metrics
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.data import read_lines
 from attention_rnn.hub import write_model_card
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
 from attention_rnn.training import (
@@ -450,12 +449,7 @@ def read_text(split: str, data_args: DataArguments) -> str:
             )
         text = "".join(row.removesuffix("\n") + "\n" for row in dataset[split][data_args.text_column])
     else:
-        file = getattr(data_args, file_argument(split, data_args))
-        try:
-            with (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig") as lines:
-                text = lines.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} must be UTF-8: {error}") from error
+        text = "".join(read_lines(getattr(data_args, file_argument(split, data_args)))).replace("\r\n", "\n")
     return unicodedata.normalize("NFC", text)
 
 
@@ -484,14 +478,8 @@ def make_tokenizer(
             model_args.vocab_size,
             min_frequency=model_args.min_frequency,
             lowercase=model_args.lowercase,
+            causal=True,
         )
-        # a text that is to be continued begins with <s> and has no </s> at its end
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{tokenizer.bos_token} $A",
-            pair=f"{tokenizer.bos_token} $A $B",
-            special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)],
-        )
-        tokenizer.padding_side = "left"
         tokenizer.save_pretrained(name)
     tokenizer = AutoTokenizer.from_pretrained(name)
     for token in ("bos_token", "eos_token") if data_args.line_by_line else ("bos_token",):

@@ -39,7 +39,7 @@ from transformers import (
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.alignment import Alignment, alignment_from_outputs
 from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
-from attention_rnn.data import get_text, read_rows
+from attention_rnn.data import choose_columns, drop_empty, get_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.metrics import METRICS, TextMetric, load_metric
 from attention_rnn.plotting import plot_alignment, write_alignment_page
@@ -370,22 +370,21 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 
 def settle_columns(split: str, data_args: DataArguments) -> None:
-    """Take the first columns for the source and the target, where the arguments do not name them."""
+    """Choose the columns of the source and the target, where the arguments do not name them."""
     place, row = next(read_split(split, data_args), ("", None))
     if row is None:
         raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
-    unnamed = [name for name in row if name not in (data_args.source_column, data_args.target_column)]
-    for argument in ("source_column", "target_column"):
-        if getattr(data_args, argument) is None:
-            if not unnamed:
-                raise ValueError(f"{place}: there must be a column left for --{argument}, got the columns {list(row)}")
-            setattr(data_args, argument, unnamed.pop(0))
+    given = {"source": data_args.source_column, "target": data_args.target_column}
+    data_args.source_column, data_args.target_column = choose_columns(row, place, **given)
 
 
 def read_pairs(split: str, data_args: DataArguments, limit: int | None) -> Iterator[dict[str, str]]:
-    for place, row in islice(read_split(split, data_args), limit):
-        source = data_args.source_prefix + get_text(row, data_args.source_column, place)
-        yield {"source": source, "target": get_text(row, data_args.target_column, place)}
+    def pairs() -> Iterator[dict[str, str]]:
+        for place, row in islice(read_split(split, data_args), limit):
+            source, target = (get_text(row, name, place) for name in (data_args.source_column, data_args.target_column))
+            yield {"source": source and data_args.source_prefix + source, "target": target}
+
+    yield from drop_empty(pairs(), ["source", "target"], origin(split, data_args)) if split == "train" else pairs()
 
 
 def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -396,6 +395,7 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict
             getattr(data_args, f"{split}_target_file"),
             file_format=data_args.file_format,
             column_names=data_args.column_names,
+            wanted_columns=[data_args.source_column, data_args.target_column],
         )
         return
     dataset = load_split(split, data_args, data_args.streaming)
