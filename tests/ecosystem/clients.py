@@ -5,9 +5,12 @@ from typing import Any
 
 import torch
 from tiny import tiny_batch, tiny_config, tiny_model
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from attention_rnn import AttentionRnnForCausalLM
+from attention_rnn.tokenization import train_tokenizer
 
 WORDS = "the cat sat on a mat and saw the dog run far away to sea".split()
 TEXTS = [" ".join(WORDS[start : start + 4]) for start in range(8)]
@@ -26,8 +29,17 @@ MODELS: dict[str, Callable[..., Any]] = {
     "tied": tiny_model,
     "untied": lambda **overrides: tiny_model(tie_word_embeddings=False, **overrides),
     "two_vocabularies": lambda **overrides: tiny_model(source_vocab_size=23, **overrides),
+    "two_untied": lambda **overrides: tiny_model(source_vocab_size=23, tie_word_embeddings=False, **overrides),
     "causal": tiny_causal_model,
+    "causal_untied": lambda **overrides: tiny_causal_model(tie_word_embeddings=False, **overrides),
 }
+
+
+def causal_tokenizer() -> PreTrainedTokenizerFast:
+    """Of words, without the end of the text behind a prompt that is to be continued."""
+    tokenizer = train_tokenizer(TEXTS, kind="word")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    return tokenizer
 
 
 def inputs_for(model: Any) -> dict[str, Tensor]:

@@ -75,8 +75,9 @@ def test_a_position_in_the_question_is_still_an_error(answering_model, rows):
         answering_model(**DefaultDataCollator()(rows))
 
 
-def test_a_prompt_of_a_causal_tokenizer_is_continued(tokenizer):
+def test_a_prompt_of_a_causal_tokenizer_is_continued():
     """`text-generation` hands over the prompt as the tokenizer encodes it."""
+    tokenizer = train_tokenizer(TEXTS, kind="word", append_eos=False)
     model = tiny_causal_model(vocab_size=len(tokenizer))
     pipe = transformers.pipeline("text-generation", model=model, tokenizer=tokenizer)
     ids = pipe.preprocess(TEXTS[0])["input_ids"][0]

@@ -9,9 +9,9 @@ from transformers.exporters import ExecutorchConfig, ExecutorchExporter  # noqa:
 
 
 def test_an_encoder_runs_as_a_program():
-    model = tiny_model(encoder_layers=1, bidirectional=False, decoder_layers=2)
+    model = tiny_model(encoder_layers=1, bidirectional=False, hidden_size=4, embedding_size=3, decoder_layers=2)
     batch = tiny_batch(model)
-    inputs = {name: batch[name][:, :5].clone() for name in ("input_ids", "attention_mask")}
+    inputs = {name: batch[name][:, :3].clone() for name in ("input_ids", "attention_mask")}
     encoder = model.get_encoder()
     program = ExecutorchExporter().export(encoder, inputs, ExecutorchConfig())
     with torch.no_grad():

@@ -4,14 +4,12 @@ import json
 
 import pytest
 import torch
-from clients import TEXTS, tiny_causal_model
+from clients import TEXTS, causal_tokenizer, tiny_causal_model
 from tiny import tiny_model
 
 lm_eval = pytest.importorskip("lm_eval")
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
-
-from attention_rnn.tokenization import train_tokenizer  # noqa: E402
 
 TASKS = {
     "choice": """
@@ -40,7 +38,7 @@ metric_list: [{metric: exact_match, aggregation: mean}]
 
 @pytest.fixture
 def tokenizer():
-    return train_tokenizer(TEXTS, kind="word")
+    return causal_tokenizer()
 
 
 def evaluated(model, tokenizer, name, folder, **options):

@@ -28,6 +28,9 @@ TARGETS = {
 }
 
 
+
+
+
 def lora(targets, **options):
     return LoraConfig(r=2, target_modules=targets, **options)
 
@@ -72,13 +75,16 @@ def test_lora_trains_generates_and_merges(kind, targets, tmp_path):
     assert_trains(model)
     logits, tokens = logits_of(model), generated(model)
     model.save_pretrained(tmp_path / "adapter")
+    read = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "adapter").eval()
+    torch.testing.assert_close(logits_of(read), logits, atol=1e-5, rtol=1e-4)
+    assert torch.equal(generated(read), tokens)
+    if base.config.tie_word_embeddings and targets in (TARGETS["head"], TARGETS["embeddings"]):
+        return  # peft warns that what is merged into a tied matrix changes all that share it
     merged = model.merge_and_unload()
     torch.testing.assert_close(logits_of(merged), logits, atol=1e-5, rtol=1e-4)
     assert torch.equal(generated(merged), tokens)
     merged.save_pretrained(tmp_path / "merged")
     read = type(base).from_pretrained(tmp_path / "merged").eval()
-    torch.testing.assert_close(logits_of(read), logits, atol=1e-5, rtol=1e-4)
-    read = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     torch.testing.assert_close(logits_of(read), logits, atol=1e-5, rtol=1e-4)
 
 
@@ -91,7 +97,7 @@ def test_lora_trains_generates_and_merges(kind, targets, tmp_path):
     ],
     ids=["dora", "rslora", "ia3"],
 )
-@pytest.mark.parametrize("kind", ["untied", "causal"])
+@pytest.mark.parametrize("kind", ["untied", "causal_untied"])
 def test_other_adapters_train_generate_and_merge(kind, config):
     base = MODELS[kind]()
     model = adapted(copy.deepcopy(base), config)
@@ -148,7 +154,10 @@ def test_a_folder_with_an_adapter_opens_as_its_base_with_the_adapter(kind, tmp_p
 @pytest.mark.parametrize("kind", MODELS)
 def test_single_tokens_can_be_trained(kind, tmp_path):
     base = MODELS[kind]()
-    model = adapted(copy.deepcopy(base), TrainableTokensConfig(token_indices=[5, 6], target_modules=["embed_tokens"]))
+    # of two vocabularies the source's, whose matrix is the model's input embeddings
+    targets = ["encoder.embed_tokens"] if kind == "two_vocabularies" else ["embed_tokens"]
+    tokens = inputs_for(base)["input_ids"][0, :2].tolist()
+    model = adapted(copy.deepcopy(base), TrainableTokensConfig(token_indices=tokens, target_modules=targets))
     assert not torch.allclose(logits_of(model), logits_of(base), atol=1e-3)
     logits, tokens = logits_of(model), generated(model)
     model.save_pretrained(tmp_path)
@@ -182,8 +191,13 @@ def test_prompt_tuning_takes_the_width_of_the_embeddings(kind):
         num_attention_heads=1,
         num_transformer_submodules=1,
     )
+    base = copy.deepcopy(model)
     tuned = adapted(model, config)
+    if is_seq2seq and model.config.source_vocab_size is not None:
+        # peft takes the first matrix with `vocab_size` rows, which is the target's
+        tuned.word_embeddings = model.get_input_embeddings()
     assert_trains(tuned)
+    assert not torch.allclose(logits_of(tuned)[:, -3:], logits_of(base)[:, -3:], atol=1e-3)
     assert generated(tuned).shape[0] == 3
 
 

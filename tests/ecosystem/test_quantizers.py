@@ -32,7 +32,7 @@ def assert_steps_agree(quantized):
     torch.testing.assert_close(torch.stack(outputs.logits, dim=1), logits, atol=0.2, rtol=0.1)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["tied", "two_vocabularies", "causal"])
 @pytest.mark.parametrize("name", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"])
 @pytest.mark.parametrize("cell_type", ["gru", "lstm", "rnn_tanh"])
 def test_torchao(kind, name, cell_type):
@@ -51,8 +51,8 @@ def test_torchao_of_a_large_matrix():
     model = tiny_model(hidden_size=160, embedding_size=16, attention_size=16)
     quantized = copy.deepcopy(model)
     torchao.quantize_(quantized, torchao.Int8WeightOnlyConfig())
-    compared(model, quantized)
-    # and with gradients: of the inputs, as its weights have none
+    compared(model, quantized, tolerance=0.4)
+    # and with gradients, though its weights have none
     assert quantized(**inputs_for(model)).loss.isfinite()
 
 
