@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from attention_rnn import AttentionRnnForCausalLM
 from attention_rnn.tokenization import train_tokenizer
 
-WORDS = "the cat sat on a mat and saw the dog run far away to sea".split()
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "the", "dog", "run", "far", "away", "to", "sea"]
 TEXTS = [" ".join(WORDS[start : start + 4]) for start in range(8)]
 
 

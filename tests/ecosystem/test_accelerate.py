@@ -8,8 +8,8 @@ from clients import MODELS, inputs_for, sources_for
 from tiny import tiny_model
 
 pytest.importorskip("accelerate")
-from accelerate import cpu_offload, disk_offload, dispatch_model, infer_auto_device_map  # noqa: E402
-from accelerate.hooks import remove_hook_from_submodules  # noqa: E402
+from accelerate import cpu_offload, disk_offload, dispatch_model, infer_auto_device_map
+from accelerate.hooks import remove_hook_from_submodules
 
 VARIANTS = {
     **{kind: (kind, {}) for kind in MODELS},
@@ -55,11 +55,15 @@ def test_from_pretrained_with_a_part_on_disk(model, tmp_path):
     on_disk = "model.layers" if "model.layers" in parts else "model.decoder"
     # a head that is tied stands beside the matrix that it is tied to
     head = "disk" if model.config.is_encoder_decoder and model.config.source_vocab_size else "cpu"
-    placed = type(model).from_pretrained(
-        tmp_path / "model",
-        device_map=parts | {on_disk: "disk", "lm_head": head},
-        offload_folder=tmp_path / "offload",
-    ).eval()
+    placed = (
+        type(model)
+        .from_pretrained(
+            tmp_path / "model",
+            device_map=parts | {on_disk: "disk", "lm_head": head},
+            offload_folder=tmp_path / "offload",
+        )
+        .eval()
+    )
     assert_same(model, placed)
 
 

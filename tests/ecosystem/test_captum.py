@@ -5,13 +5,13 @@ import torch
 from tiny import tiny_config, tiny_model
 
 pytest.importorskip("captum")
-from captum.attr import (  # noqa: E402
+from captum.attr import (
     IntegratedGradients,
     LayerActivation,
     LayerIntegratedGradients,
 )
 
-from attention_rnn import AttentionRnnForSequenceClassification  # noqa: E402
+from attention_rnn import AttentionRnnForSequenceClassification
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 4], [9, 8, 7, 6, 5, 10]])
 

@@ -1,8 +1,8 @@
 """
 evaluate: its evaluators drive our pipelines over a data set.
 
-They get a model and its tokenizer, since evaluate 0.4.6 looks for a TensorFlow class that transformers 5 has not when it
-is given a pipeline.
+They get a model and its tokenizer: given a pipeline, evaluate 0.4.6 looks for a class of TensorFlow that transformers 5
+has not.
 """
 
 import pytest
@@ -44,7 +44,11 @@ class Share(evaluate.Metric):
 
 
 def labels(*names):
-    return {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {n: i for i, n in enumerate(names)},
+    }
 
 
 def test_text_classification(tokenizer):

@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_batch, tiny_model
 
 pytest.importorskip("executorch")
-from transformers.exporters import ExecutorchConfig, ExecutorchExporter  # noqa: E402
+from transformers.exporters import ExecutorchConfig, ExecutorchExporter
 
 
 def test_an_encoder_runs_as_a_program():

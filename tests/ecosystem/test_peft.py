@@ -28,9 +28,6 @@ TARGETS = {
 }
 
 
-
-
-
 def lora(targets, **options):
     return LoraConfig(r=2, target_modules=targets, **options)
 

@@ -63,9 +63,11 @@ def test_torchao_by_from_pretrained(tmp_path):
 
     model = tiny_model(hidden_size=32, embedding_size=16, attention_size=16)
     model.save_pretrained(tmp_path / "model")
-    quantized = type(model).from_pretrained(
-        tmp_path / "model", quantization_config=TorchAoConfig(Int8WeightOnlyConfig())
-    ).eval()
+    quantized = (
+        type(model)
+        .from_pretrained(tmp_path / "model", quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
+        .eval()
+    )
     compared(model, quantized)
     quantized.save_pretrained(tmp_path / "quantized")
     read = type(model).from_pretrained(tmp_path / "quantized").eval()
@@ -109,11 +111,15 @@ def test_bitsandbytes(tmp_path):
 
     model = tiny_model(hidden_size=32, embedding_size=16, attention_size=16)
     model.save_pretrained(tmp_path)
-    quantized = type(model).from_pretrained(
-        tmp_path,
-        # bitsandbytes multiplies vectors of a batch of sequences, and the energies are those of pairs of tokens
-        quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["energy", "lm_head"]),
-        device_map="cpu",
-    ).eval()
+    quantized = (
+        type(model)
+        .from_pretrained(
+            tmp_path,
+            # bitsandbytes multiplies vectors of a batch of sequences, and the energies are those of pairs of tokens
+            quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=["energy", "lm_head"]),
+            device_map="cpu",
+        )
+        .eval()
+    )
     compared(model, quantized)
     assert_steps_agree(quantized)

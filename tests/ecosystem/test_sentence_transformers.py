@@ -6,11 +6,11 @@ from clients import TEXTS
 from tiny import tiny_model
 
 pytest.importorskip("sentence_transformers")
-from datasets import Dataset  # noqa: E402
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses  # noqa: E402
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer  # noqa: E402
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-from attention_rnn.tokenization import train_tokenizer  # noqa: E402
+from attention_rnn.tokenization import train_tokenizer
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import torch
 from clients import TEXTS, tiny_causal_model
 
 pytest.importorskip("trl")
-from datasets import Dataset  # noqa: E402
-from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from attention_rnn.tokenization import train_tokenizer  # noqa: E402
+from attention_rnn.tokenization import train_tokenizer
 
 COMMON = {
     "report_to": "none",
