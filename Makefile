@@ -19,7 +19,7 @@ DEMO_FLAGS := \
 DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesday, March 3, 1998" "вторник, 3 марта 1998 г."
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance faults fuzz versions lint types format clean
+.PHONY: help install demo test conformance ecosystem faults fuzz versions lint types format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ test: $(INSTALLED)  ## Run the tests, one process a core
 
 conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
 	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal
+
+ecosystem: $(INSTALLED)  ## Try peft, trl, lm-eval, torchao and other packages on our models (installs them once; 4 minutes)
+	$(BIN)/nox --error-on-missing-interpreters --reuse-existing-virtualenvs --session ecosystem
 
 faults: $(INSTALLED)  ## Kill 30 trainings, flip 3,000 bits, serve 2,000 calls (4 minutes on 2 cores)
 	THOROUGH=1 OMP_NUM_THREADS=1 $(BIN)/pytest -rA --show-capture=stdout \
