@@ -152,7 +152,7 @@ def test_a_folder_with_an_adapter_opens_as_its_base_with_the_adapter(kind, tmp_p
 def test_single_tokens_can_be_trained(kind, tmp_path):
     base = MODELS[kind]()
     # of two vocabularies the source's, whose matrix is the model's input embeddings
-    targets = ["encoder.embed_tokens"] if kind == "two_vocabularies" else ["embed_tokens"]
+    targets = ["encoder.embed_tokens"] if kind.startswith("two") else ["embed_tokens"]
     tokens = inputs_for(base)["input_ids"][0, :2].tolist()
     model = adapted(copy.deepcopy(base), TrainableTokensConfig(token_indices=tokens, target_modules=targets))
     assert not torch.allclose(logits_of(model), logits_of(base), atol=1e-3)

@@ -89,9 +89,11 @@ class TokenFront(AttentionRnnPreTrainedModel):
         return getattr(self.embed_tokens, "base_layer", self.embed_tokens)
 
     @property
-    def _weight(self) -> Tensor:
-        """A weight that is where and of what type the model is."""
-        return next(self.parameters()) if self.embed_tokens is None else self._embeddings.weight
+    def _weight(self) -> Tensor | None:
+        """A weight that is where and of what type the model is; none of a decoder that is quantised altogether."""
+        if self.embed_tokens is not None:
+            return self._embeddings.weight
+        return next((weight for weight in self.parameters() if weight.is_floating_point()), None)
 
     def _add_characters(self, embeddings: Tensor, character_ids: Tensor | None) -> Tensor:
         if self.characters is None:
@@ -114,7 +116,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 f"{tuple(embeddings.shape)}."
             )
         self._check_device(name, embeddings)
-        dtype = self._weight.dtype
+        dtype = embeddings.dtype if self._weight is None else self._weight.dtype
         if embeddings.dtype != dtype:
             device_type = embeddings.device.type
             may_differ = embeddings.is_floating_point() and device_type != "meta"
@@ -122,7 +124,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 raise TypeError(f"`{name}` must be of the type of the model, {dtype}, got {embeddings.dtype}.")
 
     def _check_device(self, name: str, inputs: Tensor) -> None:
-        device = self._weight.device
+        device = inputs.device if self._weight is None else self._weight.device
         # accelerate moves the inputs of a module that it has placed, and fetches weights that it has offloaded
         if inputs.device != device and not any(hasattr(module, "_hf_hook") for module in self.modules()):
             raise ValueError(f"`{name}` must be on the device of the model, {device}, got a tensor on {inputs.device}.")

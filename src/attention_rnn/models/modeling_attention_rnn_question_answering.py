@@ -223,10 +223,8 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
             values = values.masked_fill(values >= length, IGNORED_LABEL)
             at_padding = (values >= 0) & ~_at(real, values)
             if has_values(values) and at_padding.any():
-                logger.warning_once(
-                    f"`{name}` point at padding, {int(values[at_padding][0])} in row {int(at_padding.int().argmax())}: "
-                    "such examples are ignored."
-                )
+                # the same words each time, so that it is said once
+                logger.warning_once("Examples whose answer starts or ends at padding are ignored.")
             counts = counts & ~at_padding
             positions.append(values)
         positions = [values.masked_fill(~counts, IGNORED_LABEL) for values in positions]
