@@ -1,65 +1,29 @@
 """A cell and a score function of a user's own, each in a file, by the recipes of the documentation."""
 
 import importlib
+import re
+import subprocess
 import sys
-import textwrap
+from pathlib import Path
 
 import pytest
 import torch
 from test_remote_code import run_without_the_package
 from tiny import tiny_batch, tiny_config
 
+import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
 from attention_rnn.models.cells import CELLS, Cell, register_cell
 
-FILES = {
-    "minimal_gated_unit.py": '''
-        """The minimal gated unit (Zhou et al., 2016, https://arxiv.org/abs/1603.09420)."""
-
-        import torch
-
-        from attention_rnn.models.cells import Cell, register_cell
-
-        from .gates import gate
-
-
-        @register_cell("minimal_gated")
-        class MinimalGatedUnit(Cell):
-            gates = 2
-
-            def forward(self, input_products, state, recurrent_mask=None):
-                forget_input, new_input = input_products.chunk(2, dim=-1)
-                forget_hidden, new_hidden = self.hidden_products(state, recurrent_mask).chunk(2, dim=-1)
-                forget = gate(forget_input + forget_hidden)
-                return torch.lerp(state, torch.tanh(new_input + forget * new_hidden), forget)
-        ''',
-    "gates.py": """
-        import torch
-
-
-        def gate(products):
-            return torch.sigmoid(products)
-        """,
-    "bounded_score.py": """
-        import torch
-        from torch import nn
-
-        from attention_rnn.models.attention import Attention, register_attention
-
-
-        @register_attention("bounded")
-        class BoundedAttention(Attention):
-            def __init__(self, config):
-                super().__init__(config, key_size=config.hidden_size)
-                self.memory = nn.Linear(config.memory_size, config.hidden_size)
-
-            def project(self, memory):
-                return self.memory(memory), memory
-
-            def score(self, query, memory, alignment):
-                return 3 * torch.tanh(query @ memory.keys.transpose(1, 2))[:, None]
-        """,
-}
+TEXT = (Path(attention_rnn.__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
+# a file may have neighbours
+GATES = "import torch\n\n\ndef gate(products):\n    return torch.sigmoid(products)\n"
+FILES["minimal_gated_unit.py"] = (
+    FILES["minimal_gated_unit.py"]
+    .replace("import Cell, register_cell\n", "import Cell, register_cell\n\nfrom .gates import gate\n")
+    .replace("torch.sigmoid(", "gate(")
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +31,8 @@ def extensions(tmp_path_factory):
     """A package of a user's own with these files, imported."""
     folder = tmp_path_factory.mktemp("project") / "my_project"
     folder.mkdir()
-    for name, text in {"__init__.py": "", **FILES}.items():
-        (folder / name).write_text(textwrap.dedent(text))
+    for name, text in {"__init__.py": "", "gates.py": GATES, **FILES}.items():
+        (folder / name).write_text(text)
     sys.path.insert(0, str(folder.parent))
     for name in ("minimal_gated_unit", "bounded_score"):
         importlib.import_module(f"my_project.{name}")
@@ -83,6 +47,20 @@ def make(feeding="parallel", seed=0):
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model
+
+
+def test_the_recipe_is_complete(tmp_path):
+    """Each block of the page as it stands, in a process of its own."""
+    (folder := tmp_path / "work").mkdir()
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks[:2]:
+        (folder / block.split()[1]).write_text(block)
+    code = blocks[2].replace("AttentionRnnConfig(", "AttentionRnnConfig(hidden_size=6, vocab_size=9, ")
+    code += (
+        "print(model(input_ids=model.dummy_inputs['input_ids'] % 9, labels=model.dummy_inputs['input_ids'] % 9).loss)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
 
 @pytest.mark.parametrize("feeding", ["parallel", "input", "conditional", "output"])
@@ -132,7 +110,7 @@ def test_a_checkpoint_of_another_model_does_not_carry_them(extensions, tmp_path)
 
 
 def test_a_file_that_imports_what_does_not_travel_is_named(tmp_path, monkeypatch):
-    text = textwrap.dedent(FILES["minimal_gated_unit.py"]).replace("from .gates import gate", "gate = torch.sigmoid")
+    text = FILES["minimal_gated_unit.py"].replace("from .gates import gate", "gate = torch.sigmoid")
     text = text.replace("minimal_gated", "impossible").replace(
         "import torch\n", "import torch\nfrom attention_rnn.metrics import load_metric\n", 1
     )
