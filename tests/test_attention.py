@@ -1,3 +1,4 @@
+import copy
 import sys
 
 import numpy as np
@@ -284,3 +285,37 @@ def test_large_sizes_take_the_blocks_and_traced_ones_the_plain_formula(monkeypat
     torch.testing.assert_close(torch.compile(Score(), backend="eager", fullgraph=True)(query, keys), expected)
     torch.testing.assert_close(torch.export.export(Score(), (query, keys.detach())).module()(query, keys), expected)
     assert len(calls) == 1
+
+
+def test_the_window_of_local_attention_is_where_it_is_in_single_precision_also_in_bfloat16():
+    torch.manual_seed(0)
+    attention = ATTENTIONS["local"](tiny_config(attention_type="local", local_window_size=3))
+    memory, query = torch.randn(4, 300, 20), torch.randn(4, 7, 10)
+    windows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = copy.deepcopy(attention).to(dtype)
+        # what is rounded before is the same for both
+        vectors, queries = memory.bfloat16().to(dtype), query.bfloat16().to(dtype)
+        seen = Memory(*layer.project(vectors), None)
+        scores = layer.score(queries, seen, queries[:, :0])
+        windows.append(scores[:, 0] > torch.finfo(dtype).min)
+    first = [window.int().argmax(dim=-1) for window in windows]
+    assert (first[0] - first[1]).abs().max() <= 1
+
+
+def test_coverage_is_summed_in_single_precision():
+    attention = ATTENTIONS["additive"](tiny_config(attention_type="additive", coverage=True)).bfloat16()
+    memory = Memory(*attention.project(torch.randn(1, 6, 20).bfloat16()), None)
+    alignment = torch.zeros(1, 1, 6)
+    with torch.no_grad():
+        _, weights, alignments = attention(torch.randn(1, 400, 10).bfloat16(), memory, alignment, None)
+    assert alignments.dtype == torch.float32
+    torch.testing.assert_close(alignments[0, -1, 0], weights[0, 0].float().sum(dim=0))
+
+
+def test_the_reference_backend_holds_for_additive_scores(monkeypatch):
+    monkeypatch.setattr(attention_module, "PLAIN_BELOW", 0)
+    monkeypatch.setattr(attention_module, "additive_scores", None)
+    attention = ATTENTIONS["additive"](tiny_config(recurrence_backend="reference"))
+    memory = Memory(*attention.project(torch.randn(2, 6, 20)), None)
+    assert attention.score(torch.randn(2, 3, 10), memory, torch.zeros(2, 0, 6)).shape == (2, 1, 3, 6)

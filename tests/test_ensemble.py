@@ -260,3 +260,11 @@ def test_the_trainer_predicts_with_an_ensemble(tmp_path):
     assert torch.equal(torch.tensor(output.predictions)[:, : expected.shape[1]], expected)
     assert output.metrics["test_loss"] == pytest.approx(ensemble(**batch).loss.item(), abs=1e-5)
     assert all(map(torch.equal, weights, [parameter for member in members for parameter in member.parameters()]))
+
+
+@pytest.mark.parametrize("name", ["inputs_embeds", "decoder_inputs_embeds"])
+def test_embeddings_of_one_member_are_refused(name):
+    ensemble = AttentionRnnEnsemble([tiny_model()])
+    inputs = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[5, 6]]), name: torch.zeros(1, 2, 6)}
+    with pytest.raises(ValueError, match=f"`{name}` must not be given to an ensemble"):
+        ensemble(**inputs)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,23 @@ def test_an_unknown_public_name_is_an_attribute_error():
 def test_every_public_name_exists():
     for name in attention_rnn.__all__:
         assert getattr(attention_rnn, name) is not None
+
+
+def test_modules_are_found_in_many_threads_at_once():
+    finder = next(finder for finder in sys.meta_path if type(finder).__name__ == "_RegisterAfterImport")
+    errors = []
+
+    def find():
+        for _ in range(100):
+            try:
+                assert finder.find_spec("attention_rnn.models.cells", [str(MODELS)]) is not None
+            except Exception as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=find) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert finder in sys.meta_path

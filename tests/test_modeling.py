@@ -457,3 +457,38 @@ def test_a_truncated_weights_file_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cannot be read, its file is truncated"):
         AttentionRnnForConditionalGeneration.from_pretrained(tmp_path)
+
+
+def partial_then_all(loss, parameters):
+    torch.autograd.grad(loss, parameters[: len(parameters) // 2], retain_graph=True)
+    loss.backward()
+
+
+def twice(loss, parameters):
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+def each_alone(loss, parameters):
+    for parameter in parameters:
+        (parameter.grad,) = torch.autograd.grad(loss, [parameter], retain_graph=True)
+
+
+def within_another(loss, parameters):
+    def backward(gradient):
+        torch.autograd.grad(loss, parameters[:3], retain_graph=True)
+
+    parameters[-1].register_hook(backward)
+    loss.backward(retain_graph=True)
+
+
+@pytest.mark.parametrize("pattern", [partial_then_all, twice, each_alone, within_another])
+@pytest.mark.parametrize("feeding", CONTEXT_FEEDINGS)
+def test_any_pattern_of_backward_passes_gives_the_gradients_of_the_reference(feeding, pattern):
+    gradients = []
+    for backend in ("auto", "reference"):
+        model = tiny_model(context_feeding=feeding, recurrence_backend=backend).double().train()
+        parameters = list(model.parameters())
+        pattern(model(**tiny_batch(model)).loss, parameters)
+        gradients.append([parameter.grad for parameter in parameters])
+    torch.testing.assert_close(*gradients)

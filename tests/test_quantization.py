@@ -2,7 +2,13 @@ import pytest
 import torch
 from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_config, tiny_model
 
-from attention_rnn import AttentionRnnModel, quantize
+from attention_rnn import AttentionRnnForCausalLM, AttentionRnnModel, quantization, quantize
+
+
+@pytest.fixture(autouse=True)
+def small_matrices_are_quantised(monkeypatch):
+    monkeypatch.setattr(quantization, "MIN_WEIGHTS", 2)
+    monkeypatch.setattr(quantization, "MIN_SIDE", 2)
 
 
 @pytest.mark.parametrize("combination", SOME_COMBINATIONS, ids=name)
@@ -32,5 +38,31 @@ def test_the_model_itself_stays_as_it_is():
 
 
 def test_a_model_without_a_decoder_is_refused():
-    with pytest.raises(TypeError, match="`model` must be an AttentionRnnForConditionalGeneration"):
+    with pytest.raises(
+        TypeError, match="`model` must be an AttentionRnnForConditionalGeneration or an AttentionRnnForCausalLM"
+    ):
         quantize(AttentionRnnModel(tiny_config(is_encoder_decoder=False)))
+
+
+def test_a_language_model_is_quantised():
+    torch.manual_seed(0)
+    model = AttentionRnnForCausalLM(tiny_config()).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    expected, logits = model(ids).logits, quantize(model)(ids).logits
+    assert not torch.equal(logits, expected)
+    torch.testing.assert_close(logits, expected, atol=0.1, rtol=0.1)
+
+
+def test_narrow_and_small_matrices_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(quantization, "MIN_WEIGHTS", 2**12)
+    monkeypatch.setattr(quantization, "MIN_SIDE", 64)
+    decoder = quantize(tiny_model(hidden_size=64, attention_size=80, embedding_size=7)).model.decoder
+    kinds = {name: type(module) for name, module in decoder.named_modules() if "Linear" in type(module).__name__}
+    plain = {name for name, kind in kinds.items() if kind is torch.nn.Linear}
+    assert plain == {"attention.energy", "layers.0.cell.input_to_hidden", "readout.projection"}
+    assert len(kinds) > len(plain)
+
+
+def test_a_quantised_copy_is_not_saved(tmp_path):
+    with pytest.raises(NotImplementedError, match="save the model itself and quantise what is loaded"):
+        quantize(tiny_model()).save_pretrained(tmp_path)

@@ -60,6 +60,9 @@ class AttentionRnnEnsembleEncoderOutput(ModelOutput):
         return f"{name}_{member}" if member else name
 
 
+NO_EMBEDDINGS = "`{name}` must not be given to an ensemble, each member of which has embeddings of its own."
+
+
 class AttentionRnnEnsembleEncoder(nn.Module):
     """The encoders of all members; each reads the source."""
 
@@ -74,7 +77,9 @@ class AttentionRnnEnsembleEncoder(nn.Module):
         copy_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> AttentionRnnEnsembleEncoderOutput:
-        """See `AttentionRnnEncoder.forward`."""
+        """See `AttentionRnnEncoder.forward`; without `inputs_embeds`."""
+        if kwargs.get("inputs_embeds") is not None:
+            raise ValueError(NO_EMBEDDINGS.format(name="inputs_embeds"))
         source = {"input_ids": input_ids, "attention_mask": attention_mask, "copy_ids": copy_ids}
         return AttentionRnnEnsembleEncoderOutput.join(encoder(**source, return_dict=True) for encoder in self.encoders)
 
@@ -191,6 +196,9 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
         """
         if self.option("output_hidden_states", output_hidden_states):
             raise ValueError("`output_hidden_states` must be False: an ensemble has no hidden states of its own.")
+        for name in ("inputs_embeds", "decoder_inputs_embeds"):
+            if kwargs.get(name) is not None:
+                raise ValueError(NO_EMBEDDINGS.format(name=name))
         check_tensors(input_ids=input_ids, decoder_input_ids=decoder_input_ids, labels=labels)
         if labels is not None:
             check_labels(labels, None if self.config.copy else self.config.vocab_size)
