@@ -36,7 +36,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     EvalPrediction,
     HfArgumentParser,
     PreTrainedModel,
@@ -44,27 +43,28 @@ from transformers import (
     set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, ReliableTrainer
 from attention_rnn.alignment import Alignment
+from attention_rnn.arguments import (
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    expand_config_file,
+    parse_config_overrides,
+    wanted_splits,
+)
 from attention_rnn.data import get_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
 from attention_rnn.training import (
-    ScriptTrainer,
-    ScriptTrainingArguments,
-    check_files,
-    check_values,
     delete_run,
-    expand_config_file,
     find_checkpoint,
     is_hub_name,
     load_split,
     origin,
-    parse_config_overrides,
     special_token_ids,
     train_and_save,
-    wanted_splits,
 )
 
 logger = logging.getLogger("run_classification")
@@ -198,9 +198,6 @@ class TrainingArguments(ScriptTrainingArguments):
     num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
-    )
 
     def __post_init__(self):
         if self.problem_type not in METRICS:
@@ -235,7 +232,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     model = make_model(pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
 
-    trainer = ScriptTrainer(
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -244,8 +241,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=lambda output: score(output, training_args),
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
 
     training_seconds = None
     if training_args.do_train:
@@ -619,7 +614,7 @@ def draw_confusion(output_dir: Path, output: Any, labels: list[str]) -> None:
     axes.figure.savefig(output_dir / "confusion_matrix.png", dpi=150)
 
 
-def draw_attention(trainer: ScriptTrainer, examples: Dataset, data_args: DataArguments) -> list[str]:
+def draw_attention(trainer: ReliableTrainer, examples: Dataset, data_args: DataArguments) -> list[str]:
     """
     Draw which words of the first examples the model looked at, each as a picture and all on one page to point at;
     returns the pictures, relative to the output folder.
@@ -652,7 +647,7 @@ def draw_attention(trainer: ScriptTrainer, examples: Dataset, data_args: DataArg
 
 
 def write_card(
-    trainer: ScriptTrainer,
+    trainer: ReliableTrainer,
     examples: dict[str, Dataset],
     labels: list[str],
     scores: dict[str, dict[str, float]],

@@ -28,34 +28,34 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     DataCollatorForTokenClassification,
-    EarlyStoppingCallback,
     HfArgumentParser,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer
+from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer, ReliableTrainer
+from attention_rnn.arguments import (
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    expand_config_file,
+    parse_config_overrides,
+    wanted_splits,
+)
 from attention_rnn.data import open_text, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.plotting import plot_alignment
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
 from attention_rnn.training import (
-    ScriptTrainer,
-    ScriptTrainingArguments,
-    check_files,
-    check_values,
     delete_run,
-    expand_config_file,
     find_checkpoint,
     is_hub_name,
     load_split,
     origin,
-    parse_config_overrides,
     special_token_ids,
     train_and_save,
-    wanted_splits,
 )
 
 logger = logging.getLogger("run_labelling")
@@ -162,9 +162,6 @@ class TrainingArguments(ScriptTrainingArguments):
     num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
-    )
 
     def __post_init__(self):
         self.settle_evaluation()
@@ -209,7 +206,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         rows = decode(predictions, texts[split], encoded[split], labels, intents)
         return score(texts[split], rows, is_chunk_scheme(tuple(labels))), rows
 
-    trainer = ScriptTrainer(
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -219,8 +216,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         compute_metrics=lambda output: evaluate("validation", output.predictions)[0],
         preprocess_logits_for_metrics=best_classes,
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
 
     training_seconds = None
     if training_args.do_train:
@@ -521,7 +516,7 @@ def write_predictions(output_dir: Path, texts: Dataset, predictions: list[dict[s
                 file.write(f"{reference}\t{row['intent']}\n")
 
 
-def draw_attention(trainer: ScriptTrainer, texts: Dataset, data_args: DataArguments) -> list[str]:
+def draw_attention(trainer: ReliableTrainer, texts: Dataset, data_args: DataArguments) -> list[str]:
     """
     Draw where each token looks in the first texts and, in the last row, what tells the intent; returns the pictures,
     relative to the output folder.
@@ -548,7 +543,7 @@ def draw_attention(trainer: ScriptTrainer, texts: Dataset, data_args: DataArgume
 
 
 def write_card(
-    trainer: ScriptTrainer,
+    trainer: ReliableTrainer,
     texts: dict[str, Dataset],
     scores: dict[str, dict[str, float]],
     training_seconds: float | None,

@@ -28,7 +28,6 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     EvalPrediction,
     HfArgumentParser,
     PreTrainedModel,
@@ -36,8 +35,16 @@ from transformers import (
     set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, ReliableTrainer
 from attention_rnn.alignment import Alignment
+from attention_rnn.arguments import (
+    ScriptTrainingArguments,
+    check_files,
+    check_values,
+    expand_config_file,
+    parse_config_overrides,
+    wanted_splits,
+)
 from attention_rnn.data import read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.metrics import load_metric
@@ -45,20 +52,13 @@ from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers, read_examples
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
 from attention_rnn.training import (
-    ScriptTrainer,
-    ScriptTrainingArguments,
-    check_files,
-    check_values,
     delete_run,
-    expand_config_file,
     find_checkpoint,
     is_hub_name,
     load_split,
     origin,
-    parse_config_overrides,
     special_token_ids,
     train_and_save,
-    wanted_splits,
 )
 
 logger = logging.getLogger("run_qa")
@@ -165,9 +165,6 @@ class TrainingArguments(ScriptTrainingArguments):
     num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training windows per device and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which windows form a batch: random, group_by_length, ..."}
-    )
     metric_for_best_model: str | None = field(
         default=None, metadata={"help": f"{', '.join(METRICS)} or loss. Default: {METRICS[0]}."}
     )
@@ -207,7 +204,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         return evaluate("validation", output.predictions)[0]
 
-    trainer = ScriptTrainer(
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -216,8 +213,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=compute_metrics,
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
 
     training_seconds = None
     if training_args.do_train:
@@ -434,7 +429,7 @@ def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[di
 
 
 def draw_attention(
-    trainer: ScriptTrainer, examples: Dataset, answers: list[list[dict[str, Any]]], data_args: DataArguments
+    trainer: ReliableTrainer, examples: Dataset, answers: list[list[dict[str, Any]]], data_args: DataArguments
 ) -> list[str]:
     """
     Draw how the context around the first answers looks at the question, each as a picture and all on one page to point
@@ -483,7 +478,7 @@ def draw_attention(
 
 
 def write_card(
-    trainer: ScriptTrainer,
+    trainer: ReliableTrainer,
     examples: dict[str, Dataset],
     scores: dict[str, dict[str, float]],
     training_seconds: float | None,

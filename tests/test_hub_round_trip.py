@@ -139,9 +139,9 @@ def check_script_values(license):
     """The checks that a script makes before it trains."""
     from types import SimpleNamespace
 
-    from attention_rnn.training import check_values
+    from attention_rnn.arguments import check_values
 
-    training_args = SimpleNamespace(push_to_hub=True, early_stopping_patience=None, non_finite_loss="stop")
+    training_args = SimpleNamespace(push_to_hub=True)
     check_values(SimpleNamespace(language=["en"], license=license), training_args, smallest_values={})
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from attention_rnn import AttentionRnnConfig
-from attention_rnn.training import parse_config_overrides
+from attention_rnn.arguments import parse_config_overrides
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))

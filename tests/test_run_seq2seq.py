@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.arguments import expand_config_file, parse_arguments
 from attention_rnn.metrics import load_metric
 from attention_rnn.tokenization import train_tokenizer
 
@@ -69,8 +70,8 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    parser = run_seq2seq.HfArgumentParser((run_seq2seq.DataArguments, run_seq2seq.TrainingArguments))
-    data_args, training_args = parser.parse_args_into_dataclasses(["--do_train", *map(str, arguments)])
+    kinds = (run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
+    data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     examples = run_seq2seq.read_splits(data_args, training_args)["train"]
     return [(example["source"], example["target"]) for example in examples]
 
@@ -292,14 +293,13 @@ def test_two_processes_pair_each_prediction_with_its_reference(tmp_path, finishe
 def test_a_config_file_stands_for_arguments_and_later_ones_win(tmp_path, train_file):
     settings = {"do_train": True, "train_file": train_file, "output_dir": str(tmp_path / "a"), "seed": None}
     settings |= {"learning_rate": 1e-3, "metrics": ["cer", "wer"], "max_steps": 50, "lr_scheduler_kwargs": {"a": 1}}
-    expanded = run_seq2seq.expand_config_file([write(tmp_path / "run.json", json.dumps(settings)), "--max_steps", "2"])
-    parser = run_seq2seq.HfArgumentParser((run_seq2seq.DataArguments, run_seq2seq.TrainingArguments))
-    data_args, training_args = parser.parse_args_into_dataclasses(expanded)
+    argv = [write(tmp_path / "run.json", json.dumps(settings)), "--max_steps", "2"]
+    data_args, training_args = parse_arguments(argv, run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
     assert (data_args.train_file, training_args.do_train, training_args.max_steps) == (train_file, True, 2)
     assert (training_args.learning_rate, training_args.metrics) == (1e-3, ["cer", "wer"])
     assert training_args.lr_scheduler_kwargs == {"a": 1}
     yaml_file = write(tmp_path / "run.yaml", "learning_rate: 1e-4  # a string in YAML\nmetrics: [cer]\n")
-    assert run_seq2seq.expand_config_file([yaml_file]) == ["--learning_rate", "1e-4", "--metrics", "cer"]
+    assert expand_config_file([yaml_file]) == ["--learning_rate", "1e-4", "--metrics", "cer"]
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,7 @@ def test_a_config_file_stands_for_arguments_and_later_ones_win(tmp_path, train_f
     ],
 )
 def test_the_best_model_is_chosen_by_the_first_metric(tmp_path, arguments, expected):
-    parser = run_seq2seq.HfArgumentParser(run_seq2seq.TrainingArguments)
-    (args,) = parser.parse_args_into_dataclasses([*arguments.split(), "--output_dir", str(tmp_path)])
+    (args,) = parse_arguments([*arguments.split(), "--output_dir", str(tmp_path)], run_seq2seq.TrainingArguments)
     strategies = (args.eval_strategy.value, args.save_strategy.value)
     assert (*strategies, args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == expected
 

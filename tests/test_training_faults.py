@@ -22,8 +22,9 @@ from test_trainer import dataset, tokenizer
 from tiny import tiny_config
 from transformers import DataCollatorForSeq2Seq, TrainerCallback
 
-from attention_rnn import AttentionRnnForConditionalGeneration
-from attention_rnn.training import ScriptTrainer, ScriptTrainingArguments, fault_of_checkpoint, find_checkpoint
+from attention_rnn import AttentionRnnForConditionalGeneration, ReliableTrainer, ReliableTrainingArguments
+from attention_rnn.trainer import fault_of_checkpoint
+from attention_rnn.training import find_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_classification
@@ -308,17 +309,17 @@ def train(folder, **options):
     transformers.set_seed(0)
     model = AttentionRnnForConditionalGeneration(tiny_config(vocab_size=len(encode)))
     weights = Weights()
-    trainer = ScriptTrainer(
+    trainer = ReliableTrainer(
         model=model,
-        args=ScriptTrainingArguments(
+        args=ReliableTrainingArguments(
             output_dir=str(folder),
             per_device_train_batch_size=2,
             max_steps=4,
             weight_decay=0.1,
             eval_strategy="no",
             save_strategy="no",
-            load_best_model_at_end=False,
             use_cpu=True,
+            report_to="none",
             disable_tqdm=True,
             **options,
         ),

@@ -23,6 +23,10 @@ _PUBLIC_NAMES = {
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
     "AttentionRnnWordTokenizer": "models.tokenization_attention_rnn_words",
     "AttentionRnnEnsemble": "ensemble",
+    "ReliableSeq2SeqTrainer": "trainer",
+    "ReliableSeq2SeqTrainingArguments": "trainer",
+    "ReliableTrainer": "trainer",
+    "ReliableTrainingArguments": "trainer",
     "average_checkpoints": "averaging",
     "quantize": "quantization",
 }

@@ -1,0 +1,66 @@
+"""Pictures of where a trained model looked, for each task of the scripts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .alignment import Alignment, alignment_from_outputs
+from .copying import CopyVocabulary
+from .plotting import plot_alignment, write_alignment_page
+
+
+def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> list[str]:
+    """
+    Draw each alignment as a picture, and all of them on one page to point at, in the folder `attention_maps`.
+
+    Returns:
+        `list[str]`: the pictures, relative to `output_dir`; none without alignments.
+    """
+    folder = Path(output_dir, "attention_maps")
+    pictures, drawn = [], []
+    for number, alignment in enumerate(alignments):
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, source_tokens, target_tokens, title = alignment
+        plot_alignment(weights, source_tokens, target_tokens, title=title).savefig(folder / f"{number}.png")
+        pictures.append(f"{folder.name}/{number}.png")
+        drawn.append(alignment)
+    if drawn:
+        write_alignment_page(folder / "attention.html", drawn)
+    return pictures
+
+
+def seq2seq_alignments(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    *,
+    max_source_length: int | None = None,
+    copying: CopyVocabulary | None = None,
+) -> Iterator[Alignment]:
+    """
+    Where a sequence-to-sequence model of transformers or of this package looks in each source, for each token that it
+    generates; nothing of a model without attention.
+    """
+    model.eval()
+    model.set_attn_implementation("eager")  # others do not return the weights
+    options: dict[str, Any] = {"return_tensors": "pt"}
+    if max_source_length is not None:
+        options |= {"truncation": True, "max_length": max_source_length}
+    target_tokenizer = getattr(tokenizer, "target", tokenizer)
+    for source in sources:
+        if copying is None:
+            inputs = tokenizer([source], **options)
+        else:
+            inputs, (unknown_words,) = copying.encode_sources([source], **options)
+        outputs = model.generate(**inputs.to(model.device), output_attentions=True, return_dict_in_generate=True)
+        if not outputs.cross_attentions or not len(outputs.cross_attentions[0]):
+            return
+        if copying is None:
+            source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+            target_tokens = target_tokenizer.convert_ids_to_tokens(outputs.sequences[0, 1:])
+        else:
+            source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
+            target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
+        yield Alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens)

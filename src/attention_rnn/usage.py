@@ -1,0 +1,95 @@
+"""How a trained model is used and what it is not for, in the words of its card, for each task of the scripts."""
+
+import json
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from .models.configuration_attention_rnn import AttentionRnnConfig
+
+_SEQ2SEQ = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({name})
+model = AutoModelForSeq2SeqLM.from_pretrained({name})
+inputs = tokenizer([{source}], return_tensors="pt")
+print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))
+"""
+_SEQ2SEQ_REMOTE_CODE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
+
+```python
+tokenizer = AutoTokenizer.from_pretrained({name}, trust_remote_code=True)
+model = AutoModelForSeq2SeqLM.from_pretrained({name}, trust_remote_code=True)
+```"""
+_SEQ2SEQ_COPY = """
+
+To copy words that the vocabulary lacks as well, let it be extended by those of each source:
+
+```python
+from attention_rnn.copying import CopyVocabulary
+
+copying = CopyVocabulary(tokenizer, model.config.vocab_size)
+inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")
+print(copying.batch_decode(model.generate(**inputs), unknown_words))
+```"""
+_SEQ2SEQ_LIMITS = """The model turns texts like the sources of its training data into texts like their targets. On other
+texts expect worse than the scores above. It saw at most {max_source_length} tokens of a source in training, and reads
+what its vocabulary lacks as `<unk>`. It repeats the errors and biases of its training data, and nothing was tested
+beyond the scores above."""
+
+_CLM = """```python
+import attention_rnn  # pip install attention-rnn
+from transformers import pipeline
+
+write = pipeline("text-generation", {name})
+print(write({prompt}, max_new_tokens=300, do_sample=True, temperature=0.8)[0]["generated_text"])
+```
+
+Without `import attention_rnn`, the code that the checkpoint carries does the same with
+`pipeline("text-generation", {name}, trust_remote_code=True)`.
+
+With a temperature of {temperature} it has written:
+
+```
+{sample}
+```
+
+![The loss in the course of the training](loss.png)"""
+CLM_LIMITS = """The model continues texts like that of its training, and scores how likely a text is. What it writes
+need not be true. It repeats the errors and biases of its training data, and nothing was tested beyond the scores
+above."""
+
+
+def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
+    """How to turn a source into a target, with and without this package."""
+    values = {"name": _quote(name), "source": _quote(source)}
+    if not _is_ours(model):
+        return _python(_SEQ2SEQ.format(**values))
+    copying = _SEQ2SEQ_COPY.format(**values) if model.config.copy else ""
+    return _ours(_SEQ2SEQ.format(**values)) + _SEQ2SEQ_REMOTE_CODE.format(**values) + copying
+
+
+def seq2seq_limits(max_source_length: int) -> str:
+    return _SEQ2SEQ_LIMITS.format(max_source_length=max_source_length)
+
+
+def clm_usage(name: str, prompt: str, temperature: float, sample: str) -> str:
+    """How to let a language model write, and what it has written."""
+    sample = sample.replace("`" * 3, "'" * 3)
+    return _CLM.format(name=_quote(name), prompt=_quote(prompt), temperature=temperature, sample=sample)
+
+
+def _is_ours(model: PreTrainedModel) -> bool:
+    return model.config.model_type == AttentionRnnConfig.model_type
+
+
+def _quote(value: Any) -> str:
+    """As Python writes it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _python(code: str) -> str:
+    return f"```python\n{code}```"
+
+
+def _ours(code: str) -> str:
+    return _python(f"import attention_rnn  # pip install attention-rnn\n{code}") + "\n\n"
