@@ -60,7 +60,7 @@ def read_rows(
         raise ValueError(f"{' and '.join(filter(None, (file, target_file)))} must be UTF-8: {error}") from error
 
 
-def get_text(row: dict[str, Any], column: str, place: str) -> str:
+def get_text(row: dict[str, Any], column: str, place: str, may_be_empty: bool = False) -> str:
     """
     The text in a column of a row, in Unicode's form NFC as our tokenizers give it back, without white space around it.
 
@@ -69,6 +69,8 @@ def get_text(row: dict[str, Any], column: str, place: str) -> str:
             As `read_rows` yields them.
         column (`str`):
             The name of the column. A dot leads into a nested one: `"translation.en"`.
+        may_be_empty (`bool`, *optional*, defaults to `False`):
+            Whether the text may be empty or white space alone.
 
     Raises:
         ValueError: if the row has no such column, or no text there.
@@ -78,7 +80,7 @@ def get_text(row: dict[str, Any], column: str, place: str) -> str:
         if not isinstance(value, dict) or name not in value:
             raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
         value = value[name]
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not (value.strip() or may_be_empty):
         raise ValueError(f"{place}: column {column!r} must hold text, got {value!r}")
     return unicodedata.normalize("NFC", value.strip())
 
