@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
@@ -42,8 +42,21 @@ from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import get_text
 from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
 from attention_rnn.metrics import METRICS, TextMetric, load_metric
-from attention_rnn.tokenization import TokenizerKind, pair_tokenizers, train_tokenizer
-from attention_rnn.training import name_of_model, origin, read_examples, read_split, special_token_ids, start_run
+from attention_rnn.tokenization import TokenizerKind, pair_tokenizers
+from attention_rnn.trainer import EndlessStream
+from attention_rnn.training import (
+    name_of_model,
+    origin,
+    read_examples,
+    read_split,
+    settle_columns,
+    settle_sizes,
+    special_token_ids,
+    start_run,
+    train_new_tokenizer,
+    warn_of_empty,
+    warn_of_poor_tokens,
+)
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 
 logger = logging.getLogger("run_seq2seq")
@@ -52,6 +65,7 @@ LOWER_IS_BETTER = ("wer", "cer")
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
+SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 256, "embedding_size": 128}
 
 
 @dataclass
@@ -59,8 +73,10 @@ class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForSeq2SeqLM.")
-    source_tokenizer: str = option("bpe", "Tokenizer to train on the sources: bpe, unigram, word or character.")
-    target_tokenizer: str | None = option(None, "The same for the targets. Default: as the source's.")
+    source_tokenizer: str = option(
+        "auto", "Tokenizer to train on the sources: bpe, unigram, word or character; auto decides by the data."
+    )
+    target_tokenizer: str | None = option(None, "The same for the targets. Default: as for the sources.")
     shared_vocabulary: bool = option(False, "Train one tokenizer on both sides together.")
     source_vocab_size: int | None = option(None, "The vocab_size of the source, if different.")
     source_normalization: str = option(
@@ -81,7 +97,9 @@ class DataArguments(ExampleDataArguments):
     validation_target_file: str | None = option(None, "The same for validation.")
     test_target_file: str | None = option(None, "The same for testing.")
     file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
-    streaming: bool = option(False, "Read the training data while training. Needs --max_steps.")
+    streaming: bool = option(
+        False, "Read the training data while training. Needs --max_steps; evaluations come at steps."
+    )
     column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
     source_column: str | None = option(
         None, "Column of the source; translation.en is the entry en in the column translation."
@@ -123,6 +141,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     run = start_run("run_seq2seq.py", argv, ModelArguments, DataArguments, TrainingArguments)
     model_args, data_args, training_args = run.arguments
     check_arguments(model_args, data_args, training_args)
+    if data_args.streaming:
+        training_args.evaluate_by_steps()
     metrics = {
         name: load_metric(name, **({"tokenize": data_args.bleu_tokenize} if name == "bleu" else {}))
         for name in training_args.metrics
@@ -131,7 +151,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     pairs = read_splits(data_args, training_args)
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
-    model = make_model(run.pretrained, tokenizer, model_args)
+    model = make_model(run.pretrained, tokenizer, count_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
@@ -176,10 +196,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         task=data_args.task,
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
         limits=seq2seq_limits(data_args.max_source_length),
-        data={
-            split: (origin(split, data_args), None if isinstance(examples, IterableDataset) else len(examples))
-            for split, examples in pairs.items()
-        },
+        data={split: (origin(split, data_args), count_of(examples)) for split, examples in pairs.items()},
         picture=pictures[0] if pictures else None,
     )
     return scores
@@ -199,7 +216,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         return
 
     for name in ("source_tokenizer", "target_tokenizer"):
-        check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), None))
+        check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
     if config.copy and not model_args.shared_vocabulary and model_args.tokenizer_name is None:
         raise ValueError(
@@ -223,7 +240,7 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
     """The pairs of each split, in the columns `source` and `target`."""
     splits = list(wanted_splits(training_args))
     for split in splits:
-        settle_columns(split, data_args)
+        settle_columns(split, data_args, ("source_column", "target_column"))
     pairs: dict[str, Dataset | IterableDataset] = {}
     if data_args.streaming and "train" in splits:
         splits.remove("train")
@@ -232,23 +249,21 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
     return pairs | read_examples(splits, partial(read_pairs, data_args=data_args), data_args)
 
 
-def settle_columns(split: str, data_args: DataArguments) -> None:
-    """Take the first columns for the source and the target, where the arguments do not name them."""
-    place, row = next(read_split(split, data_args), ("", None))
-    if row is None:
-        raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
-    unnamed = [name for name in row if name not in (data_args.source_column, data_args.target_column)]
-    for argument in ("source_column", "target_column"):
-        if getattr(data_args, argument) is None:
-            if not unnamed:
-                raise ValueError(f"{place}: there must be a column left for --{argument}, got the columns {list(row)}")
-            setattr(data_args, argument, unnamed.pop(0))
-
-
 def read_pairs(split: str, data_args: DataArguments) -> Iterator[dict[str, str]]:
+    """The pairs of a split; those of which a text is empty teach nothing, and are answered all the same."""
+    columns, empty = (data_args.source_column, data_args.target_column), 0
     for place, row in islice(read_split(split, data_args), data_args.limit(split)):
-        source = data_args.source_prefix + get_text(row, data_args.source_column, place)
-        yield {"source": source, "target": get_text(row, data_args.target_column, place)}
+        source, target = (get_text(row, column, place, may_be_empty=True) for column in columns)
+        if split == "train" and not (source and target):
+            empty += 1
+            continue
+        yield {"source": data_args.source_prefix + source, "target": target}
+    warn_of_empty(empty, "pairs")
+
+
+def count_of(examples: Dataset | IterableDataset | None) -> int | None:
+    """How many examples there are, `None` where nothing tells."""
+    return len(examples) if isinstance(examples, Dataset) else None
 
 
 def make_tokenizer(
@@ -270,26 +285,28 @@ def train_tokenizers(examples: Dataset | IterableDataset, model_args: ModelArgum
     if isinstance(examples, IterableDataset):
         examples = examples.take(TOKENIZER_SAMPLE)
 
-    def texts(side: str) -> Iterator[str]:
-        return (example[side] for example in examples)
+    def texts(*sides: str) -> Iterator[str]:
+        return (example[side] for example in examples for side in sides)
 
-    kinds = {
-        "source": model_args.source_tokenizer,
-        "target": model_args.target_tokenizer or model_args.source_tokenizer,
-    }
-    sizes = {"source": model_args.source_vocab_size or model_args.vocab_size, "target": model_args.vocab_size}
-    options = {"min_frequency": model_args.min_frequency, "lowercase": model_args.lowercase}
+    kind = model_args.source_tokenizer
     if model_args.shared_vocabulary:
-        return train_tokenizer(chain(texts("source"), texts("target")), kinds["source"], sizes["target"], **options)
-    forms = {"source": model_args.source_normalization, "target": "NFC"}
-    source, target = (
-        train_tokenizer(texts(side), kinds[side], sizes[side], normalization=forms[side], **options) for side in kinds
+        return train_new_tokenizer("sources and targets", lambda: texts("source", "target"), kind, model_args)
+    source = train_new_tokenizer(
+        "sources",
+        lambda: texts("source"),
+        kind,
+        model_args,
+        vocab_size=model_args.source_vocab_size,
+        normalization=model_args.source_normalization,
     )
-    return pair_tokenizers(source, target)
+    kind = model_args.target_tokenizer or kind
+    return pair_tokenizers(
+        source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
+    )
 
 
 def make_model(
-    pretrained: str | None, tokenizer: PreTrainedTokenizerBase, model_args: ModelArguments
+    pretrained: str | None, tokenizer: PreTrainedTokenizerBase, examples: int | None, model_args: ModelArguments
 ) -> PreTrainedModel:
     if pretrained is not None:
         return AutoModelForSeq2SeqLM.from_pretrained(
@@ -298,7 +315,7 @@ def make_model(
     target_tokenizer = getattr(tokenizer, "target", tokenizer)
     has_bos = tokenizer.bos_token_id is not None
     config = AttentionRnnConfig(
-        **parse_config_overrides(model_args.config_overrides),
+        **settle_sizes(model_args.config_overrides, examples, SIZES_FOR_FEW_EXAMPLES),
         vocab_size=len(target_tokenizer),
         source_vocab_size=len(tokenizer) if target_tokenizer is not tokenizer else None,
         **special_token_ids(tokenizer),
@@ -313,8 +330,8 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     copying: CopyVocabulary | None,
     data_args: DataArguments,
-) -> Dataset | IterableDataset:
-    """Turn text into ids, and warn once of what is cut."""
+) -> Dataset | EndlessStream:
+    """Turn text into ids, and warn once of what is cut, and of tokens that suit it badly."""
     sides = {
         "source": ("input_ids", "text", data_args.max_source_length),
         "target": ("labels", "text_target", data_args.max_target_length),
@@ -335,13 +352,18 @@ def encode(
             columns["labels"] = copying.extend(batch["target"], columns["labels"], unknown_words)
         return columns
 
-    options = {} if isinstance(examples, IterableDataset) else {"desc": f"tokenizing {split}"}
-    encoded = examples.map(tokenize, batched=True, remove_columns=["source", "target"], **options)
+    options = {"batched": True, "remove_columns": ["source", "target"]}
+    if isinstance(examples, IterableDataset):
+        return EndlessStream(examples.map(tokenize, **options))
+    encoded = examples.map(tokenize, desc=f"tokenizing {split}", **options)
     for side, count in too_long.items():
         logger.warning(
             f"{count:,} of {len(examples):,} {side}s of the {split} data are longer than --max_{side}_length "
             f"{sides[side][2]} and were cut."
         )
+    for side, (column, *_) in sides.items():
+        if copying is None or side == "target":  # what the vocabulary lacks of a source can be copied
+            warn_of_poor_tokens(f"{side}s of the {split} data", encoded[column], tokenizer)
     return encoded
 
 

@@ -4,8 +4,10 @@ import gzip
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -20,6 +22,7 @@ from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import expand_config_file, parse_arguments
 from attention_rnn.metrics import load_metric
 from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.trainer import EndlessStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_seq2seq
@@ -126,6 +129,72 @@ def test_decomposed_characters_are_composed_as_the_tokenizers_do(tmp_path):
     assert read("--train_file", write(tmp_path / "train.tsv", "a\tb\ne\u0301\tu\u0308\n")) == [("é", "ü")]
 
 
+def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    words = [f"{a}{b}{c}" for a in "kmnp" for b in "aeiu" for c in "rst"]
+    pairs = "".join(f"{word}\t{' '.join(word.upper())}\n" for word in words)
+    file = write(tmp_path / "train.tsv", "word\tphones\n" + pairs)
+    arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file]
+    plain = ["--use_cpu", "--max_steps", "3", "--num_heat_maps", "0", "--disable_tqdm", "True", "--output_dir"]
+    run_seq2seq.main([*arguments, *plain, str(tmp_path / "out")])
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.tokenize("kar") == ["k", "a", "r"]
+    assert tokenizer.target.tokenize("K A R") == ["K", "A", "R"]
+    config = AttentionRnnConfig.from_pretrained(tmp_path / "out")
+    assert (config.hidden_size, config.embedding_size) == (256, 128)
+    assert "tokenizer of the sources: character (chosen for short texts, 3 characters" in caplog.text
+    assert "tokenizer of the targets: word (chosen for 11 distinct units between spaces" in caplog.text
+    assert "The model gets hidden_size=256 and embedding_size=128, for 48 training examples" in caplog.text
+    assert "does not suit" not in caplog.text
+
+
+def test_it_says_how_long_the_training_takes(tmp_path, train_file, caplog):
+    caplog.set_level(logging.INFO)
+    run(tmp_path / "out", "--do_train", "--train_file", train_file, "--max_steps", "52")
+    told = [message for message in caplog.messages if "to come" in message]
+    assert len(told) == 1
+    assert re.fullmatch(r"\d+ steps are to come, of \d\.\d\d s each: about 0 min \d+ s, evaluations not.*", told[0])
+
+
+POOR_TOKENS = {
+    "a token a word": (["--source_tokenizer", "word"], "sources of the train data.* 100 % of the texts are a single"),
+    "unseen words": (["--target_tokenizer", "word"], "targets of the validation data.* 100.0 % of the tokens are unk"),
+}
+
+
+@pytest.mark.parametrize("name", POOR_TOKENS)
+def test_tokens_that_do_not_suit_the_data_are_told(tmp_path, caplog, name):
+    arguments, message = POOR_TOKENS[name]
+    words = [f"{a}{b}{c}" for a in "kmnp" for b in "aeiu" for c in "rst"]
+    for split, chosen in (("train", words[:40]), ("validation", words[40:])):
+        rows = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
+        arguments = [*arguments, f"--{split}_file", write(tmp_path / f"{split}.tsv", "word\tphones\n" + rows)]
+    run(tmp_path / "out", "--do_train", "--do_eval", *arguments, "--max_steps", 1)
+    assert re.search(message, caplog.text)
+
+
+def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
+    rows = "".join(f"{word}\t{word}\n" for word in ("мир", "дом", "кот", "сад"))
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "a\tb\n" + rows), "--use_cpu"]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out", "--max_steps", 1]
+    run_seq2seq.main([*map(str, arguments)])
+    assert "does not suit the sources of the train data" in caplog.text
+    assert "100.0 % of the tokens are unknown" in caplog.text
+
+
+def test_pairs_with_an_empty_text_are_left_out_of_the_training_and_answered_elsewhere(tmp_path, caplog):
+    rows = [("a", "b"), ("", "b"), ("a", " "), ("b", "a")]
+    file = write(tmp_path / "train.tsv", "s\tt\n" + "".join(f"{s}\t{t}\n" for s, t in rows))
+    arguments = ["--do_train", "--do_eval", "--do_predict", "--max_steps", 1]
+    for split in ("train", "validation", "test"):
+        arguments += [f"--{split}_file", file]
+    run(tmp_path / "out", *arguments)
+    assert "2 training pairs are left out, since a text of theirs is empty" in caplog.text
+    assert "| train | train.tsv | 2 |" in ModelCard.load(tmp_path / "out" / "README.md").text
+    answered = [json.loads(line) for line in (tmp_path / "out" / PREDICTIONS).read_text().splitlines()]
+    assert [(row["source"], row["reference"]) for row in answered] == [(s, t.strip()) for s, t in rows]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A whole run: the data, the output folder, and what the script returned."""
@@ -211,6 +280,33 @@ def test_a_resumed_run_ends_with_the_same_numbers(tmp_path, train_file):
     assert whole.keys() == resumed.keys()
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
+
+
+@pytest.mark.parametrize("limit", [40, 23])
+def test_a_resumed_stream_ends_with_the_same_numbers_after_several_passes(tmp_path, limit):
+    # 5 batches a pass, or 2.9
+    rows = "".join(f"{number:02}{number * 7 % 40:02}\t{' '.join(str(number))}\n" for number in range(40))
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "a\tb\n" + rows), "--streaming"]
+    arguments += ["--max_steps", 14, "--per_device_train_batch_size", 8, "--max_train_samples", limit]
+    saving = ["--save_strategy", "steps", "--save_steps", 7, "--save_total_limit", 5]
+    run(tmp_path / "whole", *arguments, *saving)
+    run(tmp_path / "resumed", *arguments, *saving, "--resume_from_checkpoint", tmp_path / "whole" / "checkpoint-7")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    for name, weight in whole.items():
+        assert torch.equal(weight, resumed[name]), name
+
+
+def test_a_stream_is_shuffled_anew_at_each_pass_and_is_evaluated_by_steps(tmp_path, train_file):
+    rows = [{"number": number} for number in range(8)]
+    stream = EndlessStream(datasets.IterableDataset.from_generator(lambda: iter(rows)).shuffle(seed=1))
+    numbers = [row["number"] for row in islice(stream, 24)]
+    passes = [tuple(numbers[start : start + 8]) for start in (0, 8, 16)]
+    assert [sorted(one) for one in passes] == [list(range(8))] * 3
+    assert len(set(passes)) == 3
+    files = ["--train_file", train_file, "--validation_file", train_file]
+    run(tmp_path / "out", "--do_train", "--do_eval", "--streaming", *files, "--max_steps", "40")
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "eval_loss" in entry] == list(range(2, 41, 2))
 
 
 def test_two_aligned_files_train_one_joint_vocabulary(tmp_path):
@@ -349,7 +445,7 @@ REFUSED_ARGUMENTS = [
     ("--do_train --train_file {file} --config_overrides hiden_size=3", "'hidden_size'.*got 'hiden_size=3'"),
     ("--do_train --train_file {file} --config_overrides cell_type=tree", "cell_type.*'tree'"),
     ("--do_train --train_file {file} --config_overrides vocab_size=9", "got 'vocab_size=9'"),
-    ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides"),
+    ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides, --source_tokenizer"),
     ("--do_train --train_file {file} --streaming --max_steps -1", "--streaming needs --max_steps"),
     ("--do_train --train_file {file} --early_stopping_patience 2", "--early_stopping_patience needs"),
     ("--do_train --train_file {file} --predict_with_generate False", "--predict_with_generate must stay True"),
@@ -375,7 +471,8 @@ REFUSED_FILES = {
     "one.tsv": ("source\na\n", r"one.tsv, line 2: there must be a column left for --target_column.*\['source'\]"),
     "short.tsv": ("source\ttarget\na\tb\nc\n", r"short.tsv, line 3: .*\['source', 'target'\], got \['c'\]"),
     "twice.tsv": ("a\ta\nb\tc\n", r"twice.tsv: the columns must have different names, got \['a', 'a'\]"),
-    "blank.csv": ("source,target\na,b\nc, \n", "blank.csv, line 3: column 'target' must hold text, got ' '"),
+    "blank.csv": ("source,target\na,\n ,b\n", "must hold at least one example, got none in blank.csv"),
+    "null.jsonl": ('{"a": "b", "c": null}', "null.jsonl, line 1: column 'c' must hold text, got None"),
     "missing.jsonl": (
         jsonl([{"a": "b", "c": "d"}, {"a": "b"}]),
         r"missing.jsonl, line 2: .*'c', got the columns \['a'\]",
@@ -393,18 +490,10 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "message"),
-    [
-        ("a\nb\nc\n", "A\nB\n", r"train.en and .*train.de must have the same number of lines, got 3 and 2"),
-        ("a\nb\nc\n", "A\n\nC\n", r"train.de, line 2: column 'target' must hold text"),
-        ("a\n \nc\n", "A\nB\nC\n", r"train.de, line 2: column 'source' must hold text"),
-    ],
-)
-def test_misaligned_files_are_refused(tmp_path, source, target, message):
-    files = ["--train_file", write(tmp_path / "train.en", source)]
-    files += ["--train_target_file", write(tmp_path / "train.de", target)]
-    with pytest.raises(ValueError, match=message):
+def test_misaligned_files_are_refused(tmp_path):
+    files = ["--train_file", write(tmp_path / "train.en", "a\nb\nc\n")]
+    files += ["--train_target_file", write(tmp_path / "train.de", "A\nB\n")]
+    with pytest.raises(ValueError, match=r"train.en and .*train.de must have the same number of lines, got 3 and 2"):
         run(tmp_path / "out", "--do_train", *files)
 
 

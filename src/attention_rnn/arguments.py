@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .trainer import ReliableTrainingArguments
@@ -38,7 +39,9 @@ class ScriptModelArguments:
         None, "Fields of AttentionRnnConfig for a new model: hidden_size=256,encoder_layers=2"
     )
     tokenizer_name: str | None = option(None, "Existing tokenizer for a new model.")
-    vocab_size: int = option(10_000, "Largest vocabulary of a trained tokenizer.")
+    vocab_size: int | None = option(
+        None, "Largest vocabulary of a trained tokenizer. Default: what auto chooses, otherwise 10,000."
+    )
     min_frequency: int = option(1, "Occurrences that a unit of a trained tokenizer needs.")
     lowercase: bool = option(False, "Whether trained tokenizers lower-case the text.")
 
@@ -115,6 +118,13 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             best = self.metric_for_best_model.removeprefix("eval_")
             self.greater_is_better = best not in ("loss", *lower_is_better)
+
+    def evaluate_by_steps(self) -> None:
+        """Evaluate and save twenty times instead of at each epoch, for data of which nobody knows where they end."""
+        for action in ("eval", "save"):
+            if getattr(self, f"{action}_strategy") == "epoch":
+                setattr(self, f"{action}_strategy", IntervalStrategy.STEPS)
+                setattr(self, f"{action}_steps", max(1, self.max_steps // 20))
 
 
 def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:

@@ -127,7 +127,7 @@ def write_model_card(
     )
 
     origin = f", fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else ""
-    duration = f"Trained in {_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
+    duration = f"Trained in {format_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
     sections = [
         f"# {name}",
         f"`{type(model).__name__}` with {model.num_parameters():,} parameters{origin}. Its settings stand in "
@@ -183,7 +183,8 @@ def _arguments(training_args: TrainingArguments) -> list[tuple[str, object]]:
     return [(name, values[name]) for name in _TRAINING_ARGUMENTS] + [("processes", training_args.world_size)]
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """As hours and minutes, or minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

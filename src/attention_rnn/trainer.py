@@ -14,6 +14,8 @@ It trains any model that transformers' own Trainer trains:
     - Of a training that was killed, the last checkpoint that is whole is found. What goes on from it ends with the
       weights of a training that was never stopped, also where it stops early.
     - Predictions come in the order of the data.
+
+A stream (`datasets.IterableDataset`) is resumed exactly as an `EndlessStream`.
 """
 
 import json
@@ -23,12 +25,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -240,6 +244,33 @@ class ReliableSeq2SeqTrainer(ReliableTrainer, Seq2SeqTrainer):
         if not isinstance(args, ReliableSeq2SeqTrainingArguments):
             raise TypeError(f"args must be ReliableSeq2SeqTrainingArguments, got {type(args).__name__}")
         super().__init__(model, args, *others, **kwargs)
+
+
+class EndlessStream(IterableDataset):
+    """
+    A stream of examples that begins again when it ends, shuffled anew at each pass.
+
+    The Trainer does not know how long a stream is. It takes all steps for one epoch, and on resuming it passes over as
+    many batches as it has seen, from the beginning of the first pass: only in a stream without end are those the same.
+
+    Args:
+        stream (`datasets.IterableDataset`): one pass, with a `set_epoch` that changes how it is shuffled.
+
+    Raises:
+        ValueError: where examples are read, if a pass has none.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        for epoch in count():
+            self.stream.set_epoch(epoch)
+            example = None
+            for example in self.stream:
+                yield example
+            if example is None:
+                raise ValueError("stream must hold at least one example, got none")
 
 
 class _FiniteSteps(TrainerCallback):

@@ -22,23 +22,39 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import (
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    set_seed,
+)
 
-from .arguments import ScriptTrainingArguments, expand_config_file, parse_arguments, wanted_splits
+from .arguments import (
+    ScriptTrainingArguments,
+    expand_config_file,
+    parse_arguments,
+    parse_config_overrides,
+    wanted_splits,
+)
 from .data import read_rows
-from .hub import write_model_card
+from .hub import format_duration, write_model_card
+from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, find_poor_tokens, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
 
 Scores = dict[str, float | str]
+FEW_EXAMPLES = 100_000
 
 
 @dataclass
@@ -214,12 +230,101 @@ def delete_run(output_dir: Path) -> None:
 
 def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
     """Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took."""
+    trainer.add_callback(_Forecast())
     result = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()
     trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
+
+
+class _Forecast(TrainerCallback):
+    """Says, once some steps have been timed, how long a training takes."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+        self.is_told = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now, step = time.monotonic(), state.global_step
+        if self.start is None:  # the first step takes longer
+            self.start = now, step
+        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
+            self.is_told = True
+            seconds = (now - self.start[0]) / (step - self.start[1])
+            left = state.max_steps - step
+            logger.info(
+                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
+                "evaluations not counted."
+            )
+
+
+def train_new_tokenizer(
+    what: str,
+    texts: Callable[[], Iterable[str]],
+    kind: str,
+    model_args: Any,
+    *,
+    vocab_size: int | None = None,
+    is_target: bool = False,
+    normalization: str = "NFC",
+) -> PreTrainedTokenizerFast:
+    """
+    Train a tokenizer, of the kind that suits the texts if `kind` is `"auto"`, and say which that is.
+
+    Args:
+        what (`str`): what the texts are, for messages.
+        texts: gives the training texts, each time it is called.
+        kind (`str`): as of `train_tokenizer`, or `"auto"`.
+        model_args (`ScriptModelArguments`): of the tokenizer.
+        vocab_size (`int`, *optional*): the most tokens to have, if not those of the arguments.
+        is_target (`bool`): whether the model is to write such texts.
+        normalization (`str`): as of `train_tokenizer`.
+    """
+    size = vocab_size or model_args.vocab_size
+    if kind == "auto":
+        prepared = (
+            NORMALIZERS[normalization]().normalize_str(text.lower() if model_args.lowercase else text)
+            for text in texts()
+        )
+        choice = choose_tokenizer(prepared, is_target)
+        kind, size = choice.kind, size or choice.vocab_size
+        logger.info(f"tokenizer of the {what}: {kind} (chosen for {choice.reason})")
+    return train_tokenizer(
+        texts(),
+        cast(TokenizerKind, kind),
+        size or 10_000,
+        min_frequency=model_args.min_frequency,
+        lowercase=model_args.lowercase,
+        normalization=normalization,
+    )
+
+
+def warn_of_empty(count: int, what: str) -> None:
+    """Warn of examples that were left out of the training."""
+    if count:
+        logger.warning(f"{count:,} training {what} are left out, since a text of theirs is empty.")
+
+
+def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Warn if a tokenizer does not suit encoded texts."""
+    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
+        logger.warning(f"The tokenizer does not suit the {what}, so the model will hardly learn them: {fault}.")
+
+
+def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """
+    The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
+    examples; those of the config are for many.
+    """
+    values = parse_config_overrides(overrides)
+    chosen = {name: size for name, size in sizes.items() if name not in values}
+    if chosen and examples is not None and examples < FEW_EXAMPLES:
+        values |= chosen
+        told = " and ".join(f"{name}={size}" for name, size in chosen.items())
+        logger.info(f"The model gets {told}, for {examples:,} training examples; --config_overrides changes that.")
+    return values
 
 
 def read_examples(
@@ -267,6 +372,20 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
     for number, row in enumerate(dataset, start=1):
         named = {column: of_column[row[column]] for column, of_column in names.items() if row[column] >= 0}
         yield f"{data_args.dataset_name}, {split}, row {number}", row | named
+
+
+def settle_columns(split: str, data_args: Any, arguments: Sequence[str]) -> None:
+    """Take the first columns of a split for those arguments that name none."""
+    place, row = next(read_split(split, data_args), ("", None))
+    if row is None:
+        raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+    named = [getattr(data_args, argument) for argument in arguments]
+    unnamed = [name for name in row if name not in named]
+    for argument, name in zip(arguments, named, strict=True):
+        if name is None:
+            if not unnamed:
+                raise ValueError(f"{place}: there must be a column left for --{argument}, got the columns {list(row)}")
+            setattr(data_args, argument, unnamed.pop(0))
 
 
 def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:
