@@ -38,8 +38,8 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
-from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import load_split, name_of_model, origin, special_token_ids, start_run
+from attention_rnn.tokenization import TokenizerKind
+from attention_rnn.training import load_split, name_of_model, origin, special_token_ids, start_run, train_new_tokenizer
 from attention_rnn.usage import CLM_LIMITS, clm_usage
 
 logger = logging.getLogger("run_clm")
@@ -250,13 +250,8 @@ def make_tokenizer(
     name = pretrained or model_args.tokenizer_name or training_args.output_dir
     # the main process trains and saves, so that all processes load the same tokens
     if name == training_args.output_dir and training_args.process_index == 0:
-        tokenizer = train_tokenizer(
-            passages(texts["train"], data_args),
-            model_args.tokenizer,
-            model_args.vocab_size,
-            min_frequency=model_args.min_frequency,
-            lowercase=model_args.lowercase,
-        )
+        parts = passages(texts["train"], data_args)
+        tokenizer = train_new_tokenizer("text", lambda: parts, model_args.tokenizer, model_args)
         # a text that is to be continued begins with <s> and has no </s> at its end
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single=f"{tokenizer.bos_token} $A",
