@@ -70,8 +70,15 @@ from attention_rnn.training import (
 logger = logging.getLogger("run_classification")
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-f1_macro = partial(f1_score, average="macro", zero_division=0)
-f1_micro = partial(f1_score, average="micro", zero_division=0)
+f1_micro = partial(f1_score, average="micro", zero_division=1)
+
+
+def f1_macro(references: np.ndarray, predictions: np.ndarray) -> float:
+    """The mean over the labels that are given or predicted; without any, all is right."""
+    of_labels = f1_score(references, predictions, average=None, zero_division=np.nan)
+    return 1.0 if np.isnan(of_labels).all() else float(np.nanmean(of_labels))
+
+
 # of each problem type, the metrics as functions of references and predictions; the first two are the default
 METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
     SINGLE_LABEL: {"accuracy": accuracy_score, "f1": f1_macro, "matthews": matthews_corrcoef},

@@ -2,7 +2,7 @@ r"""Train an attention RNN, or fine-tune any other sequence-to-sequence model, o
 
     python examples/run_seq2seq.py --do_train --do_eval --do_predict --output_dir runs/g2p \
         --train_file train.tsv --validation_file dev.tsv --test_file test.tsv --column_names word phones \
-        --source_tokenizer character --target_tokenizer word --metrics exact_match wer
+        --metrics exact_match per
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, heat maps of
@@ -22,6 +22,7 @@ from typing import get_args
 import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
+from tokenizers.normalizers import Lowercase
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
@@ -41,8 +42,8 @@ from attention_rnn.arguments import (
 from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import get_text
 from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
-from attention_rnn.metrics import METRICS, TextMetric, load_metric
-from attention_rnn.tokenization import TokenizerKind, pair_tokenizers
+from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, TextMetric, describe_metrics, load_metric
+from attention_rnn.tokenization import TokenizerKind, lowercases, pair_tokenizers
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     name_of_model,
@@ -61,7 +62,6 @@ from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 
 logger = logging.getLogger("run_seq2seq")
 
-LOWER_IS_BETTER = ("wer", "cer")
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode(generated, pairs[split], encoded[split], tokenizer, copying)
-        return score(predictions, pairs[split], metrics), predictions
+        return score(predictions, pairs[split], metrics, lowercases(tokenizer)), predictions
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         scores, _ = score_generated("validation", output.predictions)
@@ -195,9 +195,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         trainer,
         task=data_args.task,
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
-        limits=seq2seq_limits(data_args.max_source_length),
+        limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer)),
         data={split: (origin(split, data_args), count_of(examples)) for split, examples in pairs.items()},
         picture=pictures[0] if pictures else None,
+        explanations=describe_metrics(metrics),
     )
     return scores
 
@@ -384,8 +385,15 @@ def decode(
     return [text.strip() for text in texts]
 
 
-def score(predictions: list[str], examples: Dataset, metrics: dict[str, TextMetric]) -> dict[str, float | str]:
+def score(
+    predictions: list[str], examples: Dataset, metrics: dict[str, TextMetric], lowercase: bool
+) -> dict[str, float | str]:
+    """The scores, with lower-cased references where the model can write nothing else."""
     references = list(examples["target"])
+    if lowercase:
+        predictions, references = (
+            [Lowercase().normalize_str(text) for text in texts] for texts in (predictions, references)
+        )
     scores: dict[str, float | str] = {}
     for metric in metrics.values():
         scores |= metric.compute(predictions=predictions, references=references)

@@ -133,7 +133,7 @@ def test_the_card_tells_what_the_model_reached(finished):
     card = ModelCard.load(output_dir / "README.md")
     assert (card.data.language, card.data.pipeline_tag) == (["en"], "text-classification")
     values = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert values["test", "f1"] == scores["test"]["f1"]
+    assert values["test", "f1"] == round(scores["test"]["f1"], 4)
     for part in ("attention_maps/0.png", "with 'bad', 'good', 'mixed'", "| train | train.jsonl | 8 |"):
         assert part in card.text
     assert str(output_dir.parent) not in card.text
@@ -226,6 +226,22 @@ def test_a_multi_label_run(tmp_path):
     assert row["reference"] == ["fine", "dull"]
     every = pipeline("text-classification", str(tmp_path / "out"))(row["text"], top_k=None)
     assert {e["label"]: pytest.approx(e["score"], abs=1e-5) for e in every} == row["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("references", "predicted", "f1", "f1_micro"),
+    [
+        ([[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]], 100, 100),  # two labels are absent
+        ([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]], 50, 80),  # one is, and one is missed
+        ([[1, 0, 0], [1, 0, 0]], [[1, 0, 1], [1, 0, 0]], 50, 80),  # one is predicted and wrong
+        ([[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]], 100, 100),
+    ],
+)
+def test_labels_that_are_absent_do_not_count(references, predicted, f1, f1_micro):
+    args = run_classification.TrainingArguments(problem_type="multi_label_classification", metrics=["f1", "f1_micro"])
+    logits = 2 * np.array(predicted) - 1
+    output = run_classification.EvalPrediction(predictions=logits, label_ids=np.array(references, dtype=float))
+    assert run_classification.score(output, args) == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
 
 
 def test_a_regression_on_pairs_of_texts(tmp_path):

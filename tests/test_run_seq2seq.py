@@ -182,6 +182,16 @@ def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
     assert "100.0 % of the tokens are unknown" in caplog.text
 
 
+def test_lower_cased_targets_meet_lower_cased_references(tmp_path):
+    file = write(tmp_path / "train.tsv", "a\tb\nx\tXY\nz\tΣΊΣΥΦΟΣ\n")
+    arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file, "--lowercase"]
+    arguments += ["--config_overrides", "embedding_size=16,hidden_size=32", "--learning_rate", 0.03]
+    arguments += ["--metrics", "exact_match", "--max_steps", 60, "--eval_strategy", "steps", "--eval_steps", 30]
+    scores = run(tmp_path / "out", *arguments, "--save_steps", 30)
+    assert scores["validation"]["exact_match"] == 100
+    assert "It writes lower case alone" in ModelCard.load(tmp_path / "out" / "README.md").text
+
+
 def test_pairs_with_an_empty_text_are_left_out_of_the_training_and_answered_elsewhere(tmp_path, caplog):
     rows = [("a", "b"), ("", "b"), ("a", " "), ("b", "a")]
     file = write(tmp_path / "train.tsv", "s\tt\n" + "".join(f"{s}\t{t}\n" for s, t in rows))
@@ -258,7 +268,8 @@ def test_the_card_tells_how_the_model_was_made_and_what_it_reached(finished):
     card = ModelCard.load(output_dir / "README.md")
     assert (card.data.language, card.data.license, card.data.pipeline_tag) == (["en"], "cc0-1.0", "translation")
     values = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert values["test", "wer"] == scores["test"]["wer"]
+    assert values["test", "wer"] == round(scores["test"]["wer"], 4)
+    assert "wer: Word error rate of texts, as of speech recognition: edits per word" in card.text
     assert len(values) == 4
     for part in (
         "attention_maps/0.png",

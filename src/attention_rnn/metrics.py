@@ -168,8 +168,9 @@ class _ErrorRate(TextMetric):
     process: Callable[..., jiwer.WordOutput | jiwer.CharacterOutput]
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        closest = [self._closest(*item) for item in zip(predictions, references, strict=True)]
-        return {self.name: 100.0 * getattr(self.process(closest, predictions), self.name)}
+        output = self.process([self._closest(*item) for item in zip(predictions, references, strict=True)], predictions)
+        rate = output.wer if isinstance(output, jiwer.WordOutput) else output.cer
+        return {self.name: 100.0 * rate}
 
     def _closest(self, prediction: str, references: list[str]) -> str:
         if len(references) == 1:
@@ -183,11 +184,10 @@ class _ErrorRate(TextMetric):
 
 
 class WER(_ErrorRate):
-    """Word error rate: edits from prediction to reference / length of the reference, over all items, by jiwer.
+    """Word error rate of texts, as of speech recognition: edits per word of the reference, over all items, by jiwer.
 
-    Words are what spaces separate. On phones such as "h ə l oʊ" it is therefore the phone error rate. What
-    papers on grapheme-to-phoneme conversion call word error rate, the share of words with any error, is 100 minus
-    `ExactMatch`.
+    Words are what spaces separate. Of phones such as "h ə l oʊ" take `PER`; what papers on grapheme-to-phoneme
+    conversion call word error rate is `WordErrorRate`.
 
     `compute` returns `{"wer": float}`. Of several references the one with the fewest edits counts, the longest of
     those. In an item with an empty reference each predicted word is an insertion; if no item has a reference word,
@@ -197,10 +197,20 @@ class WER(_ErrorRate):
     process = staticmethod(jiwer.process_words)
 
 
-class CER(_ErrorRate):
-    """Character error rate: as `WER`, over Unicode code points, spaces within the string included.
+class PER(_ErrorRate):
+    """Phone error rate: edits per phone of the reference, where spaces separate phones, over all items, by jiwer.
 
-    `compute` returns `{"cer": float}`. Accents that may be composed or decomposed should be normalised first.
+    `compute` returns `{"per": float}`. The same for characters that stand between spaces. See `WER` for the rest.
+    """
+
+    process = staticmethod(jiwer.process_words)
+
+
+class CER(_ErrorRate):
+    """Character error rate: edits per Unicode code point of the reference, spaces included, over all items, by jiwer.
+
+    `compute` returns `{"cer": float}`. Accents that may be composed or decomposed should be normalised first. See `WER`
+    for the rest.
     """
 
     process = staticmethod(jiwer.process_characters)
@@ -270,6 +280,20 @@ class ExactMatch(TextMetric):
         return {self.name: 100.0 * matches / len(predictions)}
 
 
+class WordErrorRate(TextMetric):
+    """Percentage of items with any error, where an item is a word: what papers on pronunciation call word error rate.
+
+    `compute` returns `{"word_error_rate": float}`, 100 minus `ExactMatch`. The rate of wrong words within texts is
+    `WER`.
+    """
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        errors = sum(
+            prediction not in acceptable for prediction, acceptable in zip(predictions, references, strict=True)
+        )
+        return {self.name: 100.0 * errors / len(predictions)}
+
+
 class _AnswerMetric(TextMetric):
     def __init__(self, *, unit: str = "word", **kwargs: Any):
         if unit not in ("word", "character"):
@@ -329,7 +353,9 @@ METRICS: dict[str, type[TextMetric]] = {
     "bleu": BLEU,
     "chrf": CHRF,
     "wer": WER,
+    "per": PER,
     "cer": CER,
+    "word_error_rate": WordErrorRate,
     "exact_match": ExactMatch,
     "answer_f1": AnswerF1,
     "answer_exact_match": AnswerExactMatch,
@@ -337,6 +363,15 @@ METRICS: dict[str, type[TextMetric]] = {
     "rouge2": Rouge2,
     "rougeL": RougeL,
 }
+
+
+LOWER_IS_BETTER = ("wer", "per", "cer", "word_error_rate")
+
+
+def describe_metrics(names: Iterable[str]) -> dict[str, str]:
+    """What each of these metrics is, in a sentence."""
+    sentences = {name: " ".join((METRICS[name].__doc__ or "").split("\n\n")[0].split()) for name in names}
+    return {name: sentence.rstrip(".") for name, sentence in sentences.items()}
 
 
 def load_metric(name: str, **options: Any) -> TextMetric:

@@ -119,6 +119,13 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
     return None
 
 
+def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer of targets knows lower case alone, so that a model cannot write anything else."""
+    backend = getattr(getattr(tokenizer, "target", tokenizer), "backend_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
+    return normalizer is not None and "A" not in normalizer.normalize_str("A")
+
+
 def train_tokenizer(
     texts: Iterable[str],
     kind: TokenizerKind = "bpe",

@@ -141,8 +141,12 @@ class Run:
         limits: str,
         data: Mapping[str, tuple[str, int | None]],
         picture: str | None = None,
+        explanations: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the card of a model that was trained, and send it to the Hub if that is wanted; see there."""
+        """
+        Write the card of a model that was trained, and send it to the Hub if that is wanted. See `write_model_card`
+        for the arguments.
+        """
         if trainer.is_world_process_zero():
             if self.training_args.do_train:
                 model: Any = trainer.model
@@ -166,6 +170,7 @@ class Run:
                     language=self.data_args.language,
                     license=self.data_args.license,
                     picture=picture,
+                    explanations=explanations,
                 )
             logger.info(f"All results lie in {self.output_dir}.")
         if self.training_args.push_to_hub:

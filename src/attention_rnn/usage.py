@@ -68,8 +68,9 @@ def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     return _ours(_SEQ2SEQ.format(**values)) + _SEQ2SEQ_REMOTE_CODE.format(**values) + copying
 
 
-def seq2seq_limits(max_source_length: int) -> str:
-    return _SEQ2SEQ_LIMITS.format(max_source_length=max_source_length)
+def seq2seq_limits(max_source_length: int, lowercase: bool) -> str:
+    case = " It writes lower case alone, and the scores do not count case." if lowercase else ""
+    return _SEQ2SEQ_LIMITS.format(max_source_length=max_source_length) + case
 
 
 def clm_usage(name: str, prompt: str, temperature: float, sample: str) -> str:
