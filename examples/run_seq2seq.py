@@ -11,7 +11,6 @@ the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,6 @@ from typing import get_args
 import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
-from tokenizers.normalizers import Lowercase
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
@@ -30,11 +28,8 @@ from attention_rnn.arguments import (
     ExampleDataArguments,
     ScriptModelArguments,
     ScriptTrainingArguments,
-    check_best_metric,
     check_choice,
-    check_files,
-    check_model,
-    check_values,
+    check_shared_arguments,
     option,
     parse_config_overrides,
     wanted_splits,
@@ -42,11 +37,13 @@ from attention_rnn.arguments import (
 from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import get_text
 from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
-from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, TextMetric, describe_metrics, load_metric
+from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
+from attention_rnn.pairs import decode_pairs, encode_pairs
 from attention_rnn.tokenization import TokenizerKind, lowercases, pair_tokenizers
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     name_of_model,
+    number_of,
     origin,
     read_examples,
     read_split,
@@ -56,7 +53,6 @@ from attention_rnn.training import (
     start_run,
     train_new_tokenizer,
     warn_of_empty,
-    warn_of_poor_tokens,
 )
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 
@@ -151,16 +147,19 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     pairs = read_splits(data_args, training_args)
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
-    model = make_model(run.pretrained, tokenizer, count_of(pairs.get("train")), model_args)
+    model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
-    encoded = {split: encode(split, examples, tokenizer, copying, data_args) for split, examples in pairs.items()}
+    lengths = (data_args.max_source_length, data_args.max_target_length)
+    encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in pairs.items()}
+    if data_args.streaming and "train" in encoded:
+        encoded["train"] = EndlessStream(encoded["train"])
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
-        predictions = decode(generated, pairs[split], encoded[split], tokenizer, copying)
-        return score(predictions, pairs[split], metrics, lowercases(tokenizer)), predictions
+        predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)
+        return score_texts(predictions, pairs[split]["target"], metrics, lowercases(tokenizer)), predictions
 
     def compute_metrics(output: EvalPrediction) -> dict[str, float]:
         scores, _ = score_generated("validation", output.predictions)
@@ -196,7 +195,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         task=data_args.task,
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
         limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer)),
-        data={split: (origin(split, data_args), count_of(examples)) for split, examples in pairs.items()},
+        data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=pictures[0] if pictures else None,
         explanations=describe_metrics(metrics),
     )
@@ -204,18 +203,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    check_files(data_args, training_args)
     if data_args.streaming and training_args.do_train and training_args.max_steps < 1:
         raise ValueError(f"--streaming needs --max_steps of at least 1, got {training_args.max_steps}")
-    check_values(data_args, training_args, SMALLEST_VALUES)
     for name in training_args.metrics:
-        if name not in METRICS:
-            raise ValueError(f"--metrics must be among {', '.join(METRICS)}, got {name!r}")
-    check_best_metric(training_args, training_args.metrics)
-    check_model(model_args, training_args)
-    if model_args.model_name_or_path is not None:
-        return
-
+        check_choice("metrics", name, METRICS)
+    check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
     for name in ("source_tokenizer", "target_tokenizer"):
         check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -223,18 +215,11 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(
             "--config_overrides copy=True needs --shared_vocabulary: what is copied must be a target token"
         )
-    if not model_args.shared_vocabulary:
-        return
-    if model_args.source_normalization != "NFC":
-        raise ValueError(
-            f"--source_normalization {model_args.source_normalization} needs a vocabulary of the source alone: "
-            "no --shared_vocabulary"
-        )
-    if (
-        model_args.target_tokenizer not in (None, model_args.source_tokenizer)
-        or model_args.source_vocab_size is not None
-    ):
-        raise ValueError("--shared_vocabulary makes one tokenizer: no other --target_tokenizer, no --source_vocab_size")
+    of_one_side = ("target_tokenizer", "source_vocab_size", "source_normalization")
+    defaults = (None, None, "NFC")
+    given = [name for name, default in zip(of_one_side, defaults, strict=True) if getattr(model_args, name) != default]
+    if model_args.shared_vocabulary and given:
+        raise ValueError(f"--shared_vocabulary makes one tokenizer for both sides: no --{', --'.join(given)}")
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset | IterableDataset]:
@@ -260,11 +245,6 @@ def read_pairs(split: str, data_args: DataArguments) -> Iterator[dict[str, str]]
             continue
         yield {"source": data_args.source_prefix + source, "target": target}
     warn_of_empty(empty, "pairs")
-
-
-def count_of(examples: Dataset | IterableDataset | None) -> int | None:
-    """How many examples there are, `None` where nothing tells."""
-    return len(examples) if isinstance(examples, Dataset) else None
 
 
 def make_tokenizer(
@@ -323,81 +303,6 @@ def make_model(
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)
-
-
-def encode(
-    split: str,
-    examples: Dataset | IterableDataset,
-    tokenizer: PreTrainedTokenizerBase,
-    copying: CopyVocabulary | None,
-    data_args: DataArguments,
-) -> Dataset | EndlessStream:
-    """Turn text into ids, and warn once of what is cut, and of tokens that suit it badly."""
-    sides = {
-        "source": ("input_ids", "text", data_args.max_source_length),
-        "target": ("labels", "text_target", data_args.max_target_length),
-    }
-    too_long: Counter[str] = Counter()
-
-    def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        columns = {}
-        for side, (column, argument, max_length) in sides.items():
-            columns[column] = tokenizer(**{argument: batch[side]})["input_ids"]
-            if excess := sum(len(ids) > max_length for ids in columns[column]):
-                too_long[side] += excess
-                cut = tokenizer(**{argument: batch[side]}, truncation=True, max_length=max_length)
-                columns[column] = cut["input_ids"]
-        if copying is not None:
-            unknown_words = copying.unknown_words(batch["source"], columns["input_ids"])
-            columns["copy_ids"] = copying.extend(batch["source"], columns["input_ids"], unknown_words)
-            columns["labels"] = copying.extend(batch["target"], columns["labels"], unknown_words)
-        return columns
-
-    options = {"batched": True, "remove_columns": ["source", "target"]}
-    if isinstance(examples, IterableDataset):
-        return EndlessStream(examples.map(tokenize, **options))
-    encoded = examples.map(tokenize, desc=f"tokenizing {split}", **options)
-    for side, count in too_long.items():
-        logger.warning(
-            f"{count:,} of {len(examples):,} {side}s of the {split} data are longer than --max_{side}_length "
-            f"{sides[side][2]} and were cut."
-        )
-    for side, (column, *_) in sides.items():
-        if copying is None or side == "target":  # what the vocabulary lacks of a source can be copied
-            warn_of_poor_tokens(f"{side}s of the {split} data", encoded[column], tokenizer)
-    return encoded
-
-
-def decode(
-    generated: np.ndarray,
-    examples: Dataset,
-    encoded: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    copying: CopyVocabulary | None,
-) -> list[str]:
-    """The text of generated ids."""
-    # the Trainer fills up with -100, and several processes with repeated examples at the end
-    generated = np.where(generated < 0, tokenizer.pad_token_id, generated)[: len(examples)]
-    if copying is None:
-        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
-    else:
-        texts = copying.batch_decode(generated, copying.unknown_words(examples["source"], encoded["input_ids"]))
-    return [text.strip() for text in texts]
-
-
-def score(
-    predictions: list[str], examples: Dataset, metrics: dict[str, TextMetric], lowercase: bool
-) -> dict[str, float | str]:
-    """The scores, with lower-cased references where the model can write nothing else."""
-    references = list(examples["target"])
-    if lowercase:
-        predictions, references = (
-            [Lowercase().normalize_str(text) for text in texts] for texts in (predictions, references)
-        )
-    scores: dict[str, float | str] = {}
-    for metric in metrics.values():
-        scores |= metric.compute(predictions=predictions, references=references)
-    return scores
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:

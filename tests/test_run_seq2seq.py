@@ -21,6 +21,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartF
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import expand_config_file, parse_arguments
 from attention_rnn.metrics import load_metric
+from attention_rnn.pairs import encode_pairs
 from attention_rnn.tokenization import train_tokenizer
 from attention_rnn.trainer import EndlessStream
 
@@ -429,9 +430,8 @@ def test_the_best_model_is_chosen_by_the_first_metric(tmp_path, arguments, expec
 def test_long_examples_are_cut_with_one_warning(caplog):
     tokenizer = train_tokenizer(["abcdefgh"], "character")
     examples = datasets.Dataset.from_list([{"source": "abcdefgh"[:n], "target": "a"} for n in (2, 3, 4, 5, 8)])
-    data_args = run_seq2seq.DataArguments(max_source_length=4)
     with caplog.at_level(logging.WARNING):
-        encoded = run_seq2seq.encode("train", examples, tokenizer, None, data_args)
+        encoded = encode_pairs(examples, tokenizer, 4, 256, what="train")
     assert [len(ids) for ids in encoded["input_ids"]] == [3, 4, 4, 4, 4]
     assert all(ids[-1] == tokenizer.eos_token_id for ids in encoded["input_ids"])
     assert [record.message for record in caplog.records] == [
@@ -444,8 +444,8 @@ REFUSED_ARGUMENTS = [
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_train --do_eval --train_file {file}", "--do_eval needs either --validation_file or --dataset_name"),
     ("--do_train --train_file {file} --dataset_name wmt14", "needs either --train_file or --dataset_name"),
-    ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be among bleu, .* got 'rouge'"),
-    ("--do_train --train_file {file} --metric_for_best_model bleu", "--metric_for_best_model must be loss or one of"),
+    ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be one of bleu, .* got 'rouge'"),
+    ("--do_train --train_file {file} --metric_for_best_model bleu", "--metric_for_best_model must be one of loss, "),
     ("--do_train --train_file {file} --max_source_length 1", "--max_source_length must be at least 2, got 1"),
     ("--do_train --train_file {file} --max_train_samples 0", "--max_train_samples must be at least 1, got 0"),
     (

@@ -4,7 +4,7 @@ import ast
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,6 +182,31 @@ def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
     return splits
 
 
+def check_shared_arguments(
+    model_args: Any,
+    data_args: Any,
+    training_args: ScriptTrainingArguments,
+    smallest_values: Mapping[str, int],
+    metrics: Sequence[str],
+) -> None:
+    """
+    Check what all scripts check that read examples.
+
+    Args:
+        model_args, data_args, training_args: the arguments.
+        smallest_values (`dict[str, int]`): of some arguments of the data.
+        metrics (`list[str]`): those that the best model may be chosen by, beside the loss.
+
+    Raises:
+        ValueError, ImportError: names the argument, its value and what is allowed.
+    """
+    check_files(data_args, training_args)
+    check_values(data_args, training_args, smallest_values)
+    if (best := training_args.metric_for_best_model) is not None:
+        check_choice("metric_for_best_model", best.removeprefix("eval_"), ("loss", *metrics))
+    check_model(model_args, training_args)
+
+
 def check_model(model_args: Any, training_args: TrainingArguments) -> None:
     """Refuse a run without a model, and arguments about a new model beside one that exists already."""
     if model_args.model_name_or_path is None:
@@ -233,14 +258,7 @@ def check_values(data_args: Any, training_args: TrainingArguments, smallest_valu
             logger.warning(f"The Hub could not be asked whether it takes the card: {error}")
 
 
-def check_best_metric(training_args: TrainingArguments, metrics: Sequence[str]) -> None:
-    """Refuse to choose the best model by what is not measured."""
-    best = training_args.metric_for_best_model
-    if best is not None and best.removeprefix("eval_") not in ("loss", *metrics):
-        raise ValueError(f"--metric_for_best_model must be loss or one of --metrics {list(metrics)}, got {best!r}")
-
-
-def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+def check_choice(name: str, value: Any, allowed: Collection[Any]) -> None:
     """Refuse a value of an argument that is not among those allowed."""
     if value not in allowed:
         raise ValueError(f"--{name} must be one of {', '.join(filter(None, allowed))}, got {value!r}")

@@ -4,11 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from .alignment import Alignment, alignment_from_outputs
 from .copying import CopyVocabulary
 from .plotting import plot_alignment, write_alignment_page
+from .question_answering import answer_positions, encode_windows
+
+_MARGIN = 12  # tokens of a context to show on either side of the answer
 
 
 def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> list[str]:
@@ -64,3 +68,42 @@ def seq2seq_alignments(
             source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
             target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
         yield Alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens)
+
+
+def qa_alignments(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Iterable[tuple[str, str, dict[str, Any]]],
+    max_question_length: int | None = None,
+    stride: int = 0,
+) -> Iterator[Alignment]:
+    """
+    How the context around an answer looks at the question; nothing of a model without attention and of no answer.
+
+    Args:
+        model: an `AttentionRnnForQuestionAnswering`.
+        tokenizer: its tokenizer, with the size of a window as `model_max_length`.
+        asked: questions, their contexts and answers with `start`, `end` and `answer`, as `find_answers` gives them.
+        max_question_length, stride: of the windows, as of `encode_windows`.
+    """
+    model.eval()
+    for question, context, answer in asked:
+        if answer["start"] == answer["end"]:
+            continue
+        options = (tokenizer.model_max_length, max_question_length, stride)
+        windows = encode_windows(tokenizer, [question], [context], *options)
+        spans = [answer_positions(offsets, answer["start"], answer["end"]) for offsets in windows["context_offsets"]]
+        index, (first, last) = next((index, span) for index, span in enumerate(spans) if span is not None)
+        inputs = {name: torch.tensor([windows[name][index]]) for name in tokenizer.model_input_names if name in windows}
+        with torch.no_grad():
+            outputs = model(**{k: v.to(model.device) for k, v in inputs.items()}, output_attentions=True)
+        if not outputs.attentions:
+            return
+        offsets = windows["context_offsets"][index]
+        tokens = tokenizer.convert_ids_to_tokens(windows["input_ids"][index])
+        question_end = next(position for position, offset in enumerate(offsets) if offset is not None) - 1
+        around = range(max(0, first - _MARGIN), min(len(offsets), last + _MARGIN + 1))
+        rows = [position for position in around if offsets[position] is not None]
+        weights = outputs.attentions[0][0, 0][rows][:, :question_end]
+        title = f"{question} {answer['answer']}"
+        yield Alignment(weights, tokens[:question_end], [tokens[position] for position in rows], title)

@@ -10,8 +10,10 @@ is the name of the metric, so that the results of several metrics merge into one
 
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from tokenizers.normalizers import Lowercase
 
 try:
     import datasets
@@ -372,6 +374,31 @@ def describe_metrics(names: Iterable[str]) -> dict[str, str]:
     """What each of these metrics is, in a sentence."""
     sentences = {name: " ".join((METRICS[name].__doc__ or "").split("\n\n")[0].split()) for name in names}
     return {name: sentence.rstrip(".") for name, sentence in sentences.items()}
+
+
+def score_texts(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    metrics: Mapping[str, TextMetric],
+    lowercase: bool = False,
+) -> dict[str, float | str]:
+    """
+    The scores of all metrics.
+
+    Args:
+        predictions (`list[str]`), references (`list[str]` or `list[list[str]]`): as of `TextMetric.compute`.
+        metrics (`dict[str, TextMetric]`): by their names.
+        lowercase (`bool`): whether to compare in lower case, as a model must be that can write nothing else.
+    """
+    fold = Lowercase().normalize_str if lowercase else str
+    predictions = [fold(text) for text in predictions]
+    references = [
+        [fold(text) for text in ([reference] if isinstance(reference, str) else reference)] for reference in references
+    ]
+    scores: dict[str, Any] = {}
+    for metric in metrics.values():
+        scores |= metric.compute(predictions=predictions, references=references) or {}
+    return scores
 
 
 def load_metric(name: str, **options: Any) -> TextMetric:

@@ -48,7 +48,7 @@ from .arguments import (
 )
 from .data import read_rows
 from .hub import format_duration, write_model_card
-from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, find_poor_tokens, train_tokenizer
+from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -312,12 +312,6 @@ def warn_of_empty(count: int, what: str) -> None:
         logger.warning(f"{count:,} training {what} are left out, since a text of theirs is empty.")
 
 
-def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Warn if a tokenizer does not suit encoded texts."""
-    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
-        logger.warning(f"The tokenizer does not suit the {what}, so the model will hardly learn them: {fault}.")
-
-
 def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, int]) -> dict[str, Any]:
     """
     The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
@@ -367,8 +361,8 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
         yield from read_rows(
             getattr(data_args, f"{split}_file"),
             getattr(data_args, f"{split}_target_file", None),
-            file_format=data_args.file_format,
-            column_names=data_args.column_names,
+            file_format=getattr(data_args, "file_format", None),
+            column_names=getattr(data_args, "column_names", None),
         )
         return
     dataset = load_split(split, data_args, getattr(data_args, "streaming", False))
@@ -377,6 +371,11 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
     for number, row in enumerate(dataset, start=1):
         named = {column: of_column[row[column]] for column, of_column in names.items() if row[column] >= 0}
         yield f"{data_args.dataset_name}, {split}, row {number}", row | named
+
+
+def number_of(examples: Any) -> int | None:
+    """How many examples there are; `None` of a stream, and of none."""
+    return len(examples) if hasattr(examples, "__len__") else None
 
 
 def settle_columns(split: str, data_args: Any, arguments: Sequence[str]) -> None:

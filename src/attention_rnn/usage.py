@@ -58,6 +58,27 @@ CLM_LIMITS = """The model continues texts like that of its training, and scores 
 need not be true. It repeats the errors and biases of its training data, and nothing was tested beyond the scores
 above."""
 
+_QA = """from transformers import pipeline
+
+reader = pipeline("question-answering", {name})
+print(reader(question={question}, context={context}))
+"""
+_QA_REMOTE_CODE = """Without `import attention_rnn`, transformers 5 has no pipeline of that name. The model itself
+opens there, by the code that the checkpoint carries:
+
+```python
+model = AutoModelForQuestionAnswering.from_pretrained({name}, trust_remote_code=True)
+```"""
+_QA_ATTENTION = """
+
+How the tokens around an answer look at the question:
+
+![Each row is a token of the context, each column one of the question]({picture})"""
+_QA_LIMITS = """The model points at the part of a context that answers a question best, of at most {max_answer_length}
+tokens. {no_answer} It was trained on texts like those named below; on others expect worse than the scores above. It
+reads what its vocabulary lacks as `<unk>`, and reads a question up to {max_question_length} tokens. It repeats the
+errors and biases of its training data, and nothing was tested beyond the scores above."""
+
 
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
@@ -77,6 +98,22 @@ def clm_usage(name: str, prompt: str, temperature: float, sample: str) -> str:
     """How to let a language model write, and what it has written."""
     sample = sample.replace("`" * 3, "'" * 3)
     return _CLM.format(name=_quote(name), prompt=_quote(prompt), temperature=temperature, sample=sample)
+
+
+def qa_usage(model: PreTrainedModel, name: str, question: str, context: str, picture: str | None) -> str:
+    """How to ask, with and without this package, and how the attention looked."""
+    usage = _QA.format(name=_quote(name), question=_quote(question), context=_quote(context))
+    if not _is_ours(model):
+        return _python(f"import attention_rnn  # brings this pipeline back\n{usage}")
+    attention = _QA_ATTENTION.format(picture=picture) if picture else ""
+    return _ours(usage) + _QA_REMOTE_CODE.format(name=_quote(name)) + attention
+
+
+def qa_limits(max_question_length: int, max_answer_length: int, allow_no_answer: bool) -> str:
+    no_answer = "It may say that there is none." if allow_no_answer else "It always finds one."
+    return _QA_LIMITS.format(
+        max_question_length=max_question_length, max_answer_length=max_answer_length, no_answer=no_answer
+    )
 
 
 def _is_ours(model: PreTrainedModel) -> bool:
