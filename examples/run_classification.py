@@ -26,10 +26,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset
-from scipy.special import expit, softmax
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
@@ -66,6 +62,16 @@ from attention_rnn.training import (
     special_token_ids,
     train_and_save,
 )
+
+try:
+    from datasets import ClassLabel, Dataset
+    from scipy.special import expit, softmax
+    from scipy.stats import pearsonr, spearmanr
+    from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
+except ImportError as error:
+    raise ImportError(
+        f"run_classification.py needs more packages ({error}): pip install attention-rnn[train]"
+    ) from error
 
 logger = logging.getLogger("run_classification")
 

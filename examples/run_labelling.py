@@ -21,8 +21,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset
-from seqeval.metrics import f1_score, precision_score, recall_score
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
@@ -57,6 +55,12 @@ from attention_rnn.training import (
     special_token_ids,
     train_and_save,
 )
+
+try:
+    from datasets import Dataset
+    from seqeval.metrics import f1_score, precision_score, recall_score
+except ImportError as error:
+    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 logger = logging.getLogger("run_labelling")
 

@@ -23,7 +23,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
@@ -59,6 +58,11 @@ from attention_rnn.training import (
     warn_of_empty,
 )
 from attention_rnn.usage import qa_limits, qa_usage
+
+try:
+    from datasets import Dataset
+except ImportError as error:
+    raise ImportError(f"run_qa.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 logger = logging.getLogger("run_qa")
 

@@ -20,7 +20,6 @@ from typing import get_args
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
@@ -55,6 +54,11 @@ from attention_rnn.training import (
     warn_of_empty,
 )
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
+
+try:
+    from datasets import Dataset, IterableDataset
+except ImportError as error:
+    raise ImportError(f"run_seq2seq.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 logger = logging.getLogger("run_seq2seq")
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import yaml
 from run_classification import (
     DataArguments,
@@ -37,6 +36,13 @@ from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedMo
 from attention_rnn import ReliableTrainer
 from attention_rnn.arguments import expand_config_file
 from attention_rnn.training import find_checkpoint
+
+try:
+    import optuna
+except ImportError as error:
+    raise ImportError(
+        f"search_hyperparameters.py needs more packages ({error}): pip install attention-rnn[search]"
+    ) from error
 
 logger = logging.getLogger("search_hyperparameters")
 

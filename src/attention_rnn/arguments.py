@@ -133,6 +133,9 @@ def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
     arguments; what follows it wins.
     """
     parser = HfArgumentParser(kinds, allow_abbrev=False)
+    missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"a training needs {' and '.join(missing)}: pip install attention-rnn[train]")
     return parser.parse_args_into_dataclasses(expand_config_file(list(argv)), look_for_args_file=False)
 
 

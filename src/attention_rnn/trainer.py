@@ -211,6 +211,13 @@ class ReliableTrainer(Trainer):
         with _clear_errors_of_saving("The state of the training", self.args):
             super().save_state()
 
+    def save_metrics(self, *args: Any, **kwargs: Any) -> None:
+        combined = Path(str(self.args.output_dir), "all_results.json")
+        # a run that was killed while it wrote them leaves what the next one could not read
+        if self.is_world_process_zero() and combined.exists() and not _is_whole(combined):
+            combined.unlink()
+        super().save_metrics(*args, **kwargs)
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with _clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
             super()._save_checkpoint(*args, **kwargs)
