@@ -8,9 +8,10 @@ r"""Score a trained model on a file.
 The model may be an encoder-decoder, a classifier of texts with one label each, or a reader that answers questions, of
 this package or of transformers; what it is stands in its config. The file is one that run_seq2seq.py,
 run_classification.py or run_qa.py reads, with the source and the target, the text and the label, or SQuAD's format.
-A tagger or a language model is scored by run_labelling.py or run_clm.py, which know their scores: no --metrics then,
-and what else is given goes to that script. Scores are printed as json and, with --output_dir, written there with the
-predictions. Needs `pip install attention-rnn[train]`.
+A tagger, a language model, and a classifier that gives several labels or a number are scored by run_labelling.py,
+run_clm.py and run_classification.py: --metrics are then those of that script, which may be left out, and what else is
+given goes to it. Scores are printed as json and, with --output_dir, written there with the predictions. Needs
+`pip install attention-rnn[train]`.
 """
 
 import argparse
@@ -24,10 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, pipeline
+from transformers import AutoConfig, PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
-from attention_rnn.data import FORMATS, get_text, read_rows
+from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
 
@@ -40,6 +41,10 @@ TASKS = {
 }
 # what the script that trains it scores
 SCRIPTS = {"ForTokenClassification": "run_labelling", "ForCausalLM": "run_clm"}
+OWN_ARGUMENTS = ("model", "file", "task", "output_dir", "bleu_tokenize", "answer_unit")
+# what other arguments are called there
+ARGUMENTS = {"batch_size": "per_device_eval_batch_size", "max_samples": "max_predict_samples"}
+CLASSIFICATION_ARGUMENTS = {"source_column": "text_columns", "target_column": "label_column"}
 
 
 class Item(NamedTuple):
@@ -51,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
     parser.add_argument("file", help="the file to read")
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, help="what to compute")
+    parser.add_argument("--metrics", nargs="+", help=f"what to compute: {', '.join(METRICS)}; of a label exact_match")
     parser.add_argument("--task", choices=sorted(set(TASKS.values())), help="what the model does (as its config says)")
-    parser.add_argument("--source_column", help="column of the source or the text (the first one)")
-    parser.add_argument("--target_column", help="column of the target or the label (the next one)")
+    parser.add_argument("--source_column", help="column of the source or the text (by its name; else the first)")
+    parser.add_argument("--target_column", help="column of the target or the label (by its name; else the next)")
     parser.add_argument("--file_format", choices=FORMATS, help="of the file (from its name)")
     parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
     parser.add_argument("--max_samples", type=int, help="use that many examples (all)")
@@ -68,23 +73,31 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser.add_argument("--batch_size", type=int, default=64, help="examples at once (%(default)s)")
     parser.add_argument("--output_dir", type=Path, help="where to write scores.json and predictions.jsonl")
     options, others = parser.parse_known_args(arguments)
-    for name in ("batch_size", "max_samples"):
+    for name in ("batch_size", "max_samples", "num_beams", "max_new_tokens"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    architecture = architecture_of(options.model, options.trust_remote_code)
-    if script := ending_of(architecture, SCRIPTS):
+    config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    architecture = next(iter(config.architectures or []), None)
+    task = options.task or ending_of(architecture, TASKS)
+    script = None if options.task else ending_of(architecture, SCRIPTS)
+    if task == "text-classification" and problem_type_of(config) != "single_label_classification":
+        script, others = "run_classification", ["--problem_type", problem_type_of(config), *others]
+    if script is not None:
         return score_by_script(script, others, options)
     if others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     if options.metrics is None:
         parser.error("the following arguments are required: --metrics")
-    task = options.task or ending_of(architecture, TASKS)
     if task is None:
         raise ValueError(
             f"the config of {options.model} must name a model that ends in {', '.join([*TASKS, *SCRIPTS])}, got "
             f"{architecture}; give --task"
         )
+    known = ["exact_match"] if task == "text-classification" else list(METRICS)
+    for name in options.metrics:
+        if name not in known:
+            raise ValueError(f"--metrics for the task {task} must be among {', '.join(known)}, got {name!r}")
     items = read_items(task, options)
     predictions = predict(task, items, options)
     metric_options = {
@@ -107,45 +120,52 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     return scores
 
 
-def architecture_of(model: str, trust_remote_code: bool) -> str | None:
-    config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
-    return next(iter(config.architectures or []), None)
-
-
 def ending_of(architecture: str | None, values: dict[str, str]) -> str | None:
     return next((value for ending, value in values.items() if (architecture or "").endswith(ending)), None)
 
 
+def problem_type_of(config: PreTrainedConfig) -> str:
+    """What a classifier tells of a text, as transformers understands its config."""
+    if config.problem_type is not None:
+        return config.problem_type
+    return "regression" if config.num_labels == 1 else "single_label_classification"
+
+
 def score_by_script(script: str, others: list[str], options: argparse.Namespace) -> dict[str, float | str]:
-    """The scores of a training script that only tests."""
+    """The scores of a training script that only tests. It gets all arguments, and refuses what it does not know."""
+    names = ARGUMENTS | (CLASSIFICATION_ARGUMENTS if script == "run_classification" else {})
     with tempfile.TemporaryDirectory() as folder:
         command = ["--do_predict", "--model_name_or_path", options.model, "--test_file", options.file]
         command += ["--output_dir", str(options.output_dir or folder)]
-        command += ["--per_device_eval_batch_size", str(options.batch_size)]
-        if options.max_samples is not None:
-            command += ["--max_predict_samples", str(options.max_samples)]
-        if options.trust_remote_code:
-            command.append("--trust_remote_code")
+        for name, value in vars(options).items():
+            if name not in OWN_ARGUMENTS and value not in (None, False):
+                values = [] if value is True else value if isinstance(value, list) else [value]
+                command += [f"--{names.get(name, name)}", *map(str, values)]
         scores = import_module(script).main([*command, *others])["test"]
     print(json.dumps(scores, indent=1))
     return scores
 
 
 def read_items(task: str, options: argparse.Namespace) -> list[Item]:
-    rows = read_rows(options.file, file_format=options.file_format, column_names=options.column_names)
+    rows = read_rows(
+        options.file,
+        file_format=options.file_format,
+        column_names=options.column_names,
+        wanted_columns=[options.source_column, options.target_column],
+    )
     items: list[Item] = []
     if task == "question-answering":
         for example in islice(read_examples(rows), options.max_samples):
             source = {name: example[name] for name in ("question", "context")}
             items.append(Item(source, example["answers"]["text"] or [""]))
     else:
+        given = (options.source_column, options.target_column)
+        roles = ("text", "label") if task == "text-classification" else ("source", "target")
+        columns: list[str] = []
         for place, row in islice(rows, options.max_samples):
-            columns = [name for name in row if name not in (options.source_column, options.target_column)]
-            source = options.source_column or columns.pop(0)
-            if options.target_column is None and not columns:
-                raise ValueError(f"{place}: there must be a column of the target, got the columns {list(row)}")
-            target = options.target_column or columns.pop(0)
-            items.append(Item(get_text(row, source, place), [get_text(row, target, place)]))
+            columns = columns or choose_columns(row, place, **dict(zip(roles, given, strict=True)))
+            source, target = (get_text(row, column, place) for column in columns)
+            items.append(Item(source, [target]))
     if not items:
         raise ValueError(f"{options.file} must hold at least one example, got none")
     return items
@@ -170,10 +190,12 @@ def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[s
         arguments = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     key = {"question-answering": "answer", "text-classification": "label", "text2text-generation": "generated_text"}
 
-    order = sorted(range(len(items)), key=lambda index: len(str(items[index].source)))
+    # nothing is made of an empty text
+    order = [index for index, item in enumerate(items) if item.source or task != "text2text-generation"]
+    order.sort(key=lambda index: len(str(items[index].source)))
     predictions = [""] * len(items)
     outputs = model((items[index].source for index in order), **arguments)
-    for index, output in zip(order, tqdm(outputs, total=len(items)), strict=True):
+    for index, output in zip(order, tqdm(outputs, total=len(order)), strict=True):
         (best, *_) = output if isinstance(output, list) else [output]
         predictions[index] = best[key[task]].strip()
     return predictions

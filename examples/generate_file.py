@@ -6,8 +6,7 @@ r"""Put every line or row of a file, of any size, through an encoder-decoder, an
 
 The input is csv, tsv or jsonl with the texts in one column, or plain text with one a line; it may be compressed (.gz).
 The output is jsonl, one object for each text: `source`, `prediction`, and with --num_return_sequences, --scores or
---alignments `n_best`, the best first. A line of plain text without a word gives an empty prediction, so that lines meet
-their outputs.
+--alignments `n_best`, the best first. An empty text gives an empty prediction, so that lines meet their outputs.
 
 The file is read piece by piece and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
 interrupted, the same command continues behind them, also with another number of processes, and the output is the same
@@ -31,7 +30,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
-from attention_rnn.data import FORMATS, get_text, open_text, read_rows
+from attention_rnn.data import FORMATS, choose_columns, get_text, read_lines, read_rows
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
 SETTINGS = "settings.json"
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
     parser.add_argument("input", help="the file to read")
     parser.add_argument("output", type=Path, help="the jsonl file to write")
-    parser.add_argument("--source_column", help="column of the texts (the first one)")
+    parser.add_argument("--source_column", help="column of the texts (called source, text, ...; else the first)")
     parser.add_argument("--file_format", choices=[*FORMATS, "txt"], help="of the input (from its name; else txt)")
     parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
@@ -58,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part_size", type=int, default=2048, help="texts of a part (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
     options = parser.parse_args(arguments)
-    for name in ("batch_size", "part_size", "num_return_sequences"):
-        if getattr(options, name) < 1:
-            parser.error(f"argument --{name}: {getattr(options, name)} is below 1")
+    for name in ("batch_size", "part_size", "num_beams", "num_return_sequences", "max_new_tokens"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"argument --{name}: {value} is below 1")
 
     on_cpu = options.int8 or not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
@@ -96,15 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read_texts(options: argparse.Namespace) -> Iterator[str]:
-    """The texts one by one. An empty one is a line without a word."""
+    """The texts one by one, also empty ones."""
     suffix = Path(options.input.removesuffix(".gz")).suffix.removeprefix(".")
     file_format = options.file_format or (suffix if suffix in FORMATS else "txt")
     if file_format == "txt":
-        with open_text(options.input) as lines:
-            yield from map(str.strip, lines)
+        yield from map(str.strip, read_lines(options.input))
         return
-    for place, row in read_rows(options.input, file_format=file_format, column_names=options.column_names):
-        yield get_text(row, options.source_column or next(iter(row)), place)
+    column = options.source_column
+    rows = read_rows(options.input, file_format=file_format, column_names=options.column_names, wanted_columns=[column])
+    for place, row in rows:
+        column = column or choose_columns(row, place, source=None)[0]
+        yield get_text(row, column, place)
 
 
 def prepare(folder: Path, total: int, options: argparse.Namespace) -> None:
@@ -144,13 +145,21 @@ def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> l
             if getattr(options, name)
         },
     }
-    rows = [{"source": text, "prediction": ""} for text in texts]
-    outputs = generator([texts[index] for index in order], **arguments) if order else []
+    nothing: dict[str, Any] = {"generated_text": ""}
+    if options.scores:
+        nothing["score"] = 0.0
+    if options.alignments:
+        nothing |= {"source_tokens": [], "target_tokens": [], "alignment": []}
+    hypotheses = [[nothing] for _ in texts]
+    outputs = generator([texts[index] for index in order], **arguments)
     for index, of_text in zip(order, outputs, strict=True):
-        hypotheses = of_text if isinstance(of_text, list) else [of_text]
-        rows[index]["prediction"] = hypotheses[0]["generated_text"]
+        hypotheses[index] = of_text if isinstance(of_text, list) else [of_text]
+    rows = []
+    for text, of_text in zip(texts, hypotheses, strict=True):
+        row: dict[str, Any] = {"source": text, "prediction": of_text[0]["generated_text"]}
         if options.num_return_sequences > 1 or options.scores or options.alignments:
-            rows[index]["n_best"] = [hypothesis_row(hypothesis) for hypothesis in hypotheses]
+            row["n_best"] = [hypothesis_row(hypothesis) for hypothesis in of_text]
+        rows.append(row)
     return rows
 
 
@@ -160,7 +169,7 @@ def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:
         row["score"] = round(hypothesis["score"], 4)
     if "alignment" in hypothesis:
         row |= {name: hypothesis[name] for name in ("source_tokens", "target_tokens")}
-        row["alignment"] = to_pharaoh([hypothesis["alignment"]])[0]
+        row["alignment"] = to_pharaoh([hypothesis["alignment"]])[0] if hypothesis["alignment"] else ""
     return row
 
 

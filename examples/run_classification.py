@@ -10,7 +10,6 @@ line; what follows it wins. The output folder receives the model with its tokeni
 confusion matrix, pictures of the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import gzip
 import json
 import logging
 import re
@@ -49,7 +48,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.data import get_text, read_rows
+from attention_rnn.data import brief, choose_columns, drop_empty, get_text, read_lines, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.plotting import plot_alignment, write_alignment_page
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
@@ -175,10 +174,11 @@ class DataArguments:
         default=None, metadata={"help": "Columns of csv and tsv files that have no header."}
     )
     text_columns: list[str] | None = field(
-        default=None, metadata={"help": "Column of the text, or two of a pair of texts. Default: the first column."}
+        default=None,
+        metadata={"help": "Column of the text, or two of a pair. Default: text, sentence, ...; else the first."},
     )
     label_column: str | None = field(
-        default=None, metadata={"help": "Column of the label. Default: the first one that holds no text."}
+        default=None, metadata={"help": "Column of the label. Default: label, class, ...; else the first that is left."}
     )
     label_separator: str = field(
         default=",", metadata={"help": "What stands between the labels of a text, where they are no list."}
@@ -333,23 +333,23 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
     for split in wanted_splits(training_args):
         settle_columns(split, data_args)
         rows = islice(read_examples(split, data_args, training_args.problem_type), limits[split])
+        if split == "train":
+            columns = ["text", "text_pair"][: len(data_args.text_columns)]
+            rows = drop_empty(rows, columns, origin(split, data_args))
         examples[split] = Dataset.from_list(list(rows))
         logger.info(f"{split}: {len(examples[split]):,} examples of {origin(split, data_args)}")
     return examples
 
 
 def settle_columns(split: str, data_args: DataArguments) -> None:
-    """Take the first columns for the text and the label, where the arguments do not name them."""
+    """Choose the columns of the text and the label, where the arguments do not name them."""
     place, row = next(read_split(split, data_args), ("", None))
     if row is None:
         raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
-    unnamed = [name for name in row if name not in (*(data_args.text_columns or ()), data_args.label_column)]
-    for argument in ("text_columns", "label_column"):
-        if getattr(data_args, argument) is None:
-            if not unnamed:
-                raise ValueError(f"{place}: there must be a column left for --{argument}, got the columns {list(row)}")
-            column = unnamed.pop(0)
-            setattr(data_args, argument, [column] if argument == "text_columns" else column)
+    first, *others = data_args.text_columns or [None]
+    columns = [name for name in row if name not in others]
+    text, data_args.label_column = choose_columns(columns, place, text=first, label=data_args.label_column)
+    data_args.text_columns = [text, *others]
 
 
 def read_examples(split: str, data_args: DataArguments, problem_type: str) -> Iterator[dict[str, Any]]:
@@ -363,7 +363,7 @@ def read_label(row: dict[str, Any], data_args: DataArguments, problem_type: str,
     """The name of the label, or several names, or the number."""
     column = data_args.label_column
     if column not in row:
-        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
+        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {brief(list(row))}")
     value = row[column]
     if problem_type == REGRESSION:
         try:
@@ -372,18 +372,20 @@ def read_label(row: dict[str, Any], data_args: DataArguments, problem_type: str,
             number = float("nan")
         # what transformers leaves out of a loss is no number here
         if not isfinite(number) or number == IGNORED_LABEL:
-            raise ValueError(f"{place}: column {column!r} must hold a number other than {IGNORED_LABEL}, got {value!r}")
+            raise ValueError(
+                f"{place}: column {column!r} must hold a number other than {IGNORED_LABEL}, got {brief(value)}"
+            )
         return number
     values = [value]
     if problem_type == MULTI_LABEL:
         values = value.split(data_args.label_separator) if isinstance(value, str) else value
         if not isinstance(values, list):
-            raise ValueError(f"{place}: column {column!r} must hold a list of labels or text, got {value!r}")
+            raise ValueError(f"{place}: column {column!r} must hold a list of labels or text, got {brief(value)}")
         values = [name for name in values if name != ""]  # a text may have no label
     names = [str(name).strip() for name in values if isinstance(name, (str, int))]
     if len(names) < len(values) or not all(names):
         raise ValueError(
-            f"{place}: a label in column {column!r} must be text or an integer, got {value!r}. Lists need "
+            f"{place}: a label in column {column!r} must be text or an integer, got {brief(value)}. Lists need "
             f"--problem_type {MULTI_LABEL}, other numbers --problem_type {REGRESSION}."
         )
     return names if problem_type == MULTI_LABEL else names[0]
@@ -396,6 +398,7 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict
             getattr(data_args, f"{split}_file"),
             file_format=data_args.file_format,
             column_names=data_args.column_names,
+            wanted_columns=[*(data_args.text_columns or ()), data_args.label_column],
         )
         return
     dataset = load_split(split, data_args)
@@ -435,7 +438,9 @@ def settle_labels(
     for example in chain.from_iterable(examples.values()):
         for name in names_of(example):
             if name not in known:
-                raise ValueError(f"{example['place']}: the label must be among {known} {source}, got {name!r}")
+                raise ValueError(
+                    f"{example['place']}: the label must be among {brief(known)} {source}, got {brief(name)}"
+                )
     return known
 
 
@@ -519,26 +524,26 @@ def read_word_vectors(
     the vectors into the first line, GloVe does not.
 
     Raises:
-        ValueError: for a line that is no vector, vectors of different sizes, or where no word has a vector.
+        ValueError: for a line that is no vector or not UTF-8, vectors of different sizes, a broken gz file, or where no
+            word has a vector.
     """
     vectors: dict[str, np.ndarray] = {}
     size = None
-    with (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(tqdm(lines, desc="reading word vectors", disable=disable_tqdm), start=1):
-            if number == 1 and (header := re.fullmatch(r"\d+ (\d+)\s*", line)):
-                size = int(header[1])
-                continue
-            parts = line.rstrip().split(" ")
-            size = size or len(parts) - 1
-            word = " ".join(parts[:-size])  # a few "words" of GloVe hold spaces
-            try:
-                if size < 1 or not word:
-                    raise ValueError(f"got {len(parts)} parts")
-                if word in words:
-                    vectors[word] = np.array(parts[-size:], dtype=np.float32)
-            except ValueError as error:
-                message = f"{file}, line {number}: there must be a word and {size} numbers, separated by spaces"
-                raise ValueError(f"{message}: {error}") from error
+    for number, line in enumerate(tqdm(read_lines(file), desc="reading word vectors", disable=disable_tqdm), start=1):
+        if number == 1 and (header := re.fullmatch(r"\d+ (\d+)\s*", line)):
+            size = int(header[1])
+            continue
+        parts = line.rstrip().split(" ")
+        size = size or len(parts) - 1
+        word = " ".join(parts[:-size])  # a few "words" of GloVe hold spaces
+        try:
+            if size < 1 or not word:
+                raise ValueError(f"got {len(parts)} parts")
+            if word in words:
+                vectors[word] = np.array(parts[-size:], dtype=np.float32)
+        except ValueError as error:
+            message = f"{file}, line {number}: there must be a word and {size} numbers, separated by spaces"
+            raise ValueError(f"{message}: {error}") from error
     if not vectors:
         raise ValueError(f"{file} must hold a vector for at least one of the {len(words):,} words of the vocabulary")
     return vectors, size

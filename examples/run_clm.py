@@ -13,7 +13,6 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 that the model has written and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import gzip
 import logging
 import unicodedata
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig
@@ -37,6 +35,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
+from attention_rnn.data import read_lines
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
 from attention_rnn.tokenization import TokenizerKind
 from attention_rnn.training import load_split, name_of_model, origin, special_token_ids, start_run, train_new_tokenizer
@@ -222,12 +221,7 @@ def read_text(split: str, data_args: DataArguments) -> str:
             )
         text = "".join(row.removesuffix("\n") + "\n" for row in dataset[data_args.text_column])
     else:
-        file = getattr(data_args, file_argument(split, data_args))
-        try:
-            with (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig") as lines:
-                text = lines.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} must be UTF-8: {error}") from error
+        text = "".join(read_lines(getattr(data_args, file_argument(split, data_args)))).replace("\r\n", "\n")
     return unicodedata.normalize("NFC", text)
 
 
@@ -251,14 +245,7 @@ def make_tokenizer(
     # the main process trains and saves, so that all processes load the same tokens
     if name == training_args.output_dir and training_args.process_index == 0:
         parts = passages(texts["train"], data_args)
-        tokenizer = train_new_tokenizer("text", lambda: parts, model_args.tokenizer, model_args)
-        # a text that is to be continued begins with <s> and has no </s> at its end
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{tokenizer.bos_token} $A",
-            pair=f"{tokenizer.bos_token} $A $B",
-            special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)],
-        )
-        tokenizer.padding_side = "left"
+        tokenizer = train_new_tokenizer("text", lambda: parts, model_args.tokenizer, model_args, causal=True)
         tokenizer.save_pretrained(name)
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
     for token in ("bos_token", "eos_token") if data_args.line_by_line else ("bos_token",):

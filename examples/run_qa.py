@@ -41,6 +41,7 @@ from attention_rnn.arguments import (
     option,
     wanted_splits,
 )
+from attention_rnn.data import drop_empty
 from attention_rnn.heat_maps import draw_heat_maps, qa_alignments
 from attention_rnn.metrics import describe_metrics, load_metric, score_texts
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
@@ -55,7 +56,6 @@ from attention_rnn.training import (
     special_token_ids,
     start_run,
     train_new_tokenizer,
-    warn_of_empty,
 )
 from attention_rnn.usage import qa_limits, qa_usage
 
@@ -192,25 +192,22 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 
 def read_questions_of(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
-    """The questions of a split; those without a question or a context teach nothing, and are answered all the same."""
-    empty = 0
-    for example in islice(read_questions(read_split(split, data_args), may_be_empty=True), data_args.limit(split)):
-        if not is_whole(example):
-            if split == "train":
-                empty += 1
-                continue
-        elif not example["answers"]["text"] and not data_args.allow_no_answer:
+    rows = read_split(split, data_args)
+    examples = islice(read_questions(rows, may_be_empty=True), data_args.limit(split))
+    if split == "train":
+        examples = drop_empty(examples, ["question", "context"], origin(split, data_args))
+    for example in examples:
+        if is_whole(example) and not example["answers"]["text"] and not data_args.allow_no_answer:
             raise ValueError(
                 f"{example['place']}: there must be an answer; give --allow_no_answer where some questions have none "
                 "in their context"
             )
         yield example
-    warn_of_empty(empty, "questions")
 
 
 def is_whole(example: dict[str, Any]) -> bool:
-    """Whether there is something to read."""
-    return bool(example["question"].strip() and example["context"].strip())
+    """Whether there is something to read; otherwise the answer is empty."""
+    return bool(example["question"] and example["context"])
 
 
 def make_tokenizer(

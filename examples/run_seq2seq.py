@@ -34,7 +34,7 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
-from attention_rnn.data import get_text
+from attention_rnn.data import drop_empty, get_text
 from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs
@@ -51,7 +51,6 @@ from attention_rnn.training import (
     special_token_ids,
     start_run,
     train_new_tokenizer,
-    warn_of_empty,
 )
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 
@@ -230,7 +229,7 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
     """The pairs of each split, in the columns `source` and `target`."""
     splits = list(wanted_splits(training_args))
     for split in splits:
-        settle_columns(split, data_args, ("source_column", "target_column"))
+        settle_columns(split, data_args, "source", "target")
     pairs: dict[str, Dataset | IterableDataset] = {}
     if data_args.streaming and "train" in splits:
         splits.remove("train")
@@ -240,15 +239,12 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 
 def read_pairs(split: str, data_args: DataArguments) -> Iterator[dict[str, str]]:
-    """The pairs of a split; those of which a text is empty teach nothing, and are answered all the same."""
-    columns, empty = (data_args.source_column, data_args.target_column), 0
-    for place, row in islice(read_split(split, data_args), data_args.limit(split)):
-        source, target = (get_text(row, column, place, may_be_empty=True) for column in columns)
-        if split == "train" and not (source and target):
-            empty += 1
-            continue
-        yield {"source": data_args.source_prefix + source, "target": target}
-    warn_of_empty(empty, "pairs")
+    def pairs() -> Iterator[dict[str, str]]:
+        for place, row in islice(read_split(split, data_args), data_args.limit(split)):
+            source, target = (get_text(row, name, place) for name in (data_args.source_column, data_args.target_column))
+            yield {"source": source and data_args.source_prefix + source, "target": target}
+
+    yield from drop_empty(pairs(), ["source", "target"], origin(split, data_args)) if split == "train" else pairs()
 
 
 def make_tokenizer(

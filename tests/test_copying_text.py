@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,24 @@ def test_words_count_in_the_normal_form_of_the_tokenizer():
     unknown_words = vocabulary.unknown_words(sources, encode(vocabulary, sources))
     assert unknown_words == [["\u00e9cole"]]
     assert vocabulary.extend(targets, encode(vocabulary, targets), unknown_words) == [[50, EOS]]
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "bpe", "unigram"])
+@pytest.mark.parametrize("normalization", ["NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("text", ["a Jose\u0301", "a \u0130 b", "\ud55c \u1112\u1161\u11ab", "b \ufb01 x\u0344"])
+def test_what_is_copied_is_the_text_in_the_normal_form_of_the_tokenizer(kind, normalization, lowercase, text):
+    # the last mark of a letter counts, and so does each of the characters that one is taken apart to
+    vocabulary = CopyVocabulary(train_tokenizer(["a b i"], kind, normalization=normalization, lowercase=lowercase), 50)
+    inputs, unknown_words = vocabulary.encode_sources([text])
+    expected = unicodedata.normalize(normalization, text.lower() if lowercase else text)
+    assert vocabulary.batch_decode(inputs["copy_ids"], unknown_words) == [expected]
+
+
+def test_special_tokens_in_a_text_are_none_of_its_words():
+    vocabulary = copying(lowercase=True)
+    _, unknown_words = vocabulary.encode_sources(["a <pad> X<unk><UNK>x"])
+    assert unknown_words == [["x", "<unk>", "<unk>x"]]
 
 
 @pytest.mark.parametrize(("side", "words"), [("right", ["x", "y"]), ("left", ["y", "z"])])

@@ -129,8 +129,8 @@ def test_other_settings_do_not_continue_an_earlier_command(folder, tmp_path, mon
 
 
 def test_a_wrong_row_is_found_before_any_work(folder, tmp_path):
-    (folder / "bad.jsonl").write_text('{"text": "abc"}\n{"text": " "}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: column 'text' must hold text, got ' '"):
+    (folder / "bad.jsonl").write_text('{"text": "abc"}\n{"text": 7}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2: column 'text' must hold text, got 7"):
         run(folder, tmp_path / "out.jsonl", source="bad.jsonl")
     assert not list(tmp_path.iterdir())
 
@@ -140,7 +140,33 @@ def test_an_empty_file_gives_an_empty_file(folder, tmp_path):
     assert run(folder, tmp_path / "out.jsonl", source="empty.txt") == []
 
 
-@pytest.mark.parametrize("name", ["batch_size", "part_size", "num_return_sequences"])
+def test_an_empty_text_has_the_same_fields_as_any_other(folder, tmp_path):
+    rows = run(folder, tmp_path / "out.jsonl", "--scores", "--alignments")
+    assert all(row.keys() == rows[0].keys() for row in rows)
+    assert all(row["n_best"][0].keys() == rows[0]["n_best"][0].keys() for row in rows)
+    (empty,) = rows[2]["n_best"]
+    assert empty == {"prediction": "", "score": 0.0, "source_tokens": [], "target_tokens": [], "alignment": ""}
+
+
+def test_an_empty_value_of_a_table_is_answered(folder, tmp_path):
+    (folder / "table.csv").write_text("label,text\nx,abc\ny,\nz,b\n", encoding="utf-8")
+    rows = run(folder, tmp_path / "out.jsonl", source="table.csv")
+    assert [row["source"] for row in rows] == ["abc", "", "b"]
+    assert [row["prediction"] for row in rows] == [*expected(folder, "abc"), "", *expected(folder, "b")]
+
+
+def test_the_column_of_the_first_row_is_that_of_all(folder, tmp_path):
+    rows = '{"lemma": "abc", "note": "x"}\n{"note": "x", "lemma": "b"}\n'
+    (folder / "order.jsonl").write_text(rows, encoding="utf-8")
+    assert [row["source"] for row in run(folder, tmp_path / "out.jsonl", source="order.jsonl")] == ["abc", "b"]
+
+
+def test_a_line_of_the_output_is_one_of_the_input(folder, tmp_path):
+    (folder / "lines.txt").write_bytes(b"abc\rcb\ncab\r\n\n")
+    assert [row["source"] for row in run(folder, tmp_path / "out.jsonl", source="lines.txt")] == ["abc\rcb", "cab", ""]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "part_size", "num_beams", "num_return_sequences", "max_new_tokens"])
 def test_numbers_below_one_are_refused(folder, tmp_path, name, capsys):
     with pytest.raises(SystemExit):
         run(folder, tmp_path / "out.jsonl", f"--{name}", 0)
@@ -168,22 +194,66 @@ def test_an_encoder_decoder_is_scored(folder, tmp_path):
     ]
 
 
-def test_a_classifier_is_scored(tmp_path):
+def save_classifier(folder, **fields):
+    """A classifier with random weights, and what it says of a text."""
     torch.manual_seed(0)
     tokenizer = train_tokenizer(TEXTS, "character")
-    config = AttentionRnnConfig(
-        vocab_size=len(tokenizer), hidden_size=8, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}
+    model = AttentionRnnForSequenceClassification(
+        AttentionRnnConfig(vocab_size=len(tokenizer), hidden_size=8, **fields)
     )
-    model = AttentionRnnForSequenceClassification(config).eval()
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return lambda text: model(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
+
+
+def score_classifier(folder, rows, *arguments):
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return evaluate_checkpoint.main([str(folder), str(folder / "test.jsonl"), *arguments])
+
+
+def test_a_classifier_is_scored(tmp_path):
+    logits = save_classifier(tmp_path, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
     texts = [text for text in TEXTS if text]
-    best = [int(model(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in texts]
-    labels = [label if index % 4 else 1 - label for index, label in enumerate(best)]
-    rows = [{"text": text, "label": config.id2label[label]} for text, label in zip(texts, labels, strict=True)]
-    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    scores = evaluate_checkpoint.main([str(tmp_path), str(tmp_path / "test.jsonl"), "--metrics", "exact_match"])
-    assert scores == {"exact_match": 75.0}
+    labels = [logits(text).index(max(logits(text))) for text in texts]
+    labels = [label if index % 4 else 1 - label for index, label in enumerate(labels)]
+    rows = [{"label": ["no", "yes"][label], "text": text} for text, label in zip(texts, labels, strict=True)]
+    assert score_classifier(tmp_path, rows, "--metrics", "exact_match") == {"exact_match": 75.0}
+    with pytest.raises(ValueError, match="text-classification must be among exact_match, got 'wer'"):
+        score_classifier(tmp_path, rows, "--metrics", "wer")
+
+
+def test_a_classifier_with_several_labels_is_scored_by_sets(tmp_path):
+    names = ["a", "b", "c"]
+    fields = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    logits = save_classifier(tmp_path, problem_type="multi_label_classification", **fields)
+    chosen = [[name for name, logit in zip(names, logits(text), strict=True) if logit > 0] for text in TEXTS]
+    assert {len(labels) for labels in chosen} & {0, 2, 3}  # not always one
+    rows = [{"label": labels[::-1], "text": text} for text, labels in zip(TEXTS, chosen, strict=True)]
+    arguments = ["--use_cpu", "--num_heat_maps", "0", "--batch_size", "2"]
+    assert score_classifier(tmp_path, rows, *arguments, "--metrics", "accuracy", "f1_micro") == {
+        "accuracy": 100.0,
+        "f1_micro": 100.0,
+    }
+    for row in rows[:3]:
+        row["label"] = [name for name in names if name not in row["label"]]
+    arguments += ["--target_column", "label", "--max_samples", "4"]
+    assert score_classifier(tmp_path, rows, *arguments, "--metrics", "accuracy") == {"accuracy": 25.0}
+    with pytest.raises(ValueError, match=r"--metrics of multi_label_classification must be among .*, got 'wer'"):
+        score_classifier(tmp_path, rows, *arguments, "--metrics", "wer")
+    with pytest.raises(ValueError, match="--int8"):
+        score_classifier(tmp_path, rows, *arguments, "--int8")
+
+
+def test_a_regression_is_scored_by_numbers(tmp_path):
+    logits = save_classifier(tmp_path, num_labels=1)
+    rows = [{"text": text, "score": 1 - 2 * logits(text)[0]} for text in TEXTS]
+    scores = score_classifier(tmp_path, rows, "--use_cpu", "--num_heat_maps", "0")
+    assert scores == {"pearson": pytest.approx(-100, abs=1e-3), "spearman": pytest.approx(-100, abs=1e-3)}
+    with pytest.raises(ValueError, match="--metrics of regression must be among pearson, spearman, got 'exact_match'"):
+        score_classifier(tmp_path, rows, "--use_cpu", "--metrics", "exact_match")
 
 
 def test_a_tagger_is_scored_by_its_script(tmp_path):
@@ -202,10 +272,28 @@ def test_a_tagger_is_scored_by_its_script(tmp_path):
     assert evaluate_checkpoint.main(arguments) == {"accuracy": pytest.approx(200 / 3)}
 
 
+def test_a_table_without_a_header_does_not_lose_its_first_pair(folder, tmp_path):
+    file = tmp_path / "test.tsv"
+    file.write_text("abc\tx\nb\tyy\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"test.tsv, line 1: the first row must name the columns"):
+        evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer"])
+    arguments = ["--column_names", "b", "a", "--output_dir", str(tmp_path)]
+    evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer", *arguments])
+    assert [row["source"] for row in read(tmp_path / "predictions.jsonl")] == ["abc", "b"]
+
+
+def test_an_empty_source_is_answered_and_counts(folder, tmp_path):
+    file = tmp_path / "test.tsv"
+    file.write_text("target\tsource\nx\tabc\nyy\t \n", encoding="utf-8")
+    evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer", "--output_dir", str(tmp_path)])
+    rows = read(tmp_path / "predictions.jsonl")
+    assert rows[1] == {"source": "", "prediction": "", "references": ["yy"]}
+
+
 def test_what_cannot_be_evaluated_is_refused(folder, tmp_path):
     file = tmp_path / "test.tsv"
     file.write_text("source\nabc\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line 2: there must be a column of the target, got the columns \['source'\]"):
+    with pytest.raises(ValueError, match=r"line 2: there must be a column left for the target, got .* \['source'\]"):
         evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer"])
     config = AttentionRnnConfig(architectures=["AttentionRnnModel"])
     config.save_pretrained(tmp_path / "bare")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import unicodedata
 
 import pytest
 import torch
@@ -279,6 +280,14 @@ def test_a_word_is_spelt_as_it_stands_in_the_text():
     encoded = tokenizer("To bée  NOT")
     assert encoded["input_ids"] == tokenizer.convert_tokens_to_ids(["to", "<unk>", "not", "</s>"])
     assert encoded["character_ids"] == [spelt(word, 6) for word in ("To", "bée", "NOT", "")]
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_the_marks_of_a_decomposed_word_are_spelt(is_split):
+    words = [unicodedata.normalize("NFD", word) for word in ("José", "tô", "한")]
+    text = words if is_split else " ".join(words)
+    encoded = words_tokenizer(max_word_length=10)(text, is_split_into_words=is_split)
+    assert encoded["character_ids"][:3] == [spelt(word, 10) for word in words]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

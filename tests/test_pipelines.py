@@ -218,6 +218,14 @@ def test_what_is_no_text_is_refused(model, tokenizer, text, error, message):
         build("text2text-generation", model, tokenizer)(text)
 
 
+@pytest.mark.parametrize("task", [*TASKS, "question-answering"])
+def test_nothing_gives_nothing(model, tokenizer, reader, task):
+    answer = reader if task == "question-answering" else build(task, model, tokenizer)
+    assert answer([]) == answer(()) == list(answer(text for text in ())) == []
+    if task == "question-answering":
+        assert answer(question=[], context=[]) == answer(question="a", context=[]) == []
+
+
 def test_alignments_of_a_model_without_attention_are_refused(tokenizer):
     model = tiny_model(source_vocab_size=len(tokenizer), vocab_size=len(tokenizer.target), attention_type=None)
     with pytest.raises(ValueError, match="must hold cross_attentions"):

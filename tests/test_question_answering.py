@@ -1,6 +1,7 @@
 """The reader: its head, the flow of attention, and what stands around the model."""
 
 import math
+import unicodedata
 
 import pytest
 import torch
@@ -16,6 +17,10 @@ from attention_rnn.tokenization import train_tokenizer
 END = 2
 # question of 3 and 2 tokens, context of 5 and 6
 INPUT_IDS = torch.tensor([[4, 5, 6, END, 7, 8, 5, 9, 10, END], [11, 12, END, 7, 12, 13, 14, 11, 15, END]])
+
+
+def decomposed(text):
+    return unicodedata.normalize("NFD", text)
 
 
 def reader(seed=0, **overrides):
@@ -247,11 +252,24 @@ def test_questions_without_answers_have_empty_lists():
         ),
         ({"answers": [{"text": "", "answer_start": 0}]}, "an answer must have a `text` and an `answer_start`"),
         ({"answers": [{"text": "Tokyo"}]}, "an answer must have a `text` and an `answer_start`"),
+        (
+            {"answers": ["Tokyo"]},
+            r"here, question q: `answers` must be a list of answers or two lists, got \['Tokyo'\]",
+        ),
+        ({"answers": {"text": ["Tokyo"]}}, "here, question q: `text` and `answer_start` must be lists of one length"),
+        ({"answers": {"text": ["Tokyo"], "answer_start": []}}, "`text` and `answer_start` must be lists of one length"),
+        ({"qas": ["Which?"]}, "here: `qas` must be a list of objects"),
+        ({"data": [{"paragraphs": ["Tokyo"]}]}, r"here: `paragraphs` must be a list of objects, got \['Tokyo'\]"),
     ],
 )
 def test_wrong_examples_are_refused_with_their_place(changes, message):
     with pytest.raises(ValueError, match=message):
         list(read_examples([("here", {**FLAT, **changes})]))
+
+
+def test_answers_come_without_the_white_space_around_them():
+    (example,) = read_examples([("here", {**FLAT, "answers": {"text": [" of "], "answer_start": [20]}})])
+    assert example["answers"] == {"text": ["of"], "answer_start": [21]}
 
 
 def test_an_id_that_comes_twice_is_refused():
@@ -309,6 +327,33 @@ def test_answers_are_found_in_windows_by_their_characters():
     assert answer_positions(offsets, 4, 8) == (3, 4)  # not at the borders of tokens
     assert answer_positions(offsets, 4, 10) is None
     assert answer_positions([None, (3, 5)], 0, 4) is None
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "bpe"])
+@pytest.mark.parametrize("normalization", ["NFC", "NFD", "NFKC"])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("answer", [decomposed(text) for text in ("José", "한국", "ậ", "İ")] + ["İ", "한", "of ﬁ"])
+def test_a_span_keeps_the_marks_of_its_last_letter(kind, normalization, lowercase, answer):
+    context = decomposed("é ") + answer
+    tokenizer = train_tokenizer([context], kind, normalization=normalization, lowercase=lowercase)
+    (offsets,) = encode_windows(tokenizer, ["a?"], [context])["context_offsets"]
+    start, end = context.index(answer), len(context)
+    first, last = answer_positions(offsets, start, end)
+    logits = [torch.full((len(offsets),), -9.0).index_fill(0, torch.tensor(place), 9.0) for place in (first, last)]
+    (best,) = find_answers(context, [Window(*logits, offsets)])
+    assert (best["answer"], best["start"], best["end"]) == (answer, start, end)
+
+
+def test_a_question_is_not_cut_within_a_letter():
+    tokenizer = train_tokenizer(["aé"], "character")
+    windows = encode_windows(tokenizer, [decomposed("aéaa")], ["a"], 8, 2)
+    assert tokenizer.decode(windows["input_ids"][0], skip_special_tokens=True) == "aéa"
+
+
+def test_a_mark_with_a_token_of_its_own_is_left_to_it():
+    tokenizer = train_tokenizer(["x\u0344"], "character")  # no letter is made of the two
+    (offsets,) = encode_windows(tokenizer, ["x"], ["x\u0344x"])["context_offsets"]
+    assert offsets[2:5] == [(0, 1), (1, 2), (2, 3)]
 
 
 def window(starts, ends, offsets):

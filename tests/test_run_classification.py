@@ -294,6 +294,23 @@ def test_embeddings_start_from_word_vectors_and_may_be_frozen(tmp_path, train_fi
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "v.txt",
+            "fine 1\ngrün 1\n".encode("latin-1"),
+            "v.txt, line 2: must be UTF-8, got the byte 0xfc at position 3",
+        ),
+        ("v.txt.gz", gzip.compress(GLOVE.encode())[:-9], "v.txt.gz, after line 4: must be a whole gzip file"),
+    ],
+)
+def test_broken_files_of_word_vectors_are_refused_with_their_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        run_classification.read_word_vectors(str(tmp_path / name), {"fine"})
+
+
+@pytest.mark.parametrize(
     ("content", "overrides", "message"),
     [
         ("fine 1 2 3\ndull 1 2\n", "hidden_size=8", "line 2: there must be a word and 3 numbers"),
@@ -352,7 +369,7 @@ def test_wrong_arguments_are_refused(tmp_path, train_file, arguments, message):
 
 
 REFUSED_ROWS = [
-    ([{"text": "a", "label": "b"}, {"text": " ", "label": "c"}], [], "line 2: column 'text' must hold text, got ' '"),
+    ([{"text": "a", "label": "b"}, {"text": 7, "label": "c"}], [], "line 2: column 'text' must hold text, got 7"),
     ([{"text": "a", "label": "b"}, {"text": "a", "label": " "}], [], "line 2: a label .* must be text or an integer"),
     ([{"text": "a", "label": 1}, {"text": "b", "label": 2.5}], [], "got 2.5.* other numbers --problem_type regression"),
     ([{"text": "a", "label": ["b"]}], [], r"got \['b'\]. Lists need --problem_type multi_label_classification"),
@@ -371,6 +388,34 @@ def test_wrong_rows_are_refused_with_their_line(tmp_path, rows, arguments, messa
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "out", "--do_train", "--train_file", file, *arguments)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.jsonl"])
+def test_columns_are_found_by_their_names(tmp_path, name):
+    rows = [{"label": label, "id": "7", "text": text} for label, text in (("good", "a fine film"), ("bad", "b"))]
+    table = "".join(f"{','.join(values)}\n" for values in [rows[0], *(row.values() for row in rows)])
+    file = write(tmp_path / name, table if name.endswith("csv") else jsonl(rows))
+    assert read("--train_file", file) == (["good", "bad"], ["bad", "good"])
+
+
+def test_an_empty_text_is_left_out_of_training_alone(tmp_path, caplog):
+    file = write(tmp_path / "train.csv", "text,label\na,x\n,y\nb,y\n")
+    with caplog.at_level(logging.WARNING):
+        assert read("--train_file", file) == (["x", "y"], ["x", "y"])
+    assert "1 of 3 rows of train.csv" in caplog.text
+    arguments = ["--do_train", "--do_predict", "--train_file", file, "--test_file", file]
+    run(tmp_path / "out", *arguments, "--config_overrides", "hidden_size=8")
+    rows = predictions(tmp_path / "out")
+    assert [row["text"] for row in rows] == ["a", "", "b"]
+    assert rows[1]["prediction"] in ("x", "y")
+
+
+def test_a_message_does_not_print_thousands_of_labels(tmp_path):
+    train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"a,label {i}\n" for i in range(5_000)))
+    dev = write(tmp_path / "dev.csv", "text,label\na,odd\n")
+    with pytest.raises(ValueError, match=r"dev.csv, line 2: the label must be among .* got 'odd'") as error:
+        run(tmp_path / "out", "--do_train", "--do_eval", "--train_file", train, "--validation_file", dev)
+    assert len(str(error.value)) < 500
 
 
 def test_a_label_that_training_has_not_seen_is_named(tmp_path, train_file):

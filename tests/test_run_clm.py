@@ -252,7 +252,9 @@ def test_bad_arguments_are_refused(tmp_path, train_file, arguments, message):
         run(tmp_path / "run", *arguments.replace("FILE", train_file).split())
 
 
-@pytest.mark.parametrize(("content", "message"), [(b" \n", "must not be empty"), (b"\xff\xfe", "must be UTF-8")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b" \n", "must not be empty"), (b"a\n\xff\xfe", "line 2: must be UTF-8")]
+)
 def test_a_bad_file_is_refused(tmp_path, content, message):
     (tmp_path / "bad.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):

@@ -181,7 +181,7 @@ def test_what_is_empty_is_left_out_of_the_training_and_has_an_empty_answer(tmp_p
     rows.append({"context": "Oslo is a town.", "qas": questions})
     file = write(tmp_path / "train.jsonl", jsonl(rows))
     run(tmp_path / "out", "--do_train", "--do_predict", "--train_file", file, "--test_file", file)
-    assert "2 training questions are left out, since a text of theirs is empty" in caplog.text
+    assert "2 of 8 rows of train.jsonl are left out of training: their question or context is empty." in caplog.text
     texts = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert list(texts) == ["none", *(f"q{number}" for number in range(8, 14)), "empty"]
     assert texts["none"] == texts["empty"] == ""

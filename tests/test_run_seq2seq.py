@@ -127,7 +127,7 @@ def test_a_nested_column_a_prefix_and_a_limit(tmp_path):
 
 
 def test_decomposed_characters_are_composed_as_the_tokenizers_do(tmp_path):
-    assert read("--train_file", write(tmp_path / "train.tsv", "a\tb\ne\u0301\tu\u0308\n")) == [("é", "ü")]
+    assert read("--train_file", write(tmp_path / "train.tsv", "source\ttarget\ne\u0301\tu\u0308\n")) == [("é", "ü")]
 
 
 def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
@@ -176,7 +176,7 @@ def test_tokens_that_do_not_suit_the_data_are_told(tmp_path, caplog, name):
 
 def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
     rows = "".join(f"{word}\t{word}\n" for word in ("мир", "дом", "кот", "сад"))
-    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "a\tb\n" + rows), "--use_cpu"]
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "source\ttarget\n" + rows), "--use_cpu"]
     arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out", "--max_steps", 1]
     run_seq2seq.main([*map(str, arguments)])
     assert "does not suit the sources of the train data" in caplog.text
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
 
 
 def test_lower_cased_targets_meet_lower_cased_references(tmp_path):
-    file = write(tmp_path / "train.tsv", "a\tb\nx\tXY\nz\tΣΊΣΥΦΟΣ\n")
+    file = write(tmp_path / "train.tsv", "source\ttarget\nx\tXY\nz\tΣΊΣΥΦΟΣ\n")
     arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file, "--lowercase"]
     arguments += ["--config_overrides", "embedding_size=16,hidden_size=32", "--learning_rate", 0.03]
     arguments += ["--metrics", "exact_match", "--max_steps", 60, "--eval_strategy", "steps", "--eval_steps", 30]
@@ -195,12 +195,12 @@ def test_lower_cased_targets_meet_lower_cased_references(tmp_path):
 
 def test_pairs_with_an_empty_text_are_left_out_of_the_training_and_answered_elsewhere(tmp_path, caplog):
     rows = [("a", "b"), ("", "b"), ("a", " "), ("b", "a")]
-    file = write(tmp_path / "train.tsv", "s\tt\n" + "".join(f"{s}\t{t}\n" for s, t in rows))
+    file = write(tmp_path / "train.tsv", "source\ttarget\n" + "".join(f"{s}\t{t}\n" for s, t in rows))
     arguments = ["--do_train", "--do_eval", "--do_predict", "--max_steps", 1]
     for split in ("train", "validation", "test"):
         arguments += [f"--{split}_file", file]
     run(tmp_path / "out", *arguments)
-    assert "2 training pairs are left out, since a text of theirs is empty" in caplog.text
+    assert "2 of 4 rows of train.tsv are left out of training: their source or target is empty." in caplog.text
     assert "| train | train.tsv | 2 |" in ModelCard.load(tmp_path / "out" / "README.md").text
     answered = [json.loads(line) for line in (tmp_path / "out" / PREDICTIONS).read_text().splitlines()]
     assert [(row["source"], row["reference"]) for row in answered] == [(s, t.strip()) for s, t in rows]
@@ -298,7 +298,7 @@ def test_a_resumed_run_ends_with_the_same_numbers(tmp_path, train_file):
 def test_a_resumed_stream_ends_with_the_same_numbers_after_several_passes(tmp_path, limit):
     # 5 batches a pass, or 2.9
     rows = "".join(f"{number:02}{number * 7 % 40:02}\t{' '.join(str(number))}\n" for number in range(40))
-    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "a\tb\n" + rows), "--streaming"]
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "source\ttarget\n" + rows), "--streaming"]
     arguments += ["--max_steps", 14, "--per_device_train_batch_size", 8, "--max_train_samples", limit]
     saving = ["--save_strategy", "steps", "--save_steps", 7, "--save_total_limit", 5]
     run(tmp_path / "whole", *arguments, *saving)
@@ -479,11 +479,11 @@ REFUSED_FILES = {
     "empty.jsonl": ("", "must hold at least one example, got none in empty.jsonl"),
     "header.csv": ("source,target\n", "got none in header.csv"),
     "train.txt": ("a b\n", "file_format must be one of csv, tsv, json, jsonl, got 'txt' for"),
-    "one.tsv": ("source\na\n", r"one.tsv, line 2: there must be a column left for --target_column.*\['source'\]"),
+    "one.tsv": ("source\na\n", r"one.tsv, line 2: there must be a column left for the target.*\['source'\]"),
     "short.tsv": ("source\ttarget\na\tb\nc\n", r"short.tsv, line 3: .*\['source', 'target'\], got \['c'\]"),
-    "twice.tsv": ("a\ta\nb\tc\n", r"twice.tsv: the columns must have different names, got \['a', 'a'\]"),
-    "blank.csv": ("source,target\na,\n ,b\n", "must hold at least one example, got none in blank.csv"),
-    "null.jsonl": ('{"a": "b", "c": null}', "null.jsonl, line 1: column 'c' must hold text, got None"),
+    "twice.tsv": ("text\ttext\nb\tc\n", r"twice.tsv: the columns must have different names, got \['text', 'text'\]"),
+    "headless.tsv": ("hello\th ə\nyes\tj ɛ s\n", r"headless.tsv, line 1: the first row must name the columns"),
+    "blank.csv": ("source,target\na,\n ,b\n", "must hold an example to train on, got 2 of which"),
     "missing.jsonl": (
         jsonl([{"a": "b", "c": "d"}, {"a": "b"}]),
         r"missing.jsonl, line 2: .*'c', got the columns \['a'\]",
@@ -508,9 +508,19 @@ def test_misaligned_files_are_refused(tmp_path):
         run(tmp_path / "out", "--do_train", *files)
 
 
+def test_pairs_with_an_empty_side_are_left_out_of_training_alone(tmp_path, caplog):
+    table = write(tmp_path / "train.tsv", "source\ttarget\na\tb\nc\t \n\td\ne\tf\n")
+    assert read("--train_file", table, "--source_prefix", "to de: ") == [("to de: a", "b"), ("to de: e", "f")]
+    assert "2 of 4 rows" in caplog.text
+    data_args = run_seq2seq.DataArguments(test_file=table)
+    training_args = run_seq2seq.TrainingArguments(output_dir=str(tmp_path / "out"), do_predict=True)
+    test = run_seq2seq.read_splits(data_args, training_args)["test"]
+    assert list(zip(test["source"], test["target"], strict=True)) == [("a", "b"), ("c", ""), ("", "d"), ("e", "f")]
+
+
 def test_a_file_of_another_encoding_is_refused(tmp_path):
-    (tmp_path / "train.tsv").write_bytes("a\tb\nä\tö\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"train.tsv must be UTF-8"):
+    (tmp_path / "train.tsv").write_bytes("source\ttarget\nä\tö\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"train.tsv, line 2: must be UTF-8"):
         run(tmp_path / "out", "--do_train", "--train_file", tmp_path / "train.tsv")
 
 

@@ -164,6 +164,17 @@ def test_texts_may_come_from_a_generator():
     assert train_tokenizer(texts, "character").get_vocab() == TOKENIZERS["character"].get_vocab()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_tokenizer_leaves_the_text_open(kind, tmp_path):
+    train_tokenizer(TEXTS, kind, vocab_size=200, causal=True).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    texts = ["3 mars", "3"]
+    plain = [TOKENIZERS[kind](text)["input_ids"][:-1] for text in texts]
+    missing = len(plain[0]) - len(plain[1])
+    assert tokenizer(texts, padding=True)["input_ids"] == [[1, *plain[0]], [0] * missing + [1, *plain[1]]]
+    assert tokenizer(*texts)["input_ids"] == [1, *plain[0], *plain[1]]
+
+
 def test_model_max_length_is_where_truncation_cuts():
     assert train_tokenizer(["abc"], "character", model_max_length=3)("abcabc", truncation=True)["input_ids"][2] == 2
     assert TOKENIZERS["character"].model_max_length > 10**9
@@ -308,6 +319,21 @@ def test_added_tokens_and_lengths_survive_saving(pair, tmp_path):
         assert (len(tokenizer), len(tokenizer.target)) == (lengths[0] + 2, lengths[1] + 1)
         assert tokenizer("ßç")["input_ids"] == [lengths[0], lengths[0] + 1, 2]
         assert tokenizer(text_target="ʒ")["input_ids"] == [lengths[1], 2]
+
+
+def test_special_tokens_of_the_target_alone_stay_special(sides, tmp_path):
+    target = copy.deepcopy(sides[1])
+    target.add_special_tokens({"extra_special_tokens": ["<2de>", "<2fr>"]})
+    pair = pair_tokenizers(sides[0], target)
+    pair.target.add_special_tokens({"extra_special_tokens": ["<2es>"]}, replace_extra_special_tokens=False)
+    pair.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for tokenizer in (pair, loaded):
+        assert tokenizer.target.extra_special_tokens == ["<2de>", "<2fr>", "<2es>"]
+        ids = tokenizer(text_target="<2de>l oʊ<2es>")["input_ids"]
+        assert len(ids) == 5
+        assert tokenizer.decode(ids, skip_special_tokens=True) == "l oʊ"
+        assert len(tokenizer.target) == len(sides[1]) + 3
 
 
 @pytest.mark.parametrize("with_config", [False, True])

@@ -35,7 +35,7 @@ import run_seq2seq
 
 KILLS = 30 if os.environ.get("THOROUGH") else 3
 
-PAIRS = "word\tbackwards\n" + "".join(
+PAIRS = "source\ttarget\n" + "".join(
     f"{word}\t{word[::-1]}\n" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 )
 TINY_RUN = """

@@ -6,12 +6,16 @@ written, if it has an id of its own while its source is at hand: the words that 
 source anew (See et al., 2017, https://arxiv.org/abs/1704.04368, section 2.2).
 """
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import BatchEncoding, DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
+from .data import brief
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
 
 
@@ -51,6 +55,13 @@ class CopyVocabulary:
             raise ValueError(f"`vocab_size` must be at least the tokenizer's {len(tokenizer)}, got {vocab_size}.")
         self.tokenizer = tokenizer
         self.vocab_size = vocab_size
+        # Special tokens are taken out of a text before it is normalised, and what is between them is read by itself.
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        special_tokens = [token["content"] for token in backend["added_tokens"] if not token["normalized"]]
+        special_tokens.sort(key=len, reverse=True)
+        self._special_token = re.compile(f"({'|'.join(map(re.escape, special_tokens)) or '(?!)'})")
+        backend["added_tokens"] = [token for token in backend["added_tokens"] if token["normalized"]]
+        self._after_normalization = Tokenizer.from_str(json.dumps({**backend, "normalizer": None}))
 
     def encode_sources(self, sources: Sequence[str], **kwargs: Any) -> tuple[BatchEncoding, list[list[str]]]:
         """
@@ -151,22 +162,26 @@ class CopyVocabulary:
         return texts
 
     def _words_at_unknown(self, texts: Sequence[str], rows: list[list[int]]) -> list[list[str]]:
-        """What stands in each text where its ids are `<unk>`."""
+        """What stands in each text, in the tokenizer's normal form, where its ids are `<unk>`."""
         _check_same_length(texts=texts, ids=rows)
         unk_token_id, normalizer = self.tokenizer.unk_token_id, self.tokenizer.backend_tokenizer.normalizer
         words: list[list[str]] = [[] for _ in rows]
         with_unknown = [index for index, row in enumerate(rows) if unk_token_id in row]
-        if not with_unknown:
-            return words
-        encoded = self.tokenizer([texts[index] for index in with_unknown], return_offsets_mapping=True)
-        for index, ids, offsets in zip(with_unknown, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            found = [texts[index][start:end] for i, (start, end) in zip(ids, offsets, strict=True) if i == unk_token_id]
-            if normalizer is not None:
-                # subword tokenizers put a space before the text
-                found = [(text := normalizer.normalize_str(word)).strip() or text for word in found]
-            kept = rows[index].count(unk_token_id)
+        parts = [(index, part) for index in with_unknown for part in self._special_token.split(texts[index])]
+        # Offsets in a text before its normalisation do not tell one of the characters that one was taken apart to.
+        normal = [part if normalizer is None else normalizer.normalize_str(part) for _, part in parts]
+        encodings = self._after_normalization.encode_batch(normal, add_special_tokens=False)
+        for (index, part), text, encoding in zip(parts, normal, encodings, strict=True):
+            if self._special_token.fullmatch(part):
+                words[index] += [part] if part == self.tokenizer.unk_token else []
+                continue
+            spans = zip(encoding.ids, encoding.offsets, strict=True)
+            found = [text[start:end] for i, (start, end) in spans if i == unk_token_id]
+            words[index] += [word.strip() or word for word in found]  # subword tokenizers put a space before the text
+        for index in with_unknown:
+            kept, found = rows[index].count(unk_token_id), words[index]
             if kept > len(found):
-                raise ValueError(f"`ids` must be those of `texts`, got {kept} unknown words for {texts[index]!r}.")
+                raise ValueError(f"`ids` must be those of `texts`, got {kept} unknown words for {brief(texts[index])}.")
             # what was cut stood on the truncation side
             words[index] = found[:kept] if self.tokenizer.truncation_side == "right" else found[-kept:]
         return words

@@ -7,12 +7,32 @@ and nothing of "null" or "NA". Here text stays the text it is.
 import csv
 import gzip
 import json
+import logging
+import reprlib
 import unicodedata
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+logger = logging.getLogger(__name__)
+
 FORMATS = ("csv", "tsv", "json", "jsonl")
+
+# What columns are usually called, in lower case. By these names a header is told from data, and a column is found that
+# no argument names.
+COLUMN_NAMES = {
+    "source": {"source", "src", "input", "word", "text", "document", "article"},
+    "target": {"target", "tgt", "output", "phones", "phonemes", "pronunciation", "summary"},
+    "text": {"text", "sentence", "sentence1", "premise", "review", "content", "tweet", "utterance", "document"},
+    "label": {"label", "labels", "class", "category", "sentiment", "intent", "score", "rating"},
+}
+OTHER_NAMES = {"id", "idx", "index", "title", "sentence2", "hypothesis", "question", "context", "answer", "answers"}
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxset = _BRIEF.maxdict = 10
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 def read_rows(
@@ -21,11 +41,13 @@ def read_rows(
     *,
     file_format: str | None = None,
     column_names: list[str] | None = None,
+    wanted_columns: Iterable[str | None] = (),
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     Read the rows of a table, or the lines of two aligned text files, one by one.
 
-    Files are UTF-8 and may be compressed (`.gz`). Empty lines are left out.
+    Files are UTF-8 and may be compressed (`.gz`). A line ends with a line feed, or a carriage return and a line feed.
+    Empty lines are left out.
 
     Args:
         file (`str`):
@@ -34,43 +56,80 @@ def read_rows(
             Plain text, one target a line. The columns are then `source` and `target`.
         file_format (`str`, *optional*):
             `"csv"`; `"tsv"`, in which quotation marks mean nothing; `"json"` and `"jsonl"`, both one list of objects
-            or one object a line. Taken from the name of the file if omitted.
+            or one object a line, `"json"` also one object over many lines. Taken from the name of the file if omitted.
         column_names (`list[str]`, *optional*):
-            The columns of a csv or tsv file that has no header.
+            The columns of a csv or tsv file that has no header. A first row of just these names is a header all the
+            same.
+        wanted_columns (`Iterable[str | None]`, *optional*):
+            Columns that are going to be read. The first row of a csv or tsv file is a header if it has one of them, or
+            if two of its values (or its only one) are usual names of columns, see `COLUMN_NAMES`.
 
     Yields:
         `tuple[str, dict[str, Any]]`: the place of the row (file and line, for messages) and its columns.
 
     Raises:
-        ValueError: for an unknown format, files of different length, two columns of one name, a row with more or
-            fewer values than columns, and what is not JSON or not UTF-8.
+        ValueError: for an unknown format, files of different length, a first row that is no header without
+            `column_names`, two columns of one name, a row with more or fewer values than columns, quotation marks that
+            join rows, and what is not JSON, not UTF-8 or not gzip, with the file and its line.
     """
-    try:
-        if target_file is not None:
-            yield from _read_aligned(file, target_file)
-            return
-        file_format = file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
-        if file_format not in FORMATS:
-            raise ValueError(
-                f"file_format must be one of {', '.join(FORMATS)}, got {file_format!r} for {file}. Plain text needs a "
-                "second file with the targets."
-            )
-        yield from _read_json(file) if file_format.startswith("json") else _read_table(file, file_format, column_names)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{' and '.join(filter(None, (file, target_file)))} must be UTF-8: {error}") from error
+    if target_file is not None:
+        yield from _read_aligned(file, target_file)
+        return
+    file_format = file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
+    if file_format not in FORMATS:
+        raise ValueError(
+            f"file_format must be one of {', '.join(FORMATS)}, got {file_format!r} for {file}. Plain text needs a "
+            "second file with the targets."
+        )
+    if file_format in ("json", "jsonl"):
+        yield from _read_json(file, file_format)
+    else:
+        yield from _read_table(file, file_format, column_names, {name for name in wanted_columns if name is not None})
 
 
-def get_text(row: dict[str, Any], column: str, place: str, may_be_empty: bool = False) -> str:
+def choose_columns(columns: Iterable[str], place: str, **roles: str | None) -> list[str]:
+    """
+    The column of each role: the one given; else the one with a usual name of that role, whatever its place; else the
+    first one that is left.
+
+    Args:
+        columns (`Iterable[str]`), place (`str`):
+            The columns of a row and where it stands.
+        roles (`str | None`):
+            Keys of `COLUMN_NAMES`, each with the column that the user named.
+
+    Raises:
+        ValueError: if there are too few columns.
+
+    Example:
+        >>> choose_columns(["label", "text"], "train.csv, line 2", text=None, label=None)
+        ['text', 'label']
+    """
+    columns = list(columns)
+    left = [name for name in columns if name not in roles.values()]
+    chosen = dict(roles)
+    for is_usual in (True, False):
+        for role in roles:
+            if chosen[role] is None:
+                usual = [name for name in left if not is_usual or name.lower() in COLUMN_NAMES[role]]
+                if usual:
+                    chosen[role] = usual[0]
+                    left.remove(usual[0])
+    if missing := [role for role, column in chosen.items() if column is None]:
+        raise ValueError(f"{place}: there must be a column left for the {missing[0]}, got the columns {brief(columns)}")
+    return [column for column in chosen.values() if column is not None]
+
+
+def get_text(row: dict[str, Any], column: str, place: str) -> str:
     """
     The text in a column of a row, in Unicode's form NFC as our tokenizers give it back, without white space around it.
+    It may be empty; JSON's null is an empty text.
 
     Args:
         row (`dict[str, Any]`), place (`str`):
             As `read_rows` yields them.
         column (`str`):
             The name of the column. A dot leads into a nested one: `"translation.en"`.
-        may_be_empty (`bool`, *optional*, defaults to `False`):
-            Whether the text may be empty or white space alone.
 
     Raises:
         ValueError: if the row has no such column, or no text there.
@@ -78,11 +137,66 @@ def get_text(row: dict[str, Any], column: str, place: str, may_be_empty: bool = 
     value: Any = row
     for name in [column] if column in row else column.split("."):
         if not isinstance(value, dict) or name not in value:
-            raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
+            raise ValueError(f"{place}: there must be a column {column!r}, got the columns {brief(list(row))}")
         value = value[name]
-    if not isinstance(value, str) or not (value.strip() or may_be_empty):
-        raise ValueError(f"{place}: column {column!r} must hold text, got {value!r}")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{place}: column {column!r} must hold text, got {brief(value)}")
     return unicodedata.normalize("NFC", value.strip())
+
+
+def drop_empty(examples: Iterable[dict[str, Any]], columns: Sequence[str], origin: str) -> Iterator[dict[str, Any]]:
+    """
+    The examples to train on: those with a text in each of these columns. How many are left out is logged at the end.
+
+    Nothing can be learnt from an empty text, while in an evaluation it counts like any other.
+
+    Args:
+        examples (`Iterable[dict[str, Any]]`):
+            Read by `get_text`.
+        columns (`Sequence[str]`):
+            Keys of the examples.
+        origin (`str`):
+            Where they come from, for the message.
+
+    Raises:
+        ValueError: if all of them are left out.
+    """
+    total = dropped = 0
+    for example in examples:
+        total += 1
+        if all(example[column] for column in columns):
+            yield example
+        else:
+            dropped += 1
+    names = " or ".join(columns)
+    if dropped == total > 0:
+        raise ValueError(f"{origin} must hold an example to train on, got {total:,} of which the {names} is empty")
+    if dropped:
+        logger.warning(f"{dropped:,} of {total:,} rows of {origin} are left out of training: their {names} is empty.")
+
+
+def read_lines(file: str) -> Iterator[str]:
+    """
+    The lines of a UTF-8 file, decompressed if it ends in `.gz`, each with its line feed; a lone carriage return ends no
+    line. A byte order mark is left out.
+
+    Raises:
+        ValueError: if the file is not UTF-8 or, in spite of its name, not gzip or not whole, with its line.
+    """
+    number = 0
+    with (gzip.open if file.endswith(".gz") else open)(file, "rb") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file}, line {number}: must be UTF-8, got the byte 0x{error.object[error.start]:02x} at "
+                f"position {error.start + 1} of the line ({error.reason})"
+            ) from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{file}, after line {number}: must be a whole gzip file: {error}") from error
 
 
 def open_text(file: str) -> TextIO:
@@ -90,47 +204,131 @@ def open_text(file: str) -> TextIO:
     return (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="")
 
 
+def brief(value: Any) -> str:
+    """The `repr` of a value from a file for a message: long texts and lists are shortened."""
+    return _BRIEF.repr(value)
+
+
 def _read_aligned(file: str, target_file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open_text(file) as sources, open_text(target_file) as targets:
-        counts = [sum(1 for _ in lines) for lines in (sources, targets)]
+    counts = [sum(1 for _ in read_lines(name)) for name in (file, target_file)]
     if counts[0] != counts[1]:
         raise ValueError(
             f"{file} and {target_file} must have the same number of lines, got {counts[0]:,} and {counts[1]:,}"
         )
-    with open_text(file) as sources, open_text(target_file) as targets:
-        for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=1):
-            if source.strip() or target.strip():
-                yield f"{file} and {target_file}, line {number}", {"source": source, "target": target}
+    pairs = zip(read_lines(file), read_lines(target_file), strict=True)
+    for number, (source, target) in enumerate(pairs, start=1):
+        if source.strip() or target.strip():
+            yield f"{file} and {target_file}, line {number}", {"source": source, "target": target}
 
 
-def _read_table(file: str, file_format: str, names: list[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    dialect: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if file_format == "tsv" else {}
-    with open_text(file) as lines:
-        reader = csv.reader(lines, **dialect)
-        names = names or next(reader, [])
-        if len(set(names)) < len(names):
-            raise ValueError(f"{file}: the columns must have different names, got {names}")
-        for values in reader:
-            place = f"{file}, line {reader.line_num}"
-            if len(values) == len(names):
-                yield place, dict(zip(names, values, strict=True))
-            elif values:
-                raise ValueError(f"{place}: there must be one value for each of the columns {names}, got {values}")
+def _read_table(
+    file: str, file_format: str, names: list[str] | None, wanted_columns: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    rows = _read_csv(file) if file_format == "csv" else _read_tsv(file)
+    number, first = next(rows, (0, None))
+    if first is None:
+        return
+    if names is None:
+        if not _is_header(first, wanted_columns):
+            raise ValueError(
+                f"{file}, line {number}: the first row must name the columns, in usual names such as source and "
+                "target, text and label, or by those that are to be read, got "
+                f"{brief(first)}. If it is data, or a header in other names, give --column_names."
+            )
+        names = first
+    elif first != names:
+        rows = chain([(number, first)], rows)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{file}: the columns must have different names, got {brief(names)}")
+    for number, values in rows:
+        if len(values) != len(names):
+            raise ValueError(
+                f"{file}, line {number}: there must be one value for each of the columns {brief(names)}, got "
+                f"{brief(values)}"
+            )
+        yield f"{file}, line {number}", dict(zip(names, values, strict=True))
 
 
-def _read_json(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open_text(file) as lines:
-        is_list = lines.read(1) == "["
-        lines.seek(0)
-        for number, item in enumerate(json.load(lines) if is_list else lines, start=1):
-            place = f"{file}, {'item' if is_list else 'line'} {number}"
-            if not is_list:
-                if not item.strip():
-                    continue
-                try:
-                    item = json.loads(item)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{place}: there must be a JSON object, got {item!r}: {error}") from error
-            if not isinstance(item, dict):
-                raise ValueError(f"{place}: there must be a JSON object, got {item!r}")
-            yield place, item
+def _is_header(row: list[str], wanted_columns: set[str]) -> bool:
+    usual = OTHER_NAMES.union(*COLUMN_NAMES.values())
+    # one usual name among several values may be a word of the data
+    is_usual = sum(value.strip().lower() in usual for value in row) >= min(2, len(row))
+    return is_usual or not wanted_columns.isdisjoint(row)
+
+
+def _read_tsv(file: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(read_lines(file), start=1):
+        if line := line.rstrip("\r\n"):
+            yield number, line.split("\t")
+
+
+def _read_csv(file: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line on which they begin. A quotation mark that was not meant as one joins rows, or spoils one."""
+    record: list[str] = []
+
+    def lines_of_record() -> Iterator[str]:
+        for line in read_lines(file):
+            record.append(line)
+            yield line
+
+    reader = csv.reader(lines_of_record(), strict=True)
+    columns = 0
+    while True:
+        start = reader.line_num + 1
+        record.clear()
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(
+                f"{file}, line {start}: a row of csv begins here that cannot be read: {error}. A value with a comma, a "
+                "line break or a quotation mark stands in quotation marks, those within it doubled; a value of more "
+                f"than {csv.field_size_limit():,} characters needs another format. If quotation marks mean nothing, "
+                "it is no csv: save it as tsv."
+            ) from error
+        columns = columns or len(values)
+        if len(record) > 1 and columns > 1 and all(line.count(",") == columns - 1 for line in record):
+            raise ValueError(
+                f"{file}, line {start}: a quotation mark joins {len(record):,} lines to one row, though each of them "
+                f"looks like a row of {columns} values: {brief(record[0])}. Double the quotation mark within quotation "
+                "marks, or, if the lines belong together, save the file as json."
+            )
+        if values:
+            yield start, values
+
+
+def _read_json(file: str, file_format: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    lines: Iterator[tuple[int, str]] = enumerate(read_lines(file), start=1)
+    number, first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
+    if first.lstrip().startswith("[") or (file_format == "json" and not _is_json(first)):
+        # one value, however it is laid out
+        text = "\n" * (number - 1) + first + "".join(line for _, line in lines)
+        value = _parse_json(text, file, line=None) if text.strip() else []
+        rows = ((f"item {index}", item) for index, item in enumerate(value if isinstance(value, list) else [value], 1))
+    else:
+        lines = chain([(number, first)], lines)
+        rows = ((f"line {n}", _parse_json(line, file, n)) for n, line in lines if line.strip())
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"{file}, {place}: there must be a JSON object, got {brief(row)}")
+        yield f"{file}, {place}", row
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _parse_json(text: str, file: str, line: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line, around = line or error.lineno, text[max(error.pos - 40, 0) : error.pos + 40]
+        raise ValueError(
+            f"{file}, line {line}: there must be a JSON object, got {brief(around)}: {error.msg} at column "
+            f"{error.colno}"
+        ) from error

@@ -9,7 +9,7 @@ stays.
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import torch
@@ -94,6 +94,8 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """The outputs for a text, or for each of a list, a generator or a data set of them; see the class."""
+        if _is_empty(inputs):
+            return []
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
@@ -284,6 +286,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             raise TypeError("Give either `question` and `context`, or dicts with these keys.")
         elif isinstance(inputs, dict) and not isinstance(inputs.get("question"), str):
             inputs = _pair(inputs.get("question"), inputs.get("context"))
+        if _is_empty(inputs):
+            return []
         return super().__call__(inputs, **kwargs)
 
     def preprocess(
@@ -371,6 +375,11 @@ def register_pipelines() -> None:
         del pipeline_class._registered_impl
         if task == "translation":
             registry.task_aliases = _TaskAliases(registry.task_aliases)
+
+
+def _is_empty(inputs: Any) -> bool:
+    """Whether there is nothing to do for a pipeline of transformers, which looks at the first of its inputs."""
+    return not isinstance(inputs, (str, dict)) and isinstance(inputs, Sized) and len(inputs) == 0
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from .data import brief
+from .models.tokenization_attention_rnn import whole_offsets
+
 
 class Window(NamedTuple):
     """
@@ -46,7 +49,7 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool
 
     Raises:
         ValueError: a question or a context is missing or empty, an answer is empty or does not stand at its
-            `answer_start`, or two questions have one id.
+            `answer_start`, two questions have one id, or what should be a list or an object is none.
     """
     seen: set[str] = set()
     for place, question, context in _questions(rows):
@@ -57,14 +60,14 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool
         seen.add(identifier)
         for name, text in (("question", question.get("question")), ("context", context)):
             if not isinstance(text, str) or not (text.strip() or may_be_empty):
-                raise ValueError(f"{place}: `{name}` must be a text that is not empty, got {text!r}")
+                raise ValueError(f"{place}: `{name}` must be a text that is not empty, got {brief(text)}")
         answers = _answers(place, question.get("answers", []), context)
         if question.get("is_impossible"):
             answers = {"text": [], "answer_start": []}
         yield {
             "id": identifier,
             "question": question["question"].strip(),
-            "context": context,
+            "context": context if context.strip() else "",
             "answers": answers,
             "place": place,
         }
@@ -72,31 +75,41 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool
 
 def _questions(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any], Any]]:
     for place, row in rows:
-        for nested in ("data", "paragraphs"):
-            if isinstance(row.get(nested), list):
-                yield from _questions((place, part) for part in row[nested])
-                break
+        nested = next((name for name in ("data", "paragraphs", "qas") if name in row), None)
+        if nested is None:
+            yield place, row, row.get("context")
+            continue
+        parts = row[nested]
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"{place}: `{nested}` must be a list of objects, got {brief(parts)}")
+        if nested == "qas":
+            yield from ((place, question, row.get("context")) for question in parts)
         else:
-            for question in row.get("qas", [row]):
-                yield place, question, row.get("context")
+            yield from _questions((place, part) for part in parts)
 
 
 def _answers(place: str, answers: Any, context: str) -> dict[str, list]:
     if isinstance(answers, dict):
-        answers = [
-            {"text": text, "answer_start": start}
-            for text, start in zip(answers["text"], answers["answer_start"], strict=True)
-        ]
+        texts, starts = answers.get("text"), answers.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            raise ValueError(f"{place}: `text` and `answer_start` must be lists of one length, got {brief(answers)}")
+        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        raise ValueError(f"{place}: `answers` must be a list of answers or two lists, got {brief(answers)}")
+    found: dict[str, list] = {"text": [], "answer_start": []}
     for answer in answers:
         text, start = answer.get("text"), answer.get("answer_start")
         if not isinstance(text, str) or not text.strip() or isinstance(start, bool) or not isinstance(start, int):
-            raise ValueError(f"{place}: an answer must have a `text` and an `answer_start`, got {answer!r}")
+            raise ValueError(f"{place}: an answer must have a `text` and an `answer_start`, got {brief(answer)}")
         if start < 0 or context[start : start + len(text)] != text:
             raise ValueError(
-                f"{place}: the answer {text!r} must stand at its `answer_start` {start} in the context, where there is "
-                f"{context[max(start, 0) : max(start, 0) + len(text)]!r}"
+                f"{place}: the answer {brief(text)} must stand at its `answer_start` {start} in the context, where "
+                f"there is {brief(context[max(start, 0) : max(start, 0) + len(text)])}"
             )
-    return {name: [answer[name] for answer in answers] for name in ("text", "answer_start")}
+        # no token holds the white space around an answer
+        found["text"].append(text.strip())
+        found["answer_start"].append(start + len(text) - len(text.lstrip()))
+    return found
 
 
 def encode_windows(
@@ -155,16 +168,26 @@ def encode_windows(
     )
     encoding["example"] = encoding.pop("overflow_to_sample_mapping", list(range(len(questions))))
     encoding["context_offsets"] = [
-        [offset if sequence == 1 else None for offset, sequence in zip(offsets, encoding.sequence_ids(i), strict=True)]
-        for i, offsets in enumerate(encoding.pop("offset_mapping"))
+        _context_offsets(contexts[example], offsets, encoding.sequence_ids(window))
+        for window, (example, offsets) in enumerate(
+            zip(encoding["example"], encoding.pop("offset_mapping"), strict=True)
+        )
     ]
     return encoding
+
+
+def _context_offsets(
+    context: str, offsets: Sequence[tuple[int, int]], sequence_ids: Sequence[int | None]
+) -> list[tuple[int, int] | None]:
+    of_context = [offset for offset, sequence in zip(offsets, sequence_ids, strict=True) if sequence == 1]
+    whole = iter(whole_offsets(context, of_context))
+    return [next(whole) if sequence == 1 else None for sequence in sequence_ids]
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, question: str, max_length: int) -> str:
     encoding = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoding["offset_mapping"]
-    return question if len(offsets) <= max_length else question[: offsets[max_length - 1][1]]
+    return question if len(offsets) <= max_length else question[: whole_offsets(question, offsets)[max_length - 1][1]]
 
 
 def answer_positions(

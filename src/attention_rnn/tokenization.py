@@ -134,13 +134,14 @@ def train_tokenizer(
     lowercase: bool = False,
     normalization: str = "NFC",
     model_max_length: int | None = None,
+    causal: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
     Train a tokenizer on texts. The same texts give the same vocabulary.
 
     Text is brought to one of Unicode's normal forms first, and decoding restores that form (in lower case with
     `lowercase`). `<pad>`, `<s>`, `</s>`, `<unk>` have the ids 0 to 3, also where they stand in a text; every sequence
-    is encoded with `</s>` at its end.
+    is encoded with `</s>` at its end, or with `causal` with `<s>` at its beginning.
 
     Args:
         texts (`Iterable[str]`):
@@ -170,6 +171,9 @@ def train_tokenizer(
         model_max_length (`int`, *optional*):
             Tokens to which `truncation=True` cuts when no `max_length` is given. Unlimited by default, as a recurrent
             network has no longest sequence.
+        causal (`bool`, *optional*, defaults to `False`):
+            Whether it is for a causal language model, which continues a text: `<s>` begins the text, no `</s>` ends it,
+            and padding stands on the left.
 
     Returns:
         `PreTrainedTokenizerFast`: `AutoTokenizer.from_pretrained` loads the folder that its `save_pretrained` writes.
@@ -212,13 +216,18 @@ def train_tokenizer(
     if backend.get_vocab_size() > vocab_size:
         raise no_room
 
-    eos_token = SPECIAL_TOKENS["eos_token"]
+    token = SPECIAL_TOKENS["bos_token" if causal else "eos_token"]
     backend.post_processor = processors.TemplateProcessing(
-        single=f"$A {eos_token}",
-        pair=f"$A {eos_token} $B {eos_token}",
-        special_tokens=[(eos_token, backend.token_to_id(eos_token))],
+        single=f"{token} $A" if causal else f"$A {token}",
+        pair=f"{token} $A $B" if causal else f"$A {token} $B {token}",
+        special_tokens=[(token, backend.token_to_id(token))],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=model_max_length, **SPECIAL_TOKENS)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=model_max_length,
+        padding_side="left" if causal else "right",
+        **SPECIAL_TOKENS,
+    )
 
 
 def pair_tokenizers(source: PreTrainedTokenizerFast, target: PreTrainedTokenizerFast) -> AttentionRnnTokenizer:

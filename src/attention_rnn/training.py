@@ -46,7 +46,7 @@ from .arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from .data import read_rows
+from .data import choose_columns, read_rows
 from .hub import format_duration, write_model_card
 from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
@@ -274,6 +274,7 @@ def train_new_tokenizer(
     vocab_size: int | None = None,
     is_target: bool = False,
     normalization: str = "NFC",
+    causal: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
     Train a tokenizer, of the kind that suits the texts if `kind` is `"auto"`, and say which that is.
@@ -285,7 +286,7 @@ def train_new_tokenizer(
         model_args (`ScriptModelArguments`): of the tokenizer.
         vocab_size (`int`, *optional*): the most tokens to have, if not those of the arguments.
         is_target (`bool`): whether the model is to write such texts.
-        normalization (`str`): as of `train_tokenizer`.
+        normalization (`str`), causal (`bool`): as of `train_tokenizer`.
     """
     size = vocab_size or model_args.vocab_size
     if kind == "auto":
@@ -303,13 +304,8 @@ def train_new_tokenizer(
         min_frequency=model_args.min_frequency,
         lowercase=model_args.lowercase,
         normalization=normalization,
+        causal=causal,
     )
-
-
-def warn_of_empty(count: int, what: str) -> None:
-    """Warn of examples that were left out of the training."""
-    if count:
-        logger.warning(f"{count:,} training {what} are left out, since a text of theirs is empty.")
 
 
 def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -358,11 +354,13 @@ def read_examples(
 def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a split with their places, of tables or of the data set on the Hub, classes by their names."""
     if data_args.dataset_name is None:
+        wanted = [value for name, value in vars(data_args).items() if name.endswith("_column")]
         yield from read_rows(
             getattr(data_args, f"{split}_file"),
             getattr(data_args, f"{split}_target_file", None),
             file_format=getattr(data_args, "file_format", None),
             column_names=getattr(data_args, "column_names", None),
+            wanted_columns=wanted,
         )
         return
     dataset = load_split(split, data_args, getattr(data_args, "streaming", False))
@@ -378,18 +376,14 @@ def number_of(examples: Any) -> int | None:
     return len(examples) if hasattr(examples, "__len__") else None
 
 
-def settle_columns(split: str, data_args: Any, arguments: Sequence[str]) -> None:
-    """Take the first columns of a split for those arguments that name none."""
+def settle_columns(split: str, data_args: Any, *roles: str) -> None:
+    """Choose the columns of these roles, see `choose_columns`, where the arguments `ROLE_column` name none."""
     place, row = next(read_split(split, data_args), ("", None))
     if row is None:
         raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
-    named = [getattr(data_args, argument) for argument in arguments]
-    unnamed = [name for name in row if name not in named]
-    for argument, name in zip(arguments, named, strict=True):
-        if name is None:
-            if not unnamed:
-                raise ValueError(f"{place}: there must be a column left for --{argument}, got the columns {list(row)}")
-            setattr(data_args, argument, unnamed.pop(0))
+    given = {role: getattr(data_args, f"{role}_column") for role in roles}
+    for role, column in zip(roles, choose_columns(row, place, **given), strict=True):
+        setattr(data_args, f"{role}_column", column)
 
 
 def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:

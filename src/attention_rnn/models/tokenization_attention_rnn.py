@@ -1,7 +1,8 @@
 """One tokenizer for two vocabularies: the source's and the target's."""
 
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,33 @@ UNREADABLE_TEXT = (
     "and not negative"
 )
 UNREADABLE_IDS = "`token_ids` must be ids of tokens, whole and not negative"
+
+
+def whole_offsets(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """
+    The offsets of tokens with ends that leave no mark behind.
+
+    Where a tokenizer joins a letter and the marks that follow it ("e" and an acute accent, the letters of a syllable of
+    Hangul) to one character, or takes marks away, the offsets cover the letter alone. Here they cover its marks as
+    well, as far as these belong to no other token.
+
+    Args:
+        text (`str`): what was encoded.
+        offsets (`list[tuple[int, int]]`): where each token begins and ends in it, in characters, the end exclusive.
+    """
+    starts = {start for start, end in offsets if end > start}
+    whole = []
+    for start, end in offsets:
+        if end > start:  # else it stands nowhere, as special tokens do
+            while end < len(text) and end not in starts and _is_mark(text[end]):
+                end += 1
+        whole.append((start, end))
+    return whole
+
+
+def _is_mark(character: str) -> bool:
+    # vowels and final consonants of Hangul count as letters and yet join what precedes them
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
 
 
 class AttentionRnnTokenizer(PreTrainedTokenizerFast):
@@ -80,6 +108,11 @@ class AttentionRnnTokenizer(PreTrainedTokenizerFast):
             truncation_side=self.truncation_side,
             **special_tokens,
         )
+        # The file marks the target's other special tokens as such. They have no name, as its config is not kept.
+        known = set(self.target.all_special_tokens)
+        added = self.target.added_tokens_decoder.values()
+        others = [token for token in added if token.special and token.content not in known]
+        self.target.add_special_tokens({"extra_special_tokens": others})
         # A model config has one id of each, for both sides.
         for name, token in special_tokens.items():
             source_id, target_id = getattr(self, f"{name}_id"), getattr(self.target, f"{name}_id")

@@ -1,10 +1,11 @@
 """A tokenizer that gives the characters of each word besides the word."""
 
+from itertools import groupby
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from .tokenization_attention_rnn import UNREADABLE_IDS, UNREADABLE_TEXT, named
+from .tokenization_attention_rnn import UNREADABLE_IDS, UNREADABLE_TEXT, named, whole_offsets
 
 
 class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
@@ -85,10 +86,7 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
         texts = text if is_batch else [text]
         samples = encoded.get("overflow_to_sample_mapping", range(len(texts)))
         characters = [
-            [
-                self._spell(texts[sample], word, span)
-                for word, span in zip(encoding.word_ids, encoding.offsets, strict=True)
-            ]
+            [self._spell(token) for token in _tokens_as_written(texts[sample], encoding)]
             for sample, encoding in zip(samples, encoded.encodings, strict=True)
         ]
         is_flat = not is_batch and "overflow_to_sample_mapping" not in encoded
@@ -100,10 +98,8 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
         with named(UNREADABLE_IDS):
             return super().decode(token_ids, *args, **kwargs)
 
-    def _spell(self, text: str | list[str], word: int | None, span: tuple[int, int]) -> list[int]:
-        if word is None:  # a special token
-            return [0] * self.max_word_length
-        characters = (text if isinstance(text, str) else text[word])[slice(*span)].encode()
+    def _spell(self, token: str) -> list[int]:
+        characters = token.encode()
         if len(characters) > self.max_word_length:
             half = self.max_word_length // 2
             characters = characters[:half] + characters[-half:]
@@ -118,6 +114,17 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
             is_left = (kwargs.get("padding_side") or self.padding_side) == "left"
             padded["character_ids"] = filling + characters if is_left else characters + filling
         return padded
+
+
+def _tokens_as_written(text: str | list[str], encoding: Any) -> list[str]:
+    """What stands in the text for each token, nothing for a special token."""
+    if isinstance(text, str):
+        return [text[start:end] for start, end in whole_offsets(text, encoding.offsets)]
+    tokens = []
+    for index, of_word in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda token: token[0]):
+        word = "" if index is None else text[index]  # within which the offsets count
+        tokens += [word[start:end] for start, end in whole_offsets(word, [offset for _, offset in of_word])]
+    return tokens
 
 
 AttentionRnnWordTokenizer.register_for_auto_class("AutoTokenizer")

@@ -1,0 +1,45 @@
+"""What README shows works as it stands there."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    """The names that the code defines, and what it prints."""
+    torch.manual_seed(0)
+    code = re.search(r"## Quickstart\n\n```python\n(.*?)```", README, re.DOTALL)[1]
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    return names, printed.getvalue()
+
+
+def test_the_quickstart_prints_what_it_says(quickstart):
+    assert quickstart[1].strip() == re.search(r"It prints `(.*?)`", README)[1]
+
+
+def test_the_quickstart_does_not_train_on_padding(quickstart):
+    names = quickstart[0]
+    batch, pad_token_id = names["batch"], names["tokenizer"].pad_token_id
+    lengths = [len(names["tokenizer"](text_target=phones)["input_ids"]) for phones in names["phones"]]
+    assert (batch["labels"] != -100).sum(dim=1).tolist() == lengths
+    assert pad_token_id not in batch["labels"]
+
+
+def test_what_the_quickstart_saves_opens_as_it_says(quickstart, tmp_path):
+    names, printed = quickstart
+    for name in ("model", "tokenizer"):
+        names[name].save_pretrained(tmp_path)
+    code = re.search(r"that the Auto classes open:\n\n```python\n(.*?)```", README, re.DOTALL)[1]
+    opened = {"folder": tmp_path}
+    exec(code, opened)
+    outputs = opened["model"].generate(names["batch"]["input_ids"], max_new_tokens=9)
+    assert str(opened["tokenizer"].batch_decode(outputs, skip_special_tokens=True)) == printed.strip()
