@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -41,17 +41,21 @@ from transformers import (
 from attention_rnn import AttentionRnnConfig, ReliableTrainer
 from attention_rnn.alignment import Alignment
 from attention_rnn.arguments import (
+    ScriptModelArguments,
     ScriptTrainingArguments,
+    check_choice,
     check_files,
+    check_model,
     check_values,
     expand_config_file,
+    option,
     parse_config_overrides,
     wanted_splits,
 )
 from attention_rnn.data import brief, choose_columns, drop_empty, get_text, read_lines, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.plotting import plot_alignment, write_alignment_page
-from attention_rnn.tokenization import TokenizerKind, train_tokenizer
+from attention_rnn.tokenization import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
     delete_run,
     find_checkpoint,
@@ -60,6 +64,7 @@ from attention_rnn.training import (
     origin,
     special_token_ids,
     train_and_save,
+    train_new_tokenizer,
 )
 
 try:
@@ -120,34 +125,23 @@ repeats the errors and biases of its training data, and nothing was tested beyon
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint to fine-tune, of any AutoModelForSequenceClassification; of an attention RNN that "
-            "translates, the encoder is taken."
-        },
+    of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
+
+    model_name_or_path: str | None = option(
+        None,
+        "Checkpoint to fine-tune, of any AutoModelForSequenceClassification; of an attention RNN that translates, the "
+        "encoder is taken.",
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with that checkpoint."})
-    config_overrides: str | None = field(
-        default=None,
-        metadata={"help": "Fields of AttentionRnnConfig for a new model: hidden_size=256,pooling_heads=4"},
+    tokenizer: str = option("auto", "Tokenizer to train: bpe, unigram, word or character; auto decides by the texts.")
+    word_vectors: str | None = option(
+        None,
+        "Text file of word vectors (GloVe, word2vec, fastText; may be .gz) that the embeddings of a new model start "
+        "from; words that it lacks start as they would without it. Needs words as tokens.",
     )
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Existing tokenizer for a new model."})
-    tokenizer: str = field(default="bpe", metadata={"help": "Tokenizer to train: bpe, unigram, word or character."})
-    vocab_size: int = field(default=10_000, metadata={"help": "Largest vocabulary of a trained tokenizer."})
-    min_frequency: int = field(default=1, metadata={"help": "Occurrences that a unit of a trained tokenizer needs."})
-    lowercase: bool = field(default=False, metadata={"help": "Whether a trained tokenizer lower-cases the text."})
-    word_vectors: str | None = field(
-        default=None,
-        metadata={
-            "help": "Text file of word vectors (GloVe, word2vec, fastText; may be .gz) that the embeddings of a new "
-            "model start from; words that it lacks start as they would without it. Needs words as tokens."
-        },
-    )
-    freeze_embeddings: bool = field(default=False, metadata={"help": "Leave the embeddings as they start."})
+    freeze_embeddings: bool = option(False, "Leave the embeddings as they start.")
 
 
 @dataclass
@@ -228,7 +222,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments), allow_abbrev=False)
     model_args, data_args, training_args = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO if training_args.process_index == 0 else logging.ERROR)
+    for name in ("attention_rnn", "run_classification"):
+        logging.getLogger(name).setLevel(logging.INFO if training_args.process_index == 0 else logging.ERROR)
 
     check_arguments(model_args, data_args, training_args)
     output_dir = Path(training_args.output_dir)
@@ -286,7 +281,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    splits = wanted_splits(training_args)
     check_files(data_args, training_args)
     if data_args.text_columns is not None and len(data_args.text_columns) > 2:
         raise ValueError(f"--text_columns must be one column, or two of a pair, got {data_args.text_columns}")
@@ -305,19 +299,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     if training_args.label_smoothing_factor and problem_type != SINGLE_LABEL:
         raise ValueError(f"--label_smoothing_factor needs --problem_type {SINGLE_LABEL}, got {problem_type}")
 
+    check_model(model_args, training_args)
     if model_args.model_name_or_path is not None:
-        for name in ("config_overrides", "tokenizer_name", "word_vectors"):
-            if getattr(model_args, name) is not None:
-                raise ValueError(f"--model_name_or_path brings its config, tokenizer and embeddings: no --{name}")
         return
-    if "train" not in splits:
-        raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
     if training_args.label_smoothing_factor and config.pooling_penalty_weight:
         raise ValueError("--label_smoothing_factor makes a loss without pooling_penalty_weight: give one of the two")
-    kinds = get_args(TokenizerKind)
-    if model_args.tokenizer not in kinds:
-        raise ValueError(f"--tokenizer must be one of {', '.join(kinds)}, got {model_args.tokenizer!r}")
+    check_choice("tokenizer", model_args.tokenizer, (*get_args(TokenizerKind), "auto"))
     if model_args.word_vectors is not None and model_args.tokenizer_name is None and model_args.tokenizer != "word":
         raise ValueError(f"--word_vectors needs --tokenizer word, got {model_args.tokenizer}")
 
@@ -460,9 +448,8 @@ def make_tokenizer(
     # the main process trains and saves, so that all processes load the same tokens
     if training_args.process_index == 0:
         train = examples["train"]
-        texts = (text for column in ("text", "text_pair") if column in train.column_names for text in train[column])
-        options = {"min_frequency": model_args.min_frequency, "lowercase": model_args.lowercase}
-        tokenizer = train_tokenizer(texts, model_args.tokenizer, model_args.vocab_size, **options)
+        texts = [text for column in ("text", "text_pair") if column in train.column_names for text in train[column]]
+        tokenizer = train_new_tokenizer("texts", lambda: texts, model_args.tokenizer, model_args)
         tokenizer.save_pretrained(training_args.output_dir)
     return AutoTokenizer.from_pretrained(training_args.output_dir)
 
@@ -575,6 +562,7 @@ def encode(
         return ids[label] if isinstance(label, str) else label
 
     encoded = examples.map(tokenize, batched=True, remove_columns=examples.column_names, desc=f"tokenizing {split}")
+    warn_of_poor_tokens(f"texts of the {split} data", encoded["input_ids"], tokenizer)
     if too_long:
         logger.warning(
             f"{too_long:,} of {len(examples):,} texts of the {split} data are longer than --max_length "

@@ -337,6 +337,14 @@ def test_wrong_word_vectors_are_refused(tmp_path, train_file, content, overrides
 # what is refused
 
 
+def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
+    rows = jsonl({"text": text, "label": "good"} for text in ("мир", "дом и сад"))
+    arguments = ["--do_predict", "--test_file", write(tmp_path / "test.jsonl", rows), "--use_cpu"]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out"]
+    run_classification.main([str(argument) for argument in arguments])
+    assert "does not suit the texts of the test data" in caplog.text
+
+
 REFUSED_ARGUMENTS = [
     ("", "give one or several of --do_train"),
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),

@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from .copying import CopyVocabulary
-from .tokenization import find_poor_tokens
+from .tokenization import warn_of_poor_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +70,8 @@ def encode_pairs(
                 f"{too_long[side]:,} of {len(examples):,} {side}s of the {what} data are longer than "
                 f"--max_{side}_length {max_length} and were cut."
             )
-        # what the vocabulary lacks of a source can be copied
-        unk_token_id = tokenizer.unk_token_id if copying is None or side == "target" else None
-        if fault := find_poor_tokens(encoded[column], unk_token_id):
-            logger.warning(
-                f"The tokenizer does not suit the {side}s of the {what} data, so the model will hardly learn them: "
-                f"{fault}."
-            )
+        if copying is None or side == "target":  # what the vocabulary lacks of a source can be copied
+            warn_of_poor_tokens(f"{side}s of the {what} data", encoded[column], tokenizer)
     return encoded
 
 

@@ -1,6 +1,7 @@
 """Trains tokenizers for words, characters and subwords, with nothing to download."""
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTo
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
+
+logger = logging.getLogger(__name__)
 
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
 NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD}
@@ -117,6 +120,12 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
     if single.total() > 0.5 * texts and single.total() < 5 * len(single) and len(single) > 20:
         return f"{100 * single.total() / texts:.0f} % of the texts are a single token each, most of them a rare one"
     return None
+
+
+def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Log a warning if a tokenizer does not suit encoded texts, see `find_poor_tokens`."""
+    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
+        logger.warning(f"The tokenizer does not suit the {what}, so the model will hardly learn them: {fault}.")
 
 
 def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
