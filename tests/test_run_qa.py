@@ -198,6 +198,15 @@ def test_by_itself_the_script_makes_a_model_for_few_questions(tmp_path, train_fi
     assert "tokenizer of the contexts and questions: bpe (chosen for long texts" in caplog.text
 
 
+@pytest.mark.parametrize(("steps", "given", "epochs"), [(1, [], 2), (6, [], 3), (99, [], 10), (1, ["7"], 7)])
+def test_a_cpu_trains_for_a_limited_time(tmp_path, train_file, monkeypatch, steps, given, epochs):
+    monkeypatch.setattr(run_qa, "STEPS_ON_A_CPU", steps)
+    given = [part for number in given for part in ("--num_train_epochs", number)]
+    arguments = ["--do_train", "--train_file", train_file, "--max_seq_length", 60, "--max_steps", -1]
+    run(tmp_path / "out", *arguments, "--per_device_train_batch_size", 3, *given)
+    assert json.loads((tmp_path / "out" / "trainer_state.json").read_text())["num_train_epochs"] == epochs
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
