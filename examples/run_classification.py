@@ -129,6 +129,11 @@ class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
     of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
+    of_any_tokenizer: ClassVar[tuple[str, ...]] = (
+        *ScriptModelArguments.of_any_tokenizer,
+        "freeze_embeddings",
+        "word_vectors",
+    )
 
     model_name_or_path: str | None = option(
         None,

@@ -200,8 +200,7 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 
 def read_questions_of(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
-    rows = read_split(split, data_args)
-    examples = islice(read_questions(rows, may_be_empty=True), data_args.limit(split))
+    examples = islice(read_questions(read_split(split, data_args), may_be_empty=True), data_args.limit(split))
     if split == "train":
         examples = drop_empty(examples, ["question", "context"], origin(split, data_args))
     for example in examples:
@@ -260,43 +259,30 @@ def make_model(
 
 def encode(split: str, examples: Dataset, tokenizer: PreTrainedTokenizerBase, data_args: DataArguments) -> Dataset:
     """The windows of the contexts; `example` says which question each belongs to."""
+    positions = [position for position, example in enumerate(examples) if is_whole(example)]
+    lengths = (tokenizer.model_max_length, data_args.max_question_length, data_args.doc_stride)
 
     def tokenize(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
-        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
-        whole = [position for position, row in enumerate(rows) if is_whole(row)]
-        batch = {name: [column[position] for position in whole] for name, column in batch.items()}
-        indices = [indices[position] for position in whole]
-        windows = encode_windows(
-            tokenizer,
-            batch["question"],
-            batch["context"],
-            tokenizer.model_max_length,
-            data_args.max_question_length,
-            data_args.doc_stride,
-        )
-        starts, ends = [], []
+        windows = encode_windows(tokenizer, batch["question"], batch["context"], *lengths)
+        spans = []
         for index, offsets in zip(windows["example"], windows["context_offsets"], strict=True):
             answers = batch["answers"][index]
             span = None
             if answers["text"]:
                 text, start = answers["text"][0], answers["answer_start"][0]
                 span = answer_positions(offsets, start, start + len(text))
-            # a window without the answer points at the first token
-            first, last = span or (0, 0)
-            starts.append(first)
-            ends.append(last)
+            spans.append(span or (0, 0))  # a window without the answer points at the first token
         columns = {name: windows[name] for name in tokenizer.model_input_names if name in windows}
         return {
             **columns,
-            "start_positions": starts,
-            "end_positions": ends,
-            "example": [indices[index] for index in windows["example"]],
+            "start_positions": [first for first, _ in spans],
+            "end_positions": [last for _, last in spans],
+            "example": [positions[indices[index]] for index in windows["example"]],
             "offsets": [[offset or (-1, -1) for offset in offsets] for offsets in windows["context_offsets"]],
         }
 
-    encoded = examples.map(
-        tokenize, batched=True, with_indices=True, remove_columns=examples.column_names, desc=f"tokenizing {split}"
-    )
+    options = {"batched": True, "with_indices": True, "remove_columns": examples.column_names}
+    encoded = examples.select(positions).map(tokenize, desc=f"tokenizing {split}", **options)
     warn_of_poor_tokens(f"questions and contexts of the {split} data", encoded["input_ids"], tokenizer)
     if len(encoded) > len(examples):
         logger.info(

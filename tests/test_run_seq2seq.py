@@ -457,6 +457,10 @@ REFUSED_ARGUMENTS = [
     ("--do_train --train_file {file} --config_overrides cell_type=tree", "cell_type.*'tree'"),
     ("--do_train --train_file {file} --config_overrides vocab_size=9", "got 'vocab_size=9'"),
     ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides, --source_tokenizer"),
+    (
+        "--do_train --train_file {file} --tokenizer_name x",
+        "--tokenizer_name brings its vocabulary: no --source_tokenizer",
+    ),
     ("--do_train --train_file {file} --streaming --max_steps -1", "--streaming needs --max_steps"),
     ("--do_train --train_file {file} --early_stopping_patience 2", "--early_stopping_patience needs"),
     ("--do_train --train_file {file} --predict_with_generate False", "--predict_with_generate must stay True"),

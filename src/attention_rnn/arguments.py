@@ -30,8 +30,9 @@ def option(default: Any, help: str) -> Any:
 class ScriptModelArguments:
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    # what says something of a model that exists already; all else is about a new one
+    # what has an effect on a model that exists already, and on a new one with a tokenizer that does
     of_any_model: ClassVar[tuple[str, ...]] = ("model_name_or_path", "trust_remote_code")
+    of_any_tokenizer: ClassVar[tuple[str, ...]] = (*of_any_model, "config_overrides", "tokenizer_name")
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune or to evaluate.")
     trust_remote_code: bool = option(False, "Run code that comes with that checkpoint.")
@@ -211,19 +212,22 @@ def check_shared_arguments(
 
 
 def check_model(model_args: Any, training_args: TrainingArguments) -> None:
-    """Refuse a run without a model, and arguments about a new model beside one that exists already."""
+    """Refuse a run without a model, and arguments about a new model or tokenizer beside one that exists already."""
     if model_args.model_name_or_path is None:
         if "train" not in wanted_splits(training_args):
             raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
         AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
-        return
-    without_effect = [
-        f"--{argument.name}"
-        for argument in fields(model_args)
-        if argument.name not in model_args.of_any_model and getattr(model_args, argument.name) != argument.default
-    ]
-    if without_effect:
-        raise ValueError(f"--model_name_or_path brings its config and tokenizer: no {', '.join(without_effect)}")
+    for name, brings, of_any in (
+        ("model_name_or_path", "config and tokenizer", model_args.of_any_model),
+        ("tokenizer_name", "vocabulary", model_args.of_any_tokenizer),
+    ):
+        without_effect = [
+            f"--{argument.name}"
+            for argument in fields(model_args)
+            if argument.name not in of_any and getattr(model_args, argument.name) != argument.default
+        ]
+        if getattr(model_args, name, None) is not None and without_effect:
+            raise ValueError(f"--{name} brings its {brings}: no {', '.join(without_effect)}")
 
 
 def check_files(data_args: Any, training_args: TrainingArguments) -> None:
