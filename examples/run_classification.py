@@ -52,6 +52,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
+from attention_rnn.classes import list_labels, merge_labels, with_labels
 from attention_rnn.data import brief, choose_columns, drop_empty, get_text, read_lines, read_rows
 from attention_rnn.hub import write_model_card
 from attention_rnn.plotting import plot_alignment, write_alignment_page
@@ -410,22 +411,28 @@ def settle_labels(
     training_args: TrainingArguments,
 ) -> list[str]:
     """The names of the labels in the order of their ids, and none for numbers; checks that each example has such."""
-    problem_type = training_args.problem_type
+    problem_type, of_model = training_args.problem_type, []
+    if pretrained is not None:
+        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=model_args.trust_remote_code)
+        of_model = list_labels(config)
     if problem_type == REGRESSION:
+        if "train" not in examples and len(of_model) != 1:
+            raise ValueError(
+                f"--problem_type {REGRESSION} needs a model that tells a number, got the labels {of_model}"
+            )
         return []
 
     def names_of(example: dict[str, Any]) -> list[str]:
         return example["label"] if problem_type == MULTI_LABEL else [example["label"]]
 
-    known: list[str] = []
-    if pretrained is not None:
-        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=model_args.trust_remote_code)
-        known = [config.id2label[index] for index in sorted(config.id2label)]
-    source = "of the model"
+    known, source = of_model, "of the model"
     if "train" in examples:
-        found = {name for example in examples["train"] for name in names_of(example)}
-        if found - set(known):  # else training goes on with the labels of the model
-            known, source = sort_labels(found), f"of the training data, {origin('train', data_args)}"
+        found = sort_labels({name for example in examples["train"] for name in names_of(example)})
+        known, source = found, f"of the training data, {origin('train', data_args)}"
+        if of_model:
+            known, what = merge_labels(of_model, found)
+            source = f"of the model and {source.removeprefix('of ')}"
+            logger.info(f"labels: {what}")
     if len(known) < 2:
         raise ValueError(f"there must be at least two labels {source}, got {known}")
     for example in chain.from_iterable(examples.values()):
@@ -466,18 +473,14 @@ def make_model(
     model_args: ModelArguments,
     training_args: TrainingArguments,
 ) -> PreTrainedModel:
-    options: dict[str, Any] = {"problem_type": training_args.problem_type, "num_labels": 1}
-    if labels:
-        options |= {"num_labels": len(labels), "id2label": dict(enumerate(labels))}
-        options["label2id"] = {name: index for index, name in enumerate(labels)}
     if pretrained is not None:
         model = AutoModelForSequenceClassification.from_pretrained(
             pretrained,
             trust_remote_code=model_args.trust_remote_code,
             dtype=torch.float32,
-            ignore_mismatched_sizes=training_args.do_train,  # a classifier of other labels starts anew
-            **options,
+            problem_type=training_args.problem_type,
         )
+        model = with_labels(model, labels or ["LABEL_0"])  # as transformers calls a number
     else:
         overrides = parse_config_overrides(model_args.config_overrides)
         vectors = {}
@@ -490,9 +493,13 @@ def make_model(
                     f"{overrides['embedding_size']}"
                 )
             logger.info(f"{len(vectors):,} of {len(words):,} words have a vector in {model_args.word_vectors}.")
+        classes: dict[str, Any] = {"num_labels": 1}
+        if labels:
+            classes = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
         config = AttentionRnnConfig(
             **overrides,
-            **options,
+            problem_type=training_args.problem_type,
+            **classes,
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
             decoder_start_token_id=None,

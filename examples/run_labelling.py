@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
     DataCollatorForTokenClassification,
@@ -34,15 +33,31 @@ from transformers import (
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer, ReliableTrainer
 from attention_rnn.arguments import (
+    ScriptModelArguments,
     ScriptTrainingArguments,
+    check_choice,
     check_files,
+    check_model,
     check_values,
     expand_config_file,
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.data import open_text, read_rows
+from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.data import get_text, read_rows
 from attention_rnn.hub import write_model_card
+from attention_rnn.labelling import (
+    complete_labels,
+    cuts_words,
+    get_words,
+    label_tokens,
+    marks_ends,
+    piece_labels,
+    read_conll,
+    score_chunks,
+    texts_against_scheme,
+    word_label,
+)
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.plotting import plot_alignment
 from attention_rnn.tokenization import TokenizerKind, train_tokenizer
@@ -57,8 +72,8 @@ from attention_rnn.training import (
 )
 
 try:
+    import seqeval  # noqa: F401  # scores chunks, when the training is over
     from datasets import Dataset
-    from seqeval.metrics import f1_score, precision_score, recall_score
 except ImportError as error:
     raise ImportError(f"run_labelling.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
@@ -93,6 +108,9 @@ its training data, and nothing was tested beyond the scores above."""
 @dataclass
 class ModelArguments:
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
+
+    of_any_model: ClassVar[tuple[str, ...]] = ScriptModelArguments.of_any_model
+    of_any_tokenizer: ClassVar[tuple[str, ...]] = ScriptModelArguments.of_any_tokenizer
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Checkpoint to fine-tune, of any AutoModelForTokenClassification."}
@@ -135,10 +153,12 @@ class DataArguments:
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
     token_column: str | None = field(
-        default=None, metadata={"help": "Column of the words, a number in CoNLL files. Default: tokens, or 0."}
+        default=None,
+        metadata={"help": "Column of the words, a number in CoNLL files. Default: tokens, or 0, in CoNLL-U 1 (FORM)."},
     )
     label_column: str | None = field(
-        default=None, metadata={"help": "Column of their labels. Default: labels, or -1, the last one."}
+        default=None,
+        metadata={"help": "Column of their labels. Default: labels, or -1, the last one, in CoNLL-U 3 (UPOS)."},
     )
     intent_column: str | None = field(
         default=None, metadata={"help": "Column of the intent of the text; the model then tells it too."}
@@ -194,21 +214,21 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     model = make_model(pretrained, tokenizer, texts, model_args, data_args)
     if training_args.label_smoothing_factor and getattr(model.config, "crf", False):
         raise ValueError("--label_smoothing_factor smoothes labels one by one, and crf=True scores sequences of them")
-    labels, intents = list_labels(model)
-    if intents and data_args.intent_column is None:
-        raise ValueError(f"--intent_column must be given: the model tells the intents {intents}")
+    labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
+    if bool(intents) != (data_args.intent_column is not None):
+        raise ValueError(f"--intent_column must be given if the model tells intents, and only then; it tells {intents}")
     check_labels(texts, labels, intents)
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
     if training_args.chooses_metric:
-        best = "f1" if is_chunk_scheme(tuple(labels)) else "accuracy"
+        best = "f1" if is_chunk_scheme(labels) else "accuracy"
         training_args.metric_for_best_model = "sentence_accuracy" if intents else best
         training_args.greater_is_better = True
 
     def evaluate(split: str, predictions: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
         rows = decode(predictions, texts[split], encoded[split], labels, intents)
-        return score(texts[split], rows, is_chunk_scheme(tuple(labels))), rows
+        return score(texts[split], rows, is_chunk_scheme(labels)), rows
 
     trainer = ReliableTrainer(
         model=model,
@@ -250,19 +270,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    splits = wanted_splits(training_args)
     check_files(data_args, training_args)
     check_values(data_args, training_args, SMALLEST_VALUES)
-    if model_args.model_name_or_path is not None:
-        if model_args.config_overrides is not None:
-            raise ValueError("--model_name_or_path brings its config: no --config_overrides")
-        return
-    if "train" not in splits:
-        raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-    if model_args.tokenizer not in get_args(TokenizerKind):
-        raise ValueError(
-            f"--tokenizer must be one of {', '.join(get_args(TokenizerKind))}, got {model_args.tokenizer!r}"
-        )
+    check_model(model_args, training_args)
+    check_choice("tokenizer", model_args.tokenizer, get_args(TokenizerKind))
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
@@ -284,69 +295,31 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 def read_split(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
     """The texts of a split, checked."""
+    token_column, label_column = data_args.token_column or "tokens", data_args.label_column or "labels"
+    file = getattr(data_args, f"{split}_file")
     if data_args.dataset_name is not None:
         rows = read_dataset(split, data_args)
     else:
-        file = getattr(data_args, f"{split}_file")
         file_format = data_args.file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
-        is_json = file_format in ("json", "jsonl")
-        rows = read_rows(file, file_format=file_format) if is_json else read_conll(file, data_args)
-    token_column, label_column = data_args.token_column or "tokens", data_args.label_column or "labels"
+        if file_format in ("json", "jsonl"):
+            rows = read_rows(file, file_format=file_format)
+        elif data_args.intent_column is None:
+            rows = read_conll(file, data_args.token_column, data_args.label_column)
+            token_column, label_column = "tokens", "labels"
+        else:
+            raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
     for place, row in rows:
-        columns = {"tokens": token_column, "labels": label_column}
+        text = {"place": place, "tokens": get_words(row, token_column, place)}
+        text["labels"] = get_words(row, label_column, place)
         if data_args.intent_column is not None:
-            columns["intent"] = data_args.intent_column
-        text = {"place": place}
-        for name, column in columns.items():
-            if column not in row:
-                raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
-            text[name] = row[column]
-            words = [text[name]] if name == "intent" else text[name]
-            if not (
-                isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)
-            ):
-                kind = "text" if name == "intent" else "a list of words, at least one"
-                raise ValueError(f"{place}: column {column!r} must hold {kind}, got {text[name]!r}")
+            text["intent"] = get_text(row, data_args.intent_column, place)
+            if not text["intent"]:
+                raise ValueError(f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text")
         if len(text["tokens"]) != len(text["labels"]):
             raise ValueError(
                 f"{place}: there must be one label for each word, got {len(text['labels'])} for {len(text['tokens'])}"
             )
         yield text
-
-
-def read_conll(file: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
-    """
-    The texts of a file with one word a line. Columns are separated by tabs or, if the first line has none, by white
-    space; with tabs, a line without any that begins with # is a comment.
-    """
-    token_column, label_column = data_args.token_column or "0", data_args.label_column or "-1"
-    if data_args.intent_column is not None:
-        raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
-    with open_text(file) as lines:
-        words, start = [], 1
-        first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-        separator = "\t" if "\t" in first else None
-        lines.seek(0)
-        for number, line in enumerate(chain(lines, [""]), start=1):
-            line = line.rstrip("\r\n")
-            is_comment = line.startswith("-DOCSTART-") or (separator and line.startswith("#") and "\t" not in line)
-            if line.strip() and not is_comment:
-                start = start if words else number
-                columns = line.split(separator)
-                try:
-                    words.append((columns[int(token_column)], columns[int(label_column)]))
-                except (IndexError, ValueError):
-                    raise ValueError(
-                        f"{file}, line {number}: there must be the columns {token_column} and {label_column}, got "
-                        f"{columns}"
-                    ) from None
-            elif words and not is_comment:
-                tokens, labels = map(list, zip(*words, strict=True))
-                yield (
-                    f"{file}, line {start}",
-                    {data_args.token_column or "tokens": tokens, data_args.label_column or "labels": labels},
-                )
-                words = []
 
 
 def read_dataset(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -386,35 +359,58 @@ def make_model(
     model_args: ModelArguments,
     data_args: DataArguments,
 ) -> PreTrainedModel:
-    classes: dict[str, Any] = {}
-    if "train" in texts:
-        labels = sorted({*chain.from_iterable(texts["train"]["labels"]), *data_args.extra_labels})
+    overrides = parse_config_overrides(model_args.config_overrides)
+    intents = sorted(set(texts["train"]["intent"])) if "train" in texts and data_args.intent_column is not None else []
+    if pretrained is None:
+        labels = settle_labels([], texts, tokenizer, overrides.get("crf", False), data_args)
         classes = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-        if data_args.intent_column is not None:
-            classes["intents"] = sorted(set(texts["train"]["intent"]))
-    if pretrained is not None:
-        trust = {"trust_remote_code": model_args.trust_remote_code}
-        config = AutoConfig.from_pretrained(pretrained, **classes, **trust)
-        return AutoModelForTokenClassification.from_pretrained(pretrained, config=config, dtype=torch.float32, **trust)
-    config = AttentionRnnConfig(
-        **{**parse_config_overrides(model_args.config_overrides), **classes},
-        vocab_size=len(tokenizer),
-        **special_token_ids(tokenizer),
+        config = AttentionRnnConfig(
+            **{**overrides, **classes, **({"intents": intents} if intents else {})},
+            vocab_size=len(tokenizer),
+            **special_token_ids(tokenizer),
+        )
+        return AutoModelForTokenClassification.from_config(config)
+    model = AutoModelForTokenClassification.from_pretrained(
+        pretrained, dtype=torch.float32, trust_remote_code=model_args.trust_remote_code
     )
-    return AutoModelForTokenClassification.from_config(config)
+    if "train" not in texts:
+        return model
+    has_field = getattr(model.config, "crf", False)
+    model = with_labels(model, settle_labels(list_labels(model.config), texts, tokenizer, has_field, data_args))
+    if intents:
+        if not hasattr(model.config, "intents"):
+            raise ValueError(f"--intent_column needs an attention RNN, got a model of type {model.config.model_type}")
+        intents, what = merge_labels(list_labels(model.config, of_texts=True), intents)
+        logger.info(f"intents: {what}")
+        model = with_labels(model, intents, of_texts=True)
+    return model
 
 
-def list_labels(model: PreTrainedModel) -> tuple[list[str], list[str] | None]:
-    """The names of the classes of a word, and of a text, in the order of their ids."""
-    config = model.config
-    return [config.id2label[index] for index in range(config.num_labels)], getattr(config, "intents", None)
+def settle_labels(
+    known: list[str],
+    texts: dict[str, Dataset],
+    tokenizer: PreTrainedTokenizerBase,
+    has_field: bool,
+    data_args: DataArguments,
+) -> list[str]:
+    """The labels to train on, in the order of their ids: of the checkpoint, of the data, of pieces of words."""
+    labels = sorted({*chain.from_iterable(texts["train"]["labels"]), *data_args.extra_labels})
+    if known:
+        labels, what = merge_labels(known, labels)
+        logger.info(f"labels: {what}")
+    if has_field and cuts_words(tokenizer, chain.from_iterable(chain(*(rows["tokens"] for rows in texts.values())))):
+        completed = complete_labels(labels)
+        if added := completed[len(labels) :]:
+            logger.info(f"labels: pieces of words need {len(added)} more, {', '.join(added)}")
+        return completed
+    return labels
 
 
-def check_labels(texts: dict[str, Dataset], labels: list[str], intents: list[str] | None) -> None:
+def check_labels(texts: dict[str, Dataset], labels: list[str], intents: list[str]) -> None:
     for split, rows in texts.items():
         for row in rows:
             for name, values, known in (("label", row["labels"], labels), ("intent", [row.get("intent")], intents)):
-                if known is not None and (unknown := [value for value in values if value not in known]):
+                if known and (unknown := [value for value in values if value not in known]):
                     raise ValueError(
                         f"{row['place']}: the {name} of the {split} data must be one that the model knows, {known}, "
                         f"got {unknown[0]!r}. Labels that the training data lack may be given by --extra_labels."
@@ -425,30 +421,27 @@ def encode(
     split: str, texts: Dataset, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, data_args: DataArguments
 ) -> Dataset:
     """Turn words into ids, and warn once of what is cut."""
-    labels, intents = list_labels(model)
+    labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
     ids = {label: index for index, label in enumerate(labels)}
     # a conditional random field labels every piece of a word, others the first one
-    labels_pieces = getattr(model.config, "crf", False)
+    pieces = piece_labels(labels) if getattr(model.config, "crf", False) else None
     cut = 0
+    is_constrained = getattr(model.config, "constrained_decoding", False)
+    if is_constrained and (forbidden := texts_against_scheme(texts["labels"], labels)):
+        logger.warning(
+            f"{len(forbidden):,} of {len(texts):,} texts of the {split} data have labels in an order that their scheme "
+            f"forbids and constrained_decoding never predicts, first {texts[forbidden[0]]['place']}"
+        )
 
     def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         nonlocal cut
         columns = tokenizer(batch["tokens"], is_split_into_words=True, truncation=True, max_length=data_args.max_length)
-        columns["labels"], columns["first_tokens"] = [], []
+        columns["labels"], columns["tokens_of_words"] = [], []
         for index, of_words in enumerate(batch["labels"]):
-            of_tokens, first_tokens = [], [-1] * len(of_words)
-            for position, word in enumerate(columns.word_ids(index)):
-                if word is None:
-                    of_tokens.append(IGNORED_LABEL)
-                elif first_tokens[word] < 0:
-                    first_tokens[word] = position
-                    of_tokens.append(ids[of_words[word]])
-                else:
-                    inside = "I-" + of_words[word].removeprefix("B-")
-                    of_tokens.append(ids.get(inside, ids[of_words[word]]) if labels_pieces else IGNORED_LABEL)
-            cut += -1 in first_tokens
-            columns["labels"].append(of_tokens)
-            columns["first_tokens"].append(first_tokens)
+            of_tokens, tokens_of_words = label_tokens(columns.word_ids(index), of_words, pieces)
+            cut += not all(tokens_of_words)
+            columns["labels"].append([ids.get(label, IGNORED_LABEL) for label in of_tokens])
+            columns["tokens_of_words"].append(tokens_of_words)
         if intents:
             columns["intent_ids"] = [intents.index(intent) for intent in batch["intent"]]
         return dict(columns)
@@ -473,13 +466,14 @@ def best_classes(logits: Any, labels: Any) -> Any:
 
 
 def decode(
-    predictions: Any, texts: Dataset, encoded: Dataset, labels: list[str], intents: list[str] | None
+    predictions: Any, texts: Dataset, encoded: Dataset, labels: list[str], intents: list[str]
 ) -> list[dict[str, Any]]:
     """The labels of the words of each text, and its intent if the model tells it."""
     of_tokens, of_texts = predictions if isinstance(predictions, tuple) else (predictions, None)
     rows = []
-    for index, first_tokens in enumerate(encoded["first_tokens"]):  # several processes repeat examples at the end
-        row = {"labels": [labels[of_tokens[index][first]] if first >= 0 else absent(labels) for first in first_tokens]}
+    for index, tokens_of_words in enumerate(encoded["tokens_of_words"]):  # several processes repeat examples at the end
+        of_words = [[labels[of_tokens[index][token]] for token in tokens] for tokens in tokens_of_words]
+        row = {"labels": [word_label(pieces) if pieces else absent(labels) for pieces in of_words]}
         if intents:
             row["intent"] = intents[of_texts[index]]
         rows.append(row)
@@ -492,10 +486,7 @@ def score(texts: Dataset, predictions: list[dict[str, Any]], is_chunks: bool) ->
     `intent_accuracy`, and `sentence_accuracy` of texts with everything right.
     """
     references, predicted = list(texts["labels"]), [row["labels"] for row in predictions]
-    scores = {}
-    if is_chunks:
-        for name, metric in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
-            scores[name] = float(metric(references, predicted, zero_division=0))
+    scores = score_chunks(references, predicted) if is_chunks else {}
     pairs = list(zip(chain.from_iterable(references), chain.from_iterable(predicted), strict=True))
     scores["accuracy"] = sum(reference == prediction for reference, prediction in pairs) / len(pairs)
     if "intent" in predictions[0]:
@@ -557,15 +548,19 @@ def write_card(
     data_args: DataArguments,
 ) -> None:
     name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
-    labels, intents = list_labels(trainer.model)
+    labels, intents = list_labels(trainer.model.config), list_labels(trainer.model.config, of_texts=True)
     text = " ".join(texts[list(texts)[-1]][0]["tokens"])
-    strategy = "simple" if is_chunk_scheme(tuple(labels)) else "none"
+    is_own = trainer.model.config.model_type == AttentionRnnConfig.model_type
+    # the pipeline of transformers labels every piece of a word by itself, which trains the first one here
+    strategy = ("simple" if is_own else "first") if is_chunk_scheme(labels) else "none"
     values = {"name": json.dumps(name), "text": json.dumps(text, ensure_ascii=False), "strategy": strategy}
     usage = USAGE.format(**values) + (INTENT_USAGE.format(**values) if intents else "")
-    if trainer.model.config.model_type == AttentionRnnConfig.model_type:
+    if is_own:
         usage = (
-            "import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n" + usage
+            f"import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n{usage}"
         )
+    elif marks_ends(labels):
+        usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
     write_model_card(
         trainer.args.output_dir,
         model=trainer.model,

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import tiny_config, tiny_model
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     BertConfig,
     BertForQuestionAnswering,
+    BertForTokenClassification,
     T5Config,
     T5ForConditionalGeneration,
     pipeline,
@@ -18,7 +19,13 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration, AttentionRnnForQuestionAnswering
+from attention_rnn import (
+    AttentionRnnConfig,
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnForQuestionAnswering,
+    AttentionRnnForTokenClassification,
+)
+from attention_rnn.labelling import complete_labels, label_tokens, piece_labels
 from attention_rnn.pipelines import (
     QuestionAnsweringPipeline,
     SummarizationPipeline,
@@ -26,6 +33,7 @@ from attention_rnn.pipelines import (
     TranslationPipeline,
     register_pipelines,
 )
+from attention_rnn.pipelines_labelling import TokenClassificationPipeline
 from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
 
 TEXTS = ["abc", "b", "cabcab", "acb"]
@@ -367,3 +375,143 @@ def test_it_works_with_an_untrained_model_of_one_vocabulary():
     tokenizer = train_tokenizer(TEXTS, "bpe", 12)
     model = AttentionRnnForConditionalGeneration(AttentionRnnConfig(vocab_size=len(tokenizer), hidden_size=8))
     assert len(build("text2text-generation", model, tokenizer)(TEXTS, max_new_tokens=3)) == 4
+
+
+# Token classification
+
+WORDS = ["we", "met", "Anna", "Maria", "Kowalska", "in", "Bern", "Rome", "today"]
+CHUNKS = [("PER", "Anna Maria Kowalska"), ("LOC", "Bern"), ("LOC", "Rome")]
+SCHEMES = {
+    "BIO": "O O B-PER I-PER I-PER O B-LOC B-LOC O",
+    "BIOES": "O O B-PER I-PER E-PER O S-LOC S-LOC O",
+    "BILOU": "O O B-PER I-PER L-PER O U-LOC U-LOC O",
+    "BMES": "O O B-PER M-PER E-PER O S-LOC S-LOC O",
+}
+FALLBACK = pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+SEPARATORS = [" ", "  ", "\n", "\xa0"]
+
+
+def tagger_of(scheme, kind, crf, monkeypatch):
+    """The pipeline of a tagger that labels `WORDS` as its training wants it, and other pieces than that at random."""
+    labels = complete_labels(dict.fromkeys(SCHEMES[scheme].split()))
+    tokenizer = train_tokenizer([" ".join(WORDS)], kind, 40)
+    model = AttentionRnnForTokenClassification(
+        tiny_config(
+            vocab_size=len(tokenizer),
+            crf=crf,
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+        )
+    )
+    encoded = tokenizer(WORDS, is_split_into_words=True)
+    of_tokens, _ = label_tokens(encoded.word_ids(), SCHEMES[scheme].split(), piece_labels(labels) if crf else None)
+
+    def forward(input_ids, **kwargs):
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.rand(*input_ids.shape, len(labels), generator=generator)
+        for row, ids in enumerate(input_ids.tolist()):
+            assert ids == encoded["input_ids"]
+            for position, label in enumerate(of_tokens):
+                if label is not None:
+                    logits[row, position, labels.index(label)] = 9
+        return {"logits": logits}
+
+    monkeypatch.setattr(model, "forward", forward)
+    return build("token-classification", model, tokenizer, aggregation_strategy="simple")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kind", ["word", "bpe", "character"])
+@pytest.mark.parametrize("crf", [True, False])
+def test_chunks_of_every_scheme_are_joined_at_their_place(scheme, kind, crf, monkeypatch):
+    tagger = tagger_of(scheme, kind, crf, monkeypatch)
+    for separator in SEPARATORS:
+        text = separator.join(WORDS)
+        expected = []
+        for name, words in CHUNKS:
+            chunk = words.replace(" ", separator)
+            expected.append((name, words, text.index(chunk), text.index(chunk) + len(chunk)))
+        for found in (tagger(text), *tagger([text, text], batch_size=2)):
+            keys = ("entity_group", "word", "start", "end")
+            assert [tuple(chunk[key] for key in keys) for chunk in found] == expected
+            assert all(chunk["score"] > 0.9 for chunk in found)
+
+
+def test_words_may_be_given_and_labels_may_stand_alone(monkeypatch):
+    tagger = tagger_of("BMES", "character", True, monkeypatch)
+    (found,) = tagger(WORDS, is_split_into_words=True)
+    assert [(chunk["entity_group"], chunk["start"], chunk["end"]) for chunk in found] == [
+        ("PER", 7, 26),
+        ("LOC", 30, 34),
+        ("LOC", 35, 39),
+    ]
+    pieces = tagger(" ".join(WORDS), aggregation_strategy="none", ignore_labels=["O", "B-PER", "M-PER", "E-PER"])
+    assert [piece["entity"] for piece in pieces] == ["B-LOC", "M-LOC", "M-LOC", "E-LOC"] * 2
+    assert [(piece["start"], piece["end"]) for piece in pieces[:4]] == [(30, 31), (31, 32), (32, 33), (33, 34)]
+
+
+def test_windows_and_texts_without_words_do_not_disturb_each_other():
+    tokenizer = train_tokenizer([" ".join(WORDS)], "word", model_max_length=6)
+    torch.manual_seed(0)
+    model = AttentionRnnForTokenClassification(
+        tiny_config(vocab_size=len(tokenizer), id2label={0: "X", 1: "Y"}, label2id={"X": 0, "Y": 1})
+    )
+    tagger = build("token-classification", model.eval(), tokenizer, aggregation_strategy="simple", stride=2)
+    texts = [" ".join(WORDS), "", " \n", " ".join(WORDS[:3])]
+    found = tagger(texts)
+    assert found == [tagger(text) for text in texts]
+    assert found[1] == found[2] == []
+    assert found[0]
+
+
+def test_chunks_without_a_type_are_joined_too(monkeypatch):
+    monkeypatch.setitem(SCHEMES, "BMES", "S S B M E S S S S")
+    found = tagger_of("BMES", "word", False, monkeypatch)(" ".join(WORDS))
+    assert [chunk["word"] for chunk in found] == ["we", "met", "Anna Maria Kowalska", *WORDS[5:]]
+    assert {chunk["entity_group"] for chunk in found} == {"_"}
+
+
+def bert_tagger(labels, seed):
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=40, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, id2label=dict(enumerate(labels))
+    )
+    config.initializer_range = 2.0
+    return BertForTokenClassification(config).eval()
+
+
+@pytest.mark.parametrize("labels", ["O B-X I-X B-Y I-Y", "O X Y", "O I-X I-Y"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+@FALLBACK
+def test_other_models_of_bio_and_of_single_words_give_what_transformers_gives(labels, strategy):
+    tokenizer = train_tokenizer([" ".join(WORDS)], "bpe", 40)
+    for seed in range(3):
+        arguments = {"model": bert_tagger(labels.split(), seed), "tokenizer": tokenizer}
+        ours, theirs = (
+            pipeline("token-classification", **arguments, aggregation_strategy=strategy, pipeline_class=pipeline_class)
+            for pipeline_class in (None, pipelines.TokenClassificationPipeline)
+        )
+        assert isinstance(ours, TokenClassificationPipeline)
+        texts = [" ".join(WORDS), "met\nAnna, Bern"]
+        assert ours(texts) == theirs(texts)
+        assert any(ours(texts))
+
+
+@FALLBACK
+@pytest.mark.parametrize("scheme", ["BIOES", "BILOU", "BMES"])
+def test_chunks_of_other_models_are_joined_too(scheme, monkeypatch):
+    labels = list(dict.fromkeys(SCHEMES[scheme].split()))
+    model, tokenizer = bert_tagger(labels, 0), train_tokenizer([" ".join(WORDS)], "word")
+    of_words = [labels.index(label) for label in SCHEMES[scheme].split()]
+    logits = 9 * torch.nn.functional.one_hot(torch.tensor([[*of_words, 0]]), len(labels)).float()
+    monkeypatch.setattr(model, "forward", lambda **inputs: {"logits": logits})
+    for strategy in ("simple", "first"):
+        found = build("ner", model, tokenizer, aggregation_strategy=strategy)(" ".join(WORDS))
+        assert [(chunk["entity_group"], chunk["word"]) for chunk in found] == CHUNKS
+
+
+def test_a_pipeline_that_somebody_else_has_registered_stays(monkeypatch):
+    own = {**PIPELINE_REGISTRY.supported_tasks["token-classification"], "impl": object}
+    monkeypatch.setitem(PIPELINE_REGISTRY.supported_tasks, "token-classification", own)
+    register_pipelines()
+    assert own["impl"] is object

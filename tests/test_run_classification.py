@@ -165,6 +165,42 @@ def test_a_model_is_fine_tuned_to_other_labels(tmp_path, finished):
     assert not torch.equal(before["pooling.hidden.weight"], after["pooling.hidden.weight"])
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"bad": "worse"}, ["bad", "good", "mixed", "worse"]),
+        ({"mixed": "good"}, ["bad", "good", "mixed"]),
+        ({"bad": "a", "good": "b", "mixed": "c"}, ["a", "b", "c"]),
+    ],
+    ids=["one more", "one less", "others"],
+)
+def test_known_labels_keep_their_ids_and_weights(tmp_path, caplog, finished, names, expected):
+    caplog.set_level(logging.INFO)
+    rows = jsonl({**row, "label": names.get(row["label"], row["label"])} for row in ROWS)
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.jsonl", rows), "--max_steps", 1, "--use_cpu"]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out", "--learning_rate", 1e-12]
+    run_classification.main([str(argument) for argument in arguments])
+    before, after = (
+        AutoModelForSequenceClassification.from_pretrained(folder) for folder in (finished[0], tmp_path / "out")
+    )
+    assert list(after.config.id2label.values()) == expected
+    kept = len(set(before.config.id2label.values()) & set(expected))
+    is_same = torch.isclose(after.classifier.weight[:3], before.classifier.weight).all()
+    assert is_same == (kept == 3)
+    assert ("the 3 labels of the checkpoint keep" in caplog.text) == (kept == 3)
+
+
+def test_a_classifier_learns_numbers_and_does_not_tell_them_before(tmp_path, finished):
+    rows = write(tmp_path / "rows.jsonl", jsonl({**row, "label": 0.5} for row in ROWS))
+    arguments = ["--problem_type", "regression", "--model_name_or_path", finished[0], "--use_cpu", "--num_heat_maps", 0]
+    arguments = [str(argument) for argument in [*arguments, "--output_dir", tmp_path / "out"]]
+    with pytest.raises(ValueError, match=r"regression needs a model that tells a number, got the labels \['bad'"):
+        run_classification.main([*arguments, "--do_predict", "--test_file", rows])
+    run_classification.main([*arguments, "--do_train", "--train_file", rows, "--max_steps", "1"])
+    config = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").config
+    assert (config.num_labels, config.problem_type) == (1, "regression")
+
+
 def test_the_encoder_of_a_translator_and_another_model_of_transformers_are_fine_tuned(tmp_path, train_file):
     tokenizer = train_tokenizer([row["text"] for row in ROWS], "word")
     tokenizer.save_pretrained(tmp_path / "translator")

@@ -120,6 +120,26 @@ def test_bad_rows_are_errors_that_say_where(tmp_path, content, message):
         read("--train_file", write(tmp_path / "train.jsonl", content))
 
 
+def test_an_empty_intent_is_an_error_that_says_where(tmp_path):
+    file = write(tmp_path / "train.jsonl", jsonl([{"tokens": ["a"], "labels": ["O"], "intent": " "}]))
+    with pytest.raises(ValueError, match="line 1: column 'intent' must hold an intent"):
+        read("--train_file", file, "--intent_column", "intent")
+
+
+def test_conll_u_is_read_by_its_words_and_their_universal_parts_of_speech(tmp_path):
+    lines = ["1-2\tdel", "1\tde\tde\tADP", "2\tel\tel\tDET", "2.1\tx\tx\tX"]
+    content = "".join(line + "\t_" * (9 - line.count("\t")) + "\n" for line in lines)
+    assert read("--train_file", write(tmp_path / "train.conllu", "# text = del\n" + content)) == [
+        (["de", "el"], ["ADP", "DET"])
+    ]
+
+
+def test_a_column_of_a_conll_file_is_a_number(tmp_path):
+    file = write(tmp_path / "train.conll", "a O\n")
+    with pytest.raises(ValueError, match="label_column must be a number for a CoNLL file, got 'tags'"):
+        read("--train_file", file, "--label_column", "tags")
+
+
 def test_a_line_with_too_few_columns_is_an_error_that_says_where(tmp_path):
     file = write(tmp_path / "train.conll", "a O\n\nb O\nc\n")
     with pytest.raises(ValueError, match=r"line 4: there must be the columns 0 and 1, got \['c'\]"):
@@ -139,6 +159,10 @@ def test_a_line_with_too_few_columns_is_an_error_that_says_where(tmp_path):
         (
             ["--output_dir", "out", "--do_train", "--train_file", "f", "--tokenizer", "phones"],
             "--tokenizer must be one",
+        ),
+        (
+            ["--output_dir", "out", "--do_train", "--train_file", "f", "--model_name_or_path", "x", "--lowercase"],
+            "--model_name_or_path brings its config and tokenizer: no --lowercase",
         ),
     ],
 )
@@ -249,8 +273,10 @@ def test_what_is_cut_is_told_and_predicted_as_outside(tmp_path, caplog):
     assert [line.split()[-1] for line in first.splitlines()[3:]] == ["O"] * 3
 
 
-@pytest.mark.parametrize(("crf", "expected"), [(True, [0, 1, 1, -100]), (False, [0, -100, -100, -100])])
-def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected):
+@pytest.mark.parametrize(
+    ("crf", "expected", "tokens"), [(True, [0, 1, 1, -100], [0, 1, 2]), (False, [0, -100, -100, -100], [0])]
+)
+def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected, tokens):
     rows = datasets.Dataset.from_list([{"tokens": ["Rom"], "labels": ["B-city"], "place": ""}])
     model = BertForTokenClassification(
         BertConfig(
@@ -267,7 +293,7 @@ def test_a_field_labels_every_piece_of_a_word_and_others_the_first(crf, expected
     tokenizer = train_tokenizer(["Rom"], kind="character")
     encoded = run_labelling.encode("train", rows, tokenizer, model, run_labelling.DataArguments())
     assert encoded[0]["labels"] == expected
-    assert encoded[0]["first_tokens"] == [0]
+    assert encoded[0]["tokens_of_words"] == [tokens]
 
 
 def test_another_model_of_transformers_is_fine_tuned(tmp_path):
@@ -283,9 +309,121 @@ def test_another_model_of_transformers_is_fine_tuned(tmp_path):
     scores = run_labelling.main([*map(str, arguments), "--use_cpu", "--disable_tqdm", "True"])
     assert 0 <= scores["validation"]["f1"] <= 100
     assert torch.load(tmp_path / "out" / "training_args.bin", weights_only=False).metric_for_best_model == "f1"
+    # it learns the first piece of a word alone
+    assert 'aggregation_strategy="first"' in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(ValueError, match="--intent_column needs an attention RNN, got a model of type bert"):
+        run_labelling.main([*map(str, arguments), "--intent_column", "intent", "--use_cpu", "--overwrite_output_dir"])
 
 
 def test_a_field_is_not_smoothed(tmp_path):
     file = write(tmp_path / "train.jsonl", jsonl(ROWS))
     with pytest.raises(ValueError, match="label_smoothing_factor"):
         run(tmp_path / "out", "--do_train", "--train_file", file, "--label_smoothing_factor", "0.1")
+
+
+# of each scheme, the labels of a name of three words, and of one of a single word
+SCHEMES = {"BIO": "B I I B", "BIOES": "B I E S", "BILOU": "B I L U", "BMES": "B M E S"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_constrained_field_learns_the_chunks_of_words_in_pieces(tmp_path, scheme):
+    names = [f"{first}{last}" for first in ("Kowal", "Schmidt", "Oga") for last in ("ski", "bauer", "wa")]
+    begin, inside, end, single = SCHEMES[scheme].split()
+    lines = [
+        f"we O\nmet O\nAnna {begin}-PER\nMaria {inside}-PER\n{name} {end}-PER\nin O\nBern {single}-LOC\n\n"
+        for name in names
+    ]
+    file = write(tmp_path / "train.conll", "".join(lines))
+    overrides = "embedding_size=16,hidden_size=24,attention_type=None,crf=True,constrained_decoding=True"
+    arguments = ["--do_train", "--do_predict", "--train_file", file, "--test_file", file, "--tokenizer", "bpe"]
+    arguments += ["--vocab_size", 42, "--max_steps", 60, "--config_overrides", overrides]
+    assert run(tmp_path / "out", *arguments)["test"]["f1"] > 90
+    tagger = pipeline("token-classification", str(tmp_path / "out"), aggregation_strategy="simple")
+    found = [
+        (chunk["entity_group"], chunk["start"], chunk["end"]) for chunk in tagger("we met Anna Maria Ogawa in Bern")
+    ]
+    assert found == [("PER", 7, 23), ("LOC", 27, 31)]
+
+
+def test_labels_of_pieces_are_added_and_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    file = write(tmp_path / "train.conll", "in O\nBern S-LOC\n")
+    arguments = ["--do_train", "--train_file", file, "--tokenizer", "character", "--max_steps", 1]
+    run(tmp_path / "out", *arguments)
+    assert "labels: pieces of words need 3 more, B-LOC, I-LOC, E-LOC" in caplog.text
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "out")
+    assert list(model.config.id2label.values()) == ["O", "S-LOC", "B-LOC", "I-LOC", "E-LOC"]
+    run(tmp_path / "words", *arguments, "--tokenizer", "word")  # which cuts none
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "words")
+    assert list(model.config.id2label.values()) == ["O", "S-LOC"]
+
+
+def test_data_that_the_constraint_forbids_are_told(tmp_path, caplog):
+    file = write(tmp_path / "train.conll", "in O\nBern B-LOC\n\nin O\nNew I-LOC\nYork I-LOC\n")
+    run(tmp_path / "out", "--do_train", "--train_file", file, "--max_steps", 1)
+    assert "1 of 2 texts of the train data have labels in an order that their scheme forbids" in caplog.text
+    assert f"first {file}, line 4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "intents", "expected", "expected_intents"),
+    [
+        ({"city": "place"}, {}, ["B-place", "I-place"], []),
+        ({}, {"book": "rent"}, [], ["rent"]),
+        ({"song": "city", "artist": "city", "number": "city"}, {"play": "book"}, [], []),
+    ],
+    ids=["other labels", "other intents", "fewer"],
+)
+def test_known_labels_keep_their_ids_and_new_ones_follow(
+    finished, tmp_path, caplog, labels, intents, expected, expected_intents
+):
+    caplog.set_level(logging.INFO)
+    output_dir, _ = finished
+    rows = [
+        {
+            "tokens": row["tokens"],
+            "labels": [
+                label[:2] + labels.get(label[2:], label[2:]) if label != "O" else "O" for label in row["labels"]
+            ],
+            "intent": intents.get(row["intent"], row["intent"]),
+        }
+        for row in ROWS
+    ]
+    arguments = [
+        "--do_train",
+        "--train_file",
+        write(tmp_path / "train.jsonl", jsonl(rows)),
+        "--intent_column",
+        "intent",
+    ]
+    arguments += ["--model_name_or_path", output_dir, "--output_dir", tmp_path / "out", "--max_steps", 1]
+    arguments += ["--learning_rate", 1e-12, "--num_heat_maps", 0, "--use_cpu", "--disable_tqdm", "True"]
+    run_labelling.main([str(argument) for argument in arguments])
+    before, after = (AutoModelForTokenClassification.from_pretrained(path) for path in (output_dir, tmp_path / "out"))
+    known = list(before.config.id2label.values())
+    assert list(after.config.id2label.values()) == [*known, *expected]
+    assert after.config.intents == [*before.config.intents, *expected_intents]
+    assert f"labels: the {len(known)} labels of the checkpoint keep their ids and weights" in caplog.text
+    size = len(known)
+    for new, old in (
+        (after.classifier.weight[:size], before.classifier.weight),
+        (after.crf.transitions[:size, :size], before.crf.transitions),
+        (after.intent_classifier.weight[:2], before.intent_classifier.weight),
+    ):
+        torch.testing.assert_close(new, old)
+
+
+def test_a_model_of_other_labels_alone_starts_anew(finished, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    rows = [{"tokens": row["tokens"], "labels": ["WORD"] * len(row["tokens"]), "intent": row["intent"]} for row in ROWS]
+    arguments = [
+        "--do_train",
+        "--train_file",
+        write(tmp_path / "train.jsonl", jsonl(rows)),
+        "--intent_column",
+        "intent",
+    ]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out", "--max_steps", 1]
+    with pytest.raises(ValueError, match="constrained_decoding"):
+        run_labelling.main([str(argument) for argument in [*arguments, "--use_cpu", "--num_heat_maps", 0]])
+    assert "no label of the checkpoint, B-artist" in caplog.text

@@ -14,7 +14,7 @@ NEEDS = [
     ("run_seq2seq", "datasets", "train"),
     ("run_qa", "datasets", "train"),
     ("run_labelling", "datasets", "train"),
-    ("run_labelling", "seqeval.metrics", "train"),
+    ("run_labelling", "seqeval", "train"),
     ("run_classification", "datasets", "train"),
     ("run_classification", "sklearn.metrics", "train"),
     ("search_hyperparameters", "optuna", "search"),

@@ -1,10 +1,12 @@
 """
-Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text.
+Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text. And its
+pipeline of token classification, which then also joins chunks whose labels mark their ends.
 
 After `import attention_rnn`, `transformers.pipeline` knows them by their old names, `"question-answering"`,
 `"text2text-generation"`, `"translation"`, `"translation_XX_to_YY"` and `"summarization"`, for every model of
 `AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`. Where transformers has a pipeline of such a name, its own
-stays.
+stays. In place of its `"token-classification"` comes a subclass, see
+[`~pipelines_labelling.TokenClassificationPipeline`].
 """
 
 import inspect
@@ -19,6 +21,7 @@ from transformers import pipelines as transformers_pipelines
 
 from .alignment import alignment_from_outputs
 from .copying import CopyVocabulary
+from .pipelines_labelling import TokenClassificationPipeline
 from .question_answering import Window, encode_windows, find_answers
 from .tokenization import check_vocabulary
 
@@ -351,6 +354,13 @@ PIPELINES: dict[str, tuple[Any, Any]] = {
 }
 
 
+# it names its pipelines, or holds their classes
+_OF_TRANSFORMERS = (
+    transformers_pipelines.TokenClassificationPipeline,
+    "transformers.pipelines.token_classification.TokenClassificationPipeline",
+)
+
+
 class _TaskAliases(dict):
     """The aliases of tasks, and `"translation_XX_to_YY"` for all languages."""
 
@@ -362,7 +372,10 @@ class _TaskAliases(dict):
 
 
 def register_pipelines() -> None:
-    """Register with `transformers.pipeline` those of our pipelines that transformers has not itself."""
+    """
+    Register with `transformers.pipeline` those of our pipelines that transformers has not itself, and that of token
+    classification in place of its own.
+    """
     registry = transformers_pipelines.PIPELINE_REGISTRY
     # later versions of transformers refuse these names before they look at the registry
     removed_tasks = getattr(transformers_pipelines, "REMOVED_TASKS", {})
@@ -375,6 +388,9 @@ def register_pipelines() -> None:
         del pipeline_class._registered_impl
         if task == "translation":
             registry.task_aliases = _TaskAliases(registry.task_aliases)
+    tagging = registry.supported_tasks["token-classification"]
+    if tagging["impl"] in _OF_TRANSFORMERS:
+        tagging["impl"] = TokenClassificationPipeline
 
 
 def _is_empty(inputs: Any) -> bool:

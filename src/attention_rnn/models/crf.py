@@ -7,7 +7,7 @@ Its sums and maxima over all sequences of labels are one recursion, in which `lo
 reach a label. The chain runs over the positions of a mask and skips the others, wherever they stand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import torch
@@ -153,10 +153,25 @@ def _last_positions(mask: Tensor) -> Tensor:
     return torch.where(mask, positions, -1).cummax(dim=1).values
 
 
-def is_chunk_scheme(labels: tuple[str, ...]) -> bool:
+def split_label(label: str) -> tuple[str, str]:
+    """
+    What a label says of its chunk: `B` (begin), `I` (inside), `E` (end) or `S` (single) in any of the schemes, and the
+    type, empty for a label without one. `("O", "")` for all other labels.
+    """
+    prefix, _, kind = label.partition("-")
+    return (_PREFIXES[prefix], kind) if prefix in _PREFIXES else ("O", "")
+
+
+def continues_chunk(previous: str, label: str) -> bool:
+    """Whether a label goes on with the chunk of the label before it, as conlleval sees it."""
+    (role, kind), (next_role, next_kind) = split_label(previous), split_label(label)
+    return role in ("B", "I") and next_role in ("I", "E") and kind == next_kind
+
+
+def is_chunk_scheme(labels: Iterable[str]) -> bool:
     """Whether labels mark chunks: all are `O` or have a prefix of BIO, BIOES, BILOU or BMES, and some begin a chunk."""
-    prefixes = {label.partition("-")[0] for label in labels if label != "O"}
-    return prefixes <= set(_PREFIXES) and "B" in prefixes
+    roles = {split_label(label)[0] for label in labels if label != "O"}
+    return "O" not in roles and not roles.isdisjoint(("B", "S"))
 
 
 @lru_cache(maxsize=8)
@@ -180,15 +195,12 @@ def allowed_transitions(labels: tuple[str, ...]) -> Tensor:
             "`constrained_decoding` needs labels that are O or start with B-, I-, E-, S- (BIO, BIOES; L- and U-, M- "
             f"mean the same as E- and S-, I-), got {list(labels)}."
         )
-    kinds = [("O", "")] + [(_PREFIXES.get(prefix, "O"), kind) for prefix, _, kind in (x.partition("-") for x in labels)]
-    has_ends = any(prefix == "E" for prefix, _ in kinds)
+    has_ends = any(split_label(label)[0] == "E" for label in labels)
     # on the CPU also while transformers makes a model without values, since the result is kept
     allowed = torch.empty(len(labels) + 1, len(labels) + 1, dtype=torch.bool, device="cpu")
-    for row, (prefix, kind) in enumerate(kinds):
-        is_open = prefix in ("B", "I")
-        for column, (next_prefix, next_kind) in enumerate([*kinds[1:], kinds[0]]):
-            if next_prefix in ("I", "E"):
-                allowed[row, column] = is_open and kind == next_kind
-            else:
-                allowed[row, column] = not (is_open and has_ends)
+    for row, label in enumerate(("O", *labels)):
+        is_open = has_ends and split_label(label)[0] in ("B", "I")
+        for column, next_label in enumerate((*labels, "O")):
+            goes_on = continues_chunk(label, next_label)
+            allowed[row, column] = goes_on or not (is_open or split_label(next_label)[0] in ("I", "E"))
     return allowed

@@ -1,0 +1,79 @@
+"""Fits a checkpoint that is fine-tuned to the labels of its new data."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+
+def merge_labels(known: Sequence[str], found: Sequence[str]) -> tuple[list[str], str]:
+    """
+    The labels that a model is fine-tuned on, and a sentence that says how they came about.
+
+    Args:
+        known: the labels of the checkpoint, in the order of their ids. They keep their ids, new ones follow them.
+        found: the labels of the data. Where they have none in common with `known`, they take its place.
+    """
+    new = [label for label in found if label not in known]
+    if not known:
+        return list(found), "the checkpoint has none, so they start anew"
+    if len(new) == len(found):
+        return list(found), f"no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew"
+    parts = [f"the {len(known)} labels of the checkpoint keep their ids and weights"]
+    if new:
+        parts.append(f"{len(new)} new ones follow them: {_some(new)}")
+    if unused := [label for label in known if label not in found]:
+        parts.append(f"{len(unused)} do not stand in the training data: {_some(unused)}")
+    return [*known, *new], "; ".join(parts)
+
+
+def with_labels(model: PreTrainedModel, labels: Sequence[str], *, of_texts: bool = False) -> PreTrainedModel:
+    """
+    A model with other classes: the same one if it has these labels already, otherwise a new one in which everything
+    keeps its weights but the parameters that are as large as the labels are many. Of those, what belongs to the labels
+    of the model stays if they are the first ones of `labels`, and the rest starts as in a new model.
+
+    Args:
+        model: any model of transformers with a classifier.
+        labels: the names of the classes in the order of their ids.
+        of_texts: whether they are the `intents` of a tagger.
+    """
+    known = list_labels(model.config, of_texts=of_texts)
+    if known == list(labels):
+        return model
+    kept = len(known) if known == list(labels[: len(known)]) else 0
+    resized: Any = type(model)(_config_with(model.config, labels, of_texts))
+    # which sizes are the number of labels is seen from a model with one more, of a name that fits the scheme
+    one_more = [*labels, min(labels, key="O".__eq__) + "-"]
+    with torch.device("meta"):
+        larger = type(model)(_config_with(model.config, one_more, of_texts)).state_dict()
+    new, old = resized.state_dict(), model.state_dict()
+    for name, values in new.items():
+        if name in old:
+            is_of_labels = [size != other for size, other in zip(values.shape, larger[name].shape, strict=True)]
+            part = tuple(slice(kept if is_resized else None) for is_resized in is_of_labels)
+            values[part] = old[name][part]
+    return resized.to(device=model.device, dtype=model.dtype).train(model.training)
+
+
+def list_labels(config: Any, *, of_texts: bool = False) -> list[str]:
+    """The names of the classes in the order of their ids; with `of_texts`, the intents, of which there may be none."""
+    if of_texts:
+        return list(getattr(config, "intents", None) or ())
+    return [config.id2label[index] for index in range(config.num_labels)]
+
+
+def _config_with(config: Any, labels: Sequence[str], of_texts: bool) -> Any:
+    config = copy.deepcopy(config)
+    if of_texts:
+        config.intents = list(labels)
+    else:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    return config
+
+
+def _some(labels: Sequence[str], most: int = 10) -> str:
+    return ", ".join(labels[:most]) + (", ..." if len(labels) > most else "")

@@ -1,0 +1,238 @@
+"""
+Labels of words: how they mark chunks, what becomes of them where words are cut into pieces, how they are scored, and
+the files that they stand in.
+
+The schemes are BIO (also its variant that marks a beginning only where two chunks touch), BIOES, BILOU and BMES.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .data import open_text
+from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
+
+_CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
+
+
+def marks_ends(labels: Collection[str]) -> bool:
+    """Whether labels mark chunks and their ends, as BIOES, BILOU and BMES do."""
+    return is_chunk_scheme(labels) and any(split_label(label)[0] in ("E", "S") for label in labels)
+
+
+def piece_labels(labels: Collection[str]) -> dict[str, tuple[str, str, str]]:
+    """
+    What becomes of each label where its word is cut into pieces: the labels of the first, of each inner and of the last
+    piece. They are valid by the scheme of the labels: `S-LOC` of BIOES becomes `B-LOC`, `I-LOC`, `E-LOC`; `B-LOC`
+    becomes `B-LOC`, `I-LOC`, `I-LOC`. Labels that mark no chunks stay what they are.
+    """
+    if not is_chunk_scheme(labels):
+        return {label: (label, label, label) for label in labels}
+    inside = "M" if any(label.partition("-")[0] == "M" for label in labels) else "I"
+    pieces = {}
+    for label in labels:
+        prefix, rest = label[0], label[1:]
+        role, _ = split_label(label)
+        first = {"S": "B", "E": inside}.get(role, prefix)
+        last = {"S": "L" if prefix == "U" else "E", "B": inside}.get(role, prefix)
+        pieces[label] = (first + rest, label if role == "O" else inside + rest, last + rest)
+    return pieces
+
+
+def complete_labels(labels: Iterable[str]) -> list[str]:
+    """The labels, and behind them those that pieces of words need besides: no `S-LOC` without a `B-LOC`."""
+    labels = list(labels)
+    return list(dict.fromkeys([*labels, *(label for of_word in piece_labels(labels).values() for label in of_word)]))
+
+
+def word_label(pieces: Sequence[str]) -> str:
+    """
+    The label of a word by those of its pieces, the reverse of `piece_labels`. Where they contradict each other, the
+    chunk of the first piece counts.
+    """
+    last = pieces[0]
+    for label in pieces[1:]:
+        if not continues_chunk(last, label):
+            break
+        last = label
+    if split_label(last)[0] != "E":
+        return pieces[0]
+    return ("U" if last[0] == "L" else "S") + last[1:] if split_label(pieces[0])[0] == "B" else last
+
+
+def cuts_words(tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> bool:
+    """Whether a tokenizer makes several tokens of any of these words."""
+    ids = tokenizer(sorted(set(words)), is_split_into_words=True, verbose=False).word_ids()
+    words_of_tokens = [word for word in ids if word is not None]
+    return len(set(words_of_tokens)) < len(words_of_tokens)
+
+
+def label_tokens(
+    word_ids: Sequence[int | None], labels: Sequence[str], pieces: dict[str, tuple[str, str, str]] | None
+) -> tuple[list[str | None], list[list[int]]]:
+    """
+    Labels of the tokens of a text.
+
+    Args:
+        word_ids: of each token, the word that it is of, as `BatchEncoding.word_ids` tells it.
+        labels: of each word.
+        pieces: what `piece_labels` returns; `None` to label the first piece of a word alone.
+
+    Returns:
+        The label of each token, `None` for one without a label; and of each word the tokens that are labelled, from
+        which `word_label` tells its label, none if the word was cut off.
+    """
+    tokens: list[list[int]] = [[] for _ in labels]
+    for position, word in enumerate(word_ids):
+        if word is not None and (pieces is not None or not tokens[word]):
+            tokens[word].append(position)
+    of_tokens: list[str | None] = [None] * len(word_ids)
+    for label, positions in zip(labels, tokens, strict=True):
+        names = [label]
+        if pieces is not None and len(positions) > 1:
+            first, inner, last = pieces[label]
+            names = [first, *[inner] * (len(positions) - 2), last]
+        for position, name in zip(positions, names, strict=False):
+            of_tokens[position] = name
+    return of_tokens, tokens
+
+
+def texts_against_scheme(texts: Iterable[Sequence[str]], labels: Sequence[str]) -> list[int]:
+    """Which texts have labels in an order that their scheme forbids, see `models.crf.allowed_transitions`."""
+    allowed = allowed_transitions(tuple(labels)).tolist()
+    ids = {label: index for index, label in enumerate(labels)}
+    paths = ([-1, *(ids[label] for label in text), -1] for text in texts)
+    return [
+        index
+        for index, path in enumerate(paths)
+        if not all(allowed[before + 1][after] for before, after in pairwise(path))
+    ]
+
+
+def score_chunks(references: list[list[str]], predictions: list[list[str]]) -> dict[str, float]:
+    """
+    `f1`, `precision` and `recall` of chunks, from 0 to 1, as conlleval counts them: a chunk that its labels do not
+    begin or end as the scheme says begins and ends where its type does.
+
+    Args:
+        references, predictions: the labels of each text, in any scheme of this module.
+    """
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    # seqeval knows the letters of BIOES alone
+    normalized = [[[_in_bioes(label) for label in text] for text in texts] for texts in (references, predictions)]
+    metrics = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+    return {name: float(metric(*normalized, zero_division=0)) for name, metric in metrics.items()}
+
+
+def _in_bioes(label: str) -> str:
+    role, _ = split_label(label)
+    return role + label[1:]
+
+
+def get_words(row: dict[str, Any], column: str, place: str) -> list[str]:
+    """
+    The words, or their labels, in a column of a row.
+
+    Args:
+        row, place: as `data.read_rows` yields them.
+        column: the name of the column.
+
+    Raises:
+        ValueError: if the row has no such column, or no list of words there.
+    """
+    if column not in row:
+        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
+    words = row[column]
+    if not (isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)):
+        raise ValueError(f"{place}: column {column!r} must hold a list of words, at least one, got {words!r}")
+    return words
+
+
+def read_conll(
+    file: str, token_column: int | str | None = None, label_column: int | str | None = None
+) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """
+    Read the texts of a file with one word a line in columns, and an empty line between texts.
+
+    Columns are separated by a tab where most lines hold one, which leaves spaces in a word, otherwise by spaces or
+    tabs; other white space of Unicode is part of a word. Lines that start with `-DOCSTART-` are left out, and in a file
+    with tabs those that start with `#` and hold none. In CoNLL-U, known by ten columns with tabs and numbered words,
+    all that start with `#` are left out, and so are ranges of words (`1-2`) and empty nodes (`1.1`).
+
+    Args:
+        file (`str`):
+            UTF-8, may be compressed (`.gz`).
+        token_column (`int` or `str`, *optional*):
+            The number of the column of the words, from 0, or from -1 for the last one. The first one by default, in
+            CoNLL-U FORM (1).
+        label_column (`int` or `str`, *optional*):
+            That of their labels. The last one by default, in CoNLL-U UPOS (3).
+
+    Yields:
+        `tuple[str, dict[str, list[str]]]`: the place of the text (file and line, for messages), its `tokens` and their
+        `labels`.
+
+    Raises:
+        ValueError: for a column that is no number; a line that lacks one of the columns, or has not as many as most
+            lines where columns are counted from the last one; an empty word or label; a file that is not UTF-8.
+    """
+    try:
+        with open_text(file) as text:
+            lines = [line.strip("\r\n").removeprefix("\ufeff") for line in text]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} must be UTF-8: {error}") from error
+    filled = [line for line in lines if line.strip(" \t") and not line.startswith("-DOCSTART-")]
+    filled = [line for line in filled if not line.startswith("#")] or filled
+    has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
+
+    def split(line: str) -> list[str]:
+        return [part.strip(" ") for part in line.split("\t")] if has_tabs else re.split(r"[ \t]+", line.strip(" \t"))
+
+    width = Counter(len(split(line)) for line in filled).most_common(1)[0][0] if filled else 0
+    is_conllu = has_tabs and width == 10 and all(_CONLLU_ID.fullmatch(split(line)[0]) for line in filled)
+    token_column = _column_number("token_column", token_column, 1 if is_conllu else 0)
+    label_column = _column_number("label_column", label_column, 3 if is_conllu else -1)
+    needed = max(max(column + 1, -column) for column in (token_column, label_column))
+    is_exact = is_conllu or min(token_column, label_column) < 0
+
+    tokens: list[str] = []
+    labels: list[str] = []
+    start = 0
+    for number, line in enumerate([*lines, ""], start=1):
+        if not line.strip(" \t"):
+            if tokens:
+                yield f"{file}, line {start}", {"tokens": tokens, "labels": labels}
+            tokens, labels = [], []
+            continue
+        is_comment = line.startswith("#") and (is_conllu or (has_tabs and "\t" not in line))
+        if is_comment or line.startswith("-DOCSTART-"):
+            continue
+        columns = split(line)
+        place = f"{file}, line {number}"
+        if is_exact and len(columns) != width:
+            raise ValueError(f"{place}: there must be {width} columns as in most lines, got {columns}")
+        if len(columns) < needed:
+            raise ValueError(f"{place}: there must be the columns {token_column} and {label_column}, got {columns}")
+        if is_conllu and not columns[0].isdecimal():
+            continue
+        token, label = columns[token_column], columns[label_column]
+        if token_column % len(columns) == label_column % len(columns) or not token or not label:
+            raise ValueError(
+                f"{place}: there must be a word in column {token_column} and its label in column {label_column}, got "
+                f"{columns}"
+            )
+        start = start if tokens else number
+        tokens.append(token)
+        labels.append(label)
+
+
+def _column_number(name: str, column: int | str | None, default: int) -> int:
+    try:
+        return default if column is None else int(column)
+    except ValueError:
+        raise ValueError(f"{name} must be a number for a CoNLL file, got {column!r}") from None
