@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.arguments import parse_arguments
 from attention_rnn.tokenization import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -68,10 +69,8 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    parser = run_classification.HfArgumentParser(
-        (run_classification.ModelArguments, run_classification.DataArguments, run_classification.TrainingArguments)
-    )
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(["--do_train", *map(str, arguments)])
+    kinds = (run_classification.ModelArguments, run_classification.DataArguments, run_classification.TrainingArguments)
+    model_args, data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     examples = run_classification.read_splits(data_args, training_args)
     labels = run_classification.settle_labels(None, examples, model_args, data_args, training_args)
     return [example["label"] for example in examples["train"]], labels
@@ -386,8 +385,11 @@ REFUSED_ARGUMENTS = [
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_predict --test_file {file}", "need --model_name_or_path"),
     ("--do_train --train_file {file} --problem_type ranking", "--problem_type must be one of .* got 'ranking'"),
-    ("--do_train --train_file {file} --metrics pearson", "of single_label.* must be among accuracy.* got 'pearson'"),
-    ("--do_train --train_file {file} --metric_for_best_model f1_micro", "--metric_for_best_model must be loss or"),
+    ("--do_train --train_file {file} --metrics pearson", "of single_label.* must be one of accuracy.* got 'pearson'"),
+    (
+        "--do_train --train_file {file} --metric_for_best_model f1_micro",
+        "--metric_for_best_model must be one of loss, ",
+    ),
     ("--do_train --train_file {file} --text_columns a b c", "--text_columns must be one column, or two"),
     ("--do_train --train_file {file} --label_column sense", r"'sense', got the columns \['text', 'label'\]"),
     ("--do_train --train_file {file} --max_length 1", "--max_length must be at least 2, got 1"),

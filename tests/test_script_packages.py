@@ -24,6 +24,7 @@ NEEDS = [
 @pytest.mark.parametrize(("script", "package", "extra"), NEEDS)
 def test_a_script_names_the_extra_that_it_lacks(monkeypatch, script, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "attention_rnn.classification", raising=False)  # which may have imported it
     with pytest.raises(ImportError, match=rf"needs .*pip install attention-rnn\[{extra}\]"):
         runpy.run_path(str(EXAMPLES / f"{script}.py"), run_name="script")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from .alignment import Alignment, alignment_from_outputs
@@ -107,3 +108,30 @@ def qa_alignments(
         weights = outputs.attentions[0][0, 0][rows][:, :question_end]
         title = f"{question} {answer['answer']}"
         yield Alignment(weights, tokens[:question_end], [tokens[position] for position in rows], title)
+
+
+def classification_alignments(
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Iterable[tuple[Sequence[str], Any]], max_length: int
+) -> Iterator[Alignment]:
+    """
+    Which tokens an `AttentionRnnForSequenceClassification` looks at, head by head, in each text, or pair of texts, that
+    comes with its label; what it says of them is the title.
+    """
+    model.eval()
+    for texts, label in examples:
+        inputs = tokenizer(*texts, truncation=True, max_length=max_length, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model(**inputs.to(model.device), output_attentions=True)
+        weights = outputs.attentions[0][0, :, 0]  # (heads, words)
+        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        heads = ["attention"] if len(weights) == 1 else [f"head {head}" for head in range(len(weights))]
+        said = _said(outputs.logits[0].float().cpu(), model.config)
+        yield Alignment(weights, tokens, heads, f"predicted: {said}; label: {label}")
+
+
+def _said(logits: Tensor, config: Any) -> str:
+    if config.problem_type == "regression":
+        return f"{logits[0]:.3g}"
+    if config.problem_type == "multi_label_classification":
+        return ", ".join(config.id2label[index] for index in logits.gt(0).nonzero().flatten().tolist()) or "none"
+    return config.id2label[int(logits.argmax())]

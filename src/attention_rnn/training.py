@@ -355,6 +355,7 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
     """The rows of a split with their places, of tables or of the data set on the Hub, classes by their names."""
     if data_args.dataset_name is None:
         wanted = [value for name, value in vars(data_args).items() if name.endswith("_column")]
+        wanted += getattr(data_args, "text_columns", None) or []
         yield from read_rows(
             getattr(data_args, f"{split}_file"),
             getattr(data_args, f"{split}_target_file", None),

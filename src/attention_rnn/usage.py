@@ -1,6 +1,7 @@
 """How a trained model is used and what it is not for, in the words of its card, for each task of the scripts."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -79,6 +80,22 @@ tokens. {no_answer} It was trained on texts like those named below; on others ex
 reads what its vocabulary lacks as `<unk>`, and reads a question up to {max_question_length} tokens. It repeats the
 errors and biases of its training data, and nothing was tested beyond the scores above."""
 
+_CLASSIFICATION = """from transformers import pipeline
+
+classifier = pipeline("text-classification", {name})
+print(classifier([{inputs}], top_k=None))
+"""
+_CLASSIFICATION_REMOTE_CODE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
+`pipeline("text-classification", {name}, trust_remote_code=True)`."""
+_CLASSIFICATION_ATTENTION = """
+
+`model(**inputs, output_attentions=True).attentions[0]` are the weights of the words, (batch, heads, 1, words):
+
+![Which words each head of the pooling looked at]({picture})"""
+_CLASSIFICATION_LIMITS = """The model labels texts like those of its training data{labels}. On other texts expect worse
+than the scores above. It read at most {max_length} tokens of a text in training, and reads what its vocabulary lacks as
+`<unk>`. It repeats the errors and biases of its training data, and nothing was tested beyond the scores above."""
+
 
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
@@ -114,6 +131,21 @@ def qa_limits(max_question_length: int, max_answer_length: int, allow_no_answer:
     return _QA_LIMITS.format(
         max_question_length=max_question_length, max_answer_length=max_answer_length, no_answer=no_answer
     )
+
+
+def classification_usage(model: PreTrainedModel, name: str, texts: Mapping[str, str], picture: str | None) -> str:
+    """How to label a text, or a pair of them (`text` and `text_pair`), and how the attention looked."""
+    inputs = _quote(texts if len(texts) > 1 else texts["text"])
+    usage = _CLASSIFICATION.format(name=_quote(name), inputs=inputs)
+    if not _is_ours(model):
+        return _python(usage)
+    attention = _CLASSIFICATION_ATTENTION.format(picture=picture) if picture else ""
+    return _ours(usage) + _CLASSIFICATION_REMOTE_CODE.format(name=_quote(name)) + attention
+
+
+def classification_limits(max_length: int, labels: Sequence[str]) -> str:
+    named = f" with {', '.join(map(repr, labels))}" if labels else ""
+    return _CLASSIFICATION_LIMITS.format(max_length=max_length, labels=named)
 
 
 def _is_ours(model: PreTrainedModel) -> bool:
