@@ -135,3 +135,27 @@ def _said(logits: Tensor, config: Any) -> str:
     if config.problem_type == "multi_label_classification":
         return ", ".join(config.id2label[index] for index in logits.gt(0).nonzero().flatten().tolist()) or "none"
     return config.id2label[int(logits.argmax())]
+
+
+def labelling_alignments(
+    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Iterable[Sequence[str]], max_length: int
+) -> Iterator[Alignment]:
+    """
+    Where a token classifier of transformers or of this package looks in the words of each text, for each token, and
+    what tells the intent, in the last row; nothing of a model without attention.
+    """
+    model.eval()
+    model.set_attn_implementation("eager")  # others do not return the weights
+    options = {"is_split_into_words": True, "truncation": True, "max_length": max_length}
+    for words in texts:
+        inputs = tokenizer(words, return_tensors="pt", **options).to(model.device)
+        with torch.no_grad():
+            outputs = model(**inputs, output_attentions=True)
+        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        weights, names = [attention[0].mean(dim=0) for attention in outputs.attentions[-1:]], list(tokens)
+        if getattr(outputs, "intent_attentions", None) is not None:
+            weights.append(outputs.intent_attentions[0].mean(dim=0))
+            names = [*(names if len(weights) > 1 else []), model.config.intents[outputs.intent_logits.argmax()]]
+        if not weights:
+            return
+        yield Alignment(torch.cat(weights), tokens, names)

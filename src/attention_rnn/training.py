@@ -365,11 +365,16 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
         )
         return
     dataset = load_split(split, data_args, getattr(data_args, "streaming", False))
-    features = dataset.features or {}
-    names = {name: of_column.names for name, of_column in features.items() if hasattr(of_column, "names")}
+    kinds = {column: getattr(kind, "feature", kind) for column, kind in (dataset.features or {}).items()}
+    names = {column: kind.names for column, kind in kinds.items() if hasattr(kind, "names")}
     for number, row in enumerate(dataset, start=1):
-        named = {column: of_column[row[column]] for column, of_column in names.items() if row[column] >= 0}
-        yield f"{data_args.dataset_name}, {split}, row {number}", row | named
+        for column, of_column in names.items():
+            ids = row[column]
+            if isinstance(ids, list):
+                row[column] = [of_column[index] for index in ids]
+            elif ids >= 0:  # -1 is no class
+                row[column] = of_column[ids]
+        yield f"{data_args.dataset_name}, {split}, row {number}", row
 
 
 def number_of(examples: Any) -> int | None:

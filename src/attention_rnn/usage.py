@@ -6,7 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from .classes import list_labels
+from .labelling import marks_ends
 from .models.configuration_attention_rnn import AttentionRnnConfig
+from .models.crf import is_chunk_scheme
 
 _SEQ2SEQ = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -96,6 +99,20 @@ _CLASSIFICATION_LIMITS = """The model labels texts like those of its training da
 than the scores above. It read at most {max_length} tokens of a text in training, and reads what its vocabulary lacks as
 `<unk>`. It repeats the errors and biases of its training data, and nothing was tested beyond the scores above."""
 
+_LABELLING = """from transformers import pipeline
+
+tagger = pipeline("token-classification", {name}, aggregation_strategy="{strategy}")
+print(tagger({text}))
+"""
+_LABELLING_INTENT = """
+inputs = tagger.tokenizer({text}, return_tensors="pt")
+intent = tagger.model(**inputs).intent_logits.argmax()
+print(tagger.model.config.intents[intent])
+"""
+LABELLING_LIMITS = """The model labels texts like those of its training data, split into words by spaces as they
+are, punctuation marks being words of their own. On other texts expect worse than the scores above. It repeats the
+errors and biases of its training data, and nothing was tested beyond the scores above."""
+
 
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
@@ -146,6 +163,22 @@ def classification_usage(model: PreTrainedModel, name: str, texts: Mapping[str, 
 def classification_limits(max_length: int, labels: Sequence[str]) -> str:
     named = f" with {', '.join(map(repr, labels))}" if labels else ""
     return _CLASSIFICATION_LIMITS.format(max_length=max_length, labels=named)
+
+
+def labelling_usage(model: PreTrainedModel, name: str, text: str) -> str:
+    """How to label the words of a text, and to tell its intent if the model does."""
+    labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
+    # the pipeline of transformers labels every piece of a word by itself, which trains the first one here
+    strategy = ("simple" if _is_ours(model) else "first") if is_chunk_scheme(labels) else "none"
+    values = {"name": _quote(name), "text": _quote(text), "strategy": strategy}
+    usage = _LABELLING.format(**values) + (_LABELLING_INTENT.format(**values) if intents else "")
+    if _is_ours(model):
+        usage = (
+            f"import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n{usage}"
+        )
+    elif marks_ends(labels):
+        usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
+    return _python(usage)
 
 
 def _is_ours(model: PreTrainedModel) -> bool:
