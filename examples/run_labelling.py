@@ -18,7 +18,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from transformers import (
     AutoModelForTokenClassification,
@@ -45,15 +44,18 @@ from attention_rnn.classes import list_labels, merge_labels, with_labels
 from attention_rnn.data import get_text, read_rows
 from attention_rnn.heat_maps import draw_heat_maps, labelling_alignments
 from attention_rnn.labelling import (
+    absent,
+    best_classes,
     complete_labels,
     cuts_words,
+    decode_labels,
     get_words,
     label_tokens,
     piece_labels,
     read_conll,
-    score_chunks,
+    score_labels,
     texts_against_scheme,
-    word_label,
+    write_labels,
 )
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.tokenization import TokenizerKind
@@ -77,8 +79,6 @@ except ImportError as error:
 logger = logging.getLogger("run_labelling")
 
 IGNORED_LABEL = -100
-PREDICTIONS = "predictions.conll"
-INTENT_PREDICTIONS = "intent_predictions.tsv"
 
 
 @dataclass
@@ -160,14 +160,14 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         training_args.greater_is_better = True
 
     def score_predicted(split: str, predictions: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        rows = decode(predictions, texts[split], encoded[split], labels, intents)
-        return score(texts[split], rows, is_chunk_scheme(labels)), rows
+        rows = decode_labels(predictions, texts[split], encoded[split], labels, intents)
+        return score_labels(texts[split], rows, is_chunk_scheme(labels)), rows
 
     def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
         output = trainer.predict(encoded[split], metric_key_prefix=prefix)
         scores, rows = score_predicted(split, output.predictions)
         if split == "test" and trainer.is_world_process_zero():
-            write_predictions(run.output_dir, texts[split], rows)
+            write_labels(run.output_dir, texts[split], rows)
         return output.metrics, scores
 
     trainer = ReliableTrainer(
@@ -353,62 +353,6 @@ def encode(
             f"tokens and were cut, or hold words without a token. What is missing is predicted as {absent(labels)}."
         )
     return encoded
-
-
-def absent(labels: list[str]) -> str:
-    """The label of a word that the model did not see."""
-    return "O" if "O" in labels else labels[0]
-
-
-def best_classes(logits: Any, labels: Any) -> Any:
-    """What to keep of the logits of a batch."""
-    return tuple(of_kind.argmax(dim=-1) for of_kind in logits[:2]) if isinstance(logits, tuple) else logits.argmax(-1)
-
-
-def decode(
-    predictions: Any, texts: Dataset, encoded: Dataset, labels: list[str], intents: list[str]
-) -> list[dict[str, Any]]:
-    """The labels of the words of each text, and its intent if the model tells it."""
-    of_tokens, of_texts = predictions if isinstance(predictions, tuple) else (predictions, None)
-    rows = []
-    for index, tokens_of_words in enumerate(encoded["tokens_of_words"]):  # several processes repeat examples at the end
-        of_words = [[labels[of_tokens[index][token]] for token in tokens] for tokens in tokens_of_words]
-        row = {"labels": [word_label(pieces) if pieces else absent(labels) for pieces in of_words]}
-        if intents:
-            row["intent"] = intents[of_texts[index]]
-        rows.append(row)
-    return rows
-
-
-def score(texts: Dataset, predictions: list[dict[str, Any]], is_chunks: bool) -> dict[str, float]:
-    """
-    Percentages: `f1`, `precision` and `recall` of chunks, as conlleval counts them; `accuracy` of words; with intents,
-    `intent_accuracy`, and `sentence_accuracy` of texts with everything right.
-    """
-    references, predicted = list(texts["labels"]), [row["labels"] for row in predictions]
-    scores = score_chunks(references, predicted) if is_chunks else {}
-    pairs = list(zip(chain.from_iterable(references), chain.from_iterable(predicted), strict=True))
-    scores["accuracy"] = sum(reference == prediction for reference, prediction in pairs) / len(pairs)
-    if "intent" in predictions[0]:
-        is_right = [
-            (row["labels"] == labels, row["intent"] == intent)
-            for row, labels, intent in zip(predictions, references, texts["intent"], strict=True)
-        ]
-        scores["intent_accuracy"] = float(np.mean([intent for _, intent in is_right]))
-        scores["sentence_accuracy"] = float(np.mean([all(both) for both in is_right]))
-    return {name: 100 * value for name, value in scores.items()}
-
-
-def write_predictions(output_dir: Path, texts: Dataset, predictions: list[dict[str, Any]]) -> None:
-    """Word, reference and prediction in each line, as conlleval reads them; intents in a file of their own."""
-    with open(output_dir / PREDICTIONS, "w", encoding="utf-8") as file:
-        for text, row in zip(texts, predictions, strict=True):
-            columns = zip(text["tokens"], text["labels"], row["labels"], strict=True)
-            file.write("".join(f"{' '.join(column)}\n" for column in columns) + "\n")
-    if "intent" in predictions[0]:
-        with open(output_dir / INTENT_PREDICTIONS, "w", encoding="utf-8") as file:
-            for reference, row in zip(texts["intent"], predictions, strict=True):
-                file.write(f"{reference}\t{row['intent']}\n")
 
 
 if __name__ == "__main__":
