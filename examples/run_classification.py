@@ -12,173 +12,121 @@ confusion matrix, pictures of the attention and a model card. Needs `pip install
 
 import json
 import logging
-import re
-import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain, islice
-from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset
-from scipy.special import expit, softmax
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
-from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     EvalPrediction,
-    HfArgumentParser,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig
-from attention_rnn.alignment import Alignment
-from attention_rnn.classes import list_labels, merge_labels, with_labels
-from attention_rnn.data import brief, choose_columns, drop_empty, get_text, read_lines, read_rows
-from attention_rnn.hub import write_model_card
-from attention_rnn.plotting import plot_alignment, write_alignment_page
-from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import (
-    ScriptTrainer,
+from attention_rnn import AttentionRnnConfig, ReliableTrainer
+from attention_rnn.arguments import (
+    ExampleDataArguments,
+    ScriptModelArguments,
     ScriptTrainingArguments,
-    check_files,
-    check_values,
-    delete_run,
-    expand_config_file,
-    find_checkpoint,
-    is_hub_name,
-    load_split,
-    origin,
+    check_choice,
+    check_shared_arguments,
+    option,
     parse_config_overrides,
-    special_token_ids,
-    train_and_save,
     wanted_splits,
 )
+from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.classification import (
+    METRICS,
+    MULTI_LABEL,
+    REGRESSION,
+    SINGLE_LABEL,
+    plot_confusion,
+    predict,
+    read_label,
+    sort_labels,
+)
+from attention_rnn.data import brief, choose_columns, drop_empty, get_text
+from attention_rnn.heat_maps import classification_alignments, draw_heat_maps
+from attention_rnn.tokenization import TokenizerKind, warn_of_poor_tokens
+from attention_rnn.training import (
+    name_of_model,
+    origin,
+    read_examples,
+    read_split,
+    special_token_ids,
+    start_run,
+    train_new_tokenizer,
+)
+from attention_rnn.usage import classification_limits, classification_usage
+from attention_rnn.word_vectors import read_word_vectors
+
+try:
+    from datasets import Dataset
+    from scipy.special import expit, softmax
+except ImportError as error:
+    raise ImportError(
+        f"run_classification.py needs more packages ({error}): pip install attention-rnn[train]"
+    ) from error
 
 logger = logging.getLogger("run_classification")
 
-SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
-f1_macro = partial(f1_score, average="macro", zero_division=0)
-f1_micro = partial(f1_score, average="micro", zero_division=0)
-# of each problem type, the metrics as functions of references and predictions; the first two are the default
-METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
-    SINGLE_LABEL: {"accuracy": accuracy_score, "f1": f1_macro, "matthews": matthews_corrcoef},
-    MULTI_LABEL: {"f1": f1_macro, "f1_micro": f1_micro, "accuracy": accuracy_score},
-    REGRESSION: {
-        "pearson": lambda references, predictions: pearsonr(references, predictions).statistic,
-        "spearman": lambda references, predictions: spearmanr(references, predictions).statistic,
-    },
-}
-SMALLEST_VALUES = {
-    "max_length": 2,
-    "max_train_samples": 1,
-    "max_eval_samples": 1,
-    "max_predict_samples": 1,
-    "num_heat_maps": 0,
-}
-IGNORED_LABEL = -100
-
-USAGE = """from transformers import pipeline
-
-classifier = pipeline("text-classification", {name})
-print(classifier([{inputs}], top_k=None))
-"""
-REMOTE_CODE_USAGE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
-`pipeline("text-classification", {name}, trust_remote_code=True)`."""
-ATTENTION_USAGE = """
-
-`model(**inputs, output_attentions=True).attentions[0]` are the weights of the words, (batch, heads, 1, words):
-
-![Which words each head of the pooling looked at]({picture})"""
-LIMITS = """The model labels texts like those of its training data{labels}. On other texts expect worse than the scores
-above. It read at most {max_length} tokens of a text in training, and reads what its vocabulary lacks as `<unk>`. It
-repeats the errors and biases of its training data, and nothing was tested beyond the scores above."""
+TEXTS = ("text", "text_pair")
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint to fine-tune, of any AutoModelForSequenceClassification; of an attention RNN that "
-            "translates, the encoder is taken."
-        },
+    of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
+    of_any_tokenizer: ClassVar[tuple[str, ...]] = (
+        *ScriptModelArguments.of_any_tokenizer,
+        "freeze_embeddings",
+        "word_vectors",
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with that checkpoint."})
-    config_overrides: str | None = field(
-        default=None,
-        metadata={"help": "Fields of AttentionRnnConfig for a new model: hidden_size=256,pooling_heads=4"},
+
+    model_name_or_path: str | None = option(
+        None,
+        "Checkpoint to fine-tune, of any AutoModelForSequenceClassification; of an attention RNN that translates, the "
+        "encoder is taken.",
     )
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Existing tokenizer for a new model."})
-    tokenizer: str = field(default="bpe", metadata={"help": "Tokenizer to train: bpe, unigram, word or character."})
-    vocab_size: int = field(default=10_000, metadata={"help": "Largest vocabulary of a trained tokenizer."})
-    min_frequency: int = field(default=1, metadata={"help": "Occurrences that a unit of a trained tokenizer needs."})
-    lowercase: bool = field(default=False, metadata={"help": "Whether a trained tokenizer lower-cases the text."})
-    word_vectors: str | None = field(
-        default=None,
-        metadata={
-            "help": "Text file of word vectors (GloVe, word2vec, fastText; may be .gz) that the embeddings of a new "
-            "model start from; words that it lacks start as they would without it. Needs words as tokens."
-        },
+    tokenizer: str = option("auto", "Tokenizer to train: bpe, unigram, word or character; auto decides by the texts.")
+    word_vectors: str | None = option(
+        None,
+        "Text file of word vectors (GloVe, word2vec, fastText; may be .gz) that the embeddings of a new model start "
+        "from; words that it lacks start as they would without it. Needs words as tokens.",
     )
-    freeze_embeddings: bool = field(default=False, metadata={"help": "Leave the embeddings as they start."})
+    freeze_embeddings: bool = option(False, "Leave the embeddings as they start.")
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ExampleDataArguments):
     """What to read, and what to do with it."""
 
-    train_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "csv, tsv, json or jsonl with a text and its label in each row. May be compressed (.gz). A tsv "
-            "file has no quoting."
-        },
+    train_file: str | None = option(
+        None,
+        "csv, tsv, json or jsonl with a text and its label in each row. May be compressed (.gz). A tsv file has no "
+        "quoting.",
     )
-    validation_file: str | None = field(default=None, metadata={"help": "The same for validation."})
-    test_file: str | None = field(default=None, metadata={"help": "The same for testing."})
-    file_format: str | None = field(
-        default=None, metadata={"help": "csv, tsv, json or jsonl. Default: the extension of each file."}
+    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
+    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
+    text_columns: list[str] | None = option(
+        None, "Column of the text, or two of a pair. Default: text, sentence, ...; else the first."
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Data set on the Hub with the splits train, validation, test; or a folder."}
+    label_column: str | None = option(
+        None, "Column of the label. Default: label, class, ...; else the first that is left."
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
-    column_names: list[str] | None = field(
-        default=None, metadata={"help": "Columns of csv and tsv files that have no header."}
-    )
-    text_columns: list[str] | None = field(
-        default=None,
-        metadata={"help": "Column of the text, or two of a pair. Default: text, sentence, ...; else the first."},
-    )
-    label_column: str | None = field(
-        default=None, metadata={"help": "Column of the label. Default: label, class, ...; else the first that is left."}
-    )
-    label_separator: str = field(
-        default=",", metadata={"help": "What stands between the labels of a text, where they are no list."}
-    )
-    max_length: int = field(default=512, metadata={"help": "Longer texts are cut to that many tokens."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use that many training examples."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use that many validation examples."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Use that many test examples."})
-    num_heat_maps: int = field(default=4, metadata={"help": "Test items of which to draw the attention."})
-    task: str = field(default="text-classification", metadata={"help": "The task as the model card tells the Hub."})
-    language: list[str] | None = field(default=None, metadata={"help": "Languages for the card, ISO 639 codes."})
-    license: str | None = field(default=None, metadata={"help": "Licence for the card, the Hub's identifier."})
+    label_separator: str = option(",", "What stands between the labels of a text, where they are no list.")
+    max_length: int = option(512, "Longer texts are cut to that many tokens.")
+    task: str = option("text-classification", "The task as the model card tells the Hub.")
 
 
 @dataclass
@@ -196,47 +144,41 @@ class TrainingArguments(ScriptTrainingArguments):
             + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items())
         },
     )
-    num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
-    )
+    num_train_epochs: float = option(10.0, "Epochs to train.")
+    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
-        if self.problem_type not in METRICS:
-            raise ValueError(f"--problem_type must be one of {', '.join(METRICS)}, got {self.problem_type!r}")
+        check_choice("problem_type", self.problem_type, METRICS)
         if self.metrics is None:
             self.metrics = list(METRICS[self.problem_type])[:2]
-        self.settle_evaluation()
-        if self.metric_for_best_model is None and self.load_best_model_at_end:
-            self.metric_for_best_model = self.metrics[0]
+        self.settle_evaluation(self.metrics[0])
         super().__post_init__()
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
-    argv = expand_config_file(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments), allow_abbrev=False)
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
-    logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO if training_args.process_index == 0 else logging.ERROR)
-
+    run = start_run("run_classification.py", argv, ModelArguments, DataArguments, TrainingArguments)
+    model_args, data_args, training_args = run.arguments
     check_arguments(model_args, data_args, training_args)
-    output_dir = Path(training_args.output_dir)
-    checkpoint = find_checkpoint(output_dir, training_args.resume_from_checkpoint, training_args.overwrite_output_dir)
-    pretrained = checkpoint or model_args.model_name_or_path
-    examples = read_splits(data_args, training_args)
-    labels = settle_labels(pretrained, examples, model_args, data_args, training_args)
 
-    set_seed(training_args.seed)
-    with training_args.main_process_first(local=False, desc="preparing the output folder"):
-        if training_args.overwrite_output_dir and checkpoint is None and training_args.process_index == 0:
-            delete_run(output_dir)
-        tokenizer = make_tokenizer(pretrained, examples, model_args, training_args)
-    model = make_model(pretrained, tokenizer, labels, model_args, training_args)
+    examples = read_splits(data_args, training_args)
+    labels = settle_labels(run.pretrained, examples, model_args, data_args, training_args)
+    with run.prepare_folder():
+        tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
+    model = make_model(run.pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
 
-    trainer = ScriptTrainer(
+    def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
+        output = trainer.predict(encoded[split], metric_key_prefix=prefix)
+        if trainer.is_world_process_zero():
+            if split == "test":
+                write_predictions(run.output_dir, examples[split], output.predictions, labels, training_args)
+            if training_args.problem_type == SINGLE_LABEL and find_spec("matplotlib") is not None:
+                figure = plot_confusion(output.label_ids, predict(output.predictions, SINGLE_LABEL), labels)
+                figure.savefig(run.output_dir / "confusion_matrix.png", dpi=150)
+        return output.metrics, score(output, training_args)
+
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -245,96 +187,54 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=lambda output: score(output, training_args),
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
+    scores = run.train_and_evaluate(trainer, evaluate)
 
-    training_seconds = None
-    if training_args.do_train:
-        training_seconds = train_and_save(trainer, checkpoint)
-
-    all_scores, pictures = {}, []
-    for split, name in (("validation", "eval"), ("test", "predict")):
-        if split not in examples:
-            continue
-        output = trainer.predict(encoded[split], metric_key_prefix=name)
-        all_scores[split] = {metric: output.metrics[f"{name}_{metric}"] for metric in training_args.metrics}
-        trainer.log_metrics(name, output.metrics)
-        trainer.save_metrics(name, output.metrics)
-        if trainer.is_world_process_zero():
-            if split == "test":
-                write_predictions(output_dir, examples[split], output.predictions, labels, training_args)
-            if training_args.problem_type == SINGLE_LABEL and find_spec("matplotlib") is not None:
-                draw_confusion(output_dir, output, labels)
-
-    if trainer.is_world_process_zero():
-        shown = examples.get("test", examples.get("validation"))
-        if shown is not None and trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
-            pictures = draw_attention(trainer, shown, data_args)
-        if training_args.do_train:
-            write_card(trainer, examples, labels, all_scores, training_seconds, pictures, argv, model_args, data_args)
-        logger.info(f"All results lie in {training_args.output_dir}.")
-    if training_args.push_to_hub:
-        trainer.push_to_hub()
-    return all_scores
+    pictures, shown = [], examples.get("test", examples.get("validation"))
+    is_ours = model.config.model_type == AttentionRnnConfig.model_type
+    if shown is not None and is_ours and trainer.has_whole_model and trainer.is_world_process_zero():
+        first = ((texts_of(example), example["label"]) for example in islice(shown, data_args.num_heat_maps))
+        alignments = classification_alignments(trainer.model, tokenizer, first, data_args.max_length)
+        pictures = draw_heat_maps(run.output_dir, alignments)
+    texts = dict(zip(TEXTS, texts_of(examples[list(examples)[-1]][0]), strict=False))
+    picture = pictures[0] if pictures else None
+    run.finish(
+        trainer,
+        task=data_args.task,
+        usage=classification_usage(trainer.model, name_of_model(trainer), texts, picture),
+        limits=classification_limits(data_args.max_length, labels),
+        data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
+    )
+    return scores
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    splits = wanted_splits(training_args)
-    check_files(data_args, training_args)
     if data_args.text_columns is not None and len(data_args.text_columns) > 2:
         raise ValueError(f"--text_columns must be one column, or two of a pair, got {data_args.text_columns}")
     if not data_args.label_separator:
         raise ValueError("--label_separator must be one or more characters, got ''")
-    check_values(data_args, training_args, SMALLEST_VALUES)
-    metrics, problem_type = training_args.metrics, training_args.problem_type
-    for name in metrics:
-        if name not in METRICS[problem_type]:
-            raise ValueError(
-                f"--metrics of {problem_type} must be among {', '.join(METRICS[problem_type])}, got {name!r}"
-            )
-    best = training_args.metric_for_best_model
-    if best is not None and best.removeprefix("eval_") not in ("loss", *metrics):
-        raise ValueError(f"--metric_for_best_model must be loss or one of --metrics {metrics}, got {best!r}")
+    problem_type = training_args.problem_type
+    for name in training_args.metrics:
+        check_choice(f"metrics of {problem_type}", name, METRICS[problem_type])
+    check_shared_arguments(model_args, data_args, training_args, {"max_length": 2}, training_args.metrics)
+    check_choice("tokenizer", model_args.tokenizer, (*get_args(TokenizerKind), "auto"))
     if training_args.label_smoothing_factor and problem_type != SINGLE_LABEL:
         raise ValueError(f"--label_smoothing_factor needs --problem_type {SINGLE_LABEL}, got {problem_type}")
-
-    if model_args.model_name_or_path is not None:
-        for name in ("config_overrides", "tokenizer_name", "word_vectors"):
-            if getattr(model_args, name) is not None:
-                raise ValueError(f"--model_name_or_path brings its config, tokenizer and embeddings: no --{name}")
-        return
-    if "train" not in splits:
-        raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
     if training_args.label_smoothing_factor and config.pooling_penalty_weight:
         raise ValueError("--label_smoothing_factor makes a loss without pooling_penalty_weight: give one of the two")
-    kinds = get_args(TokenizerKind)
-    if model_args.tokenizer not in kinds:
-        raise ValueError(f"--tokenizer must be one of {', '.join(kinds)}, got {model_args.tokenizer!r}")
     if model_args.word_vectors is not None and model_args.tokenizer_name is None and model_args.tokenizer != "word":
         raise ValueError(f"--word_vectors needs --tokenizer word, got {model_args.tokenizer}")
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
     """The examples of each split, in the columns `text`, for a pair `text_pair`, `label` and `place`."""
-    limits = {
-        "train": data_args.max_train_samples,
-        "validation": data_args.max_eval_samples,
-        "test": data_args.max_predict_samples,
-    }
-    examples = {}
-    for split in wanted_splits(training_args):
-        settle_columns(split, data_args)
-        rows = islice(read_examples(split, data_args, training_args.problem_type), limits[split])
-        if split == "train":
-            columns = ["text", "text_pair"][: len(data_args.text_columns)]
-            rows = drop_empty(rows, columns, origin(split, data_args))
-        examples[split] = Dataset.from_list(list(rows))
-        logger.info(f"{split}: {len(examples[split]):,} examples of {origin(split, data_args)}")
-    return examples
+    splits = wanted_splits(training_args)
+    for split in splits:
+        settle_text_columns(split, data_args)
+    return read_examples(splits, partial(read_labelled, data_args=data_args, training_args=training_args), data_args)
 
 
-def settle_columns(split: str, data_args: DataArguments) -> None:
+def settle_text_columns(split: str, data_args: DataArguments) -> None:
     """Choose the columns of the text and the label, where the arguments do not name them."""
     place, row = next(read_split(split, data_args), ("", None))
     if row is None:
@@ -345,61 +245,22 @@ def settle_columns(split: str, data_args: DataArguments) -> None:
     data_args.text_columns = [text, *others]
 
 
-def read_examples(split: str, data_args: DataArguments, problem_type: str) -> Iterator[dict[str, Any]]:
-    for place, row in read_split(split, data_args):
-        texts = [get_text(row, column, place) for column in data_args.text_columns]
-        label = read_label(row, data_args, problem_type, place)
-        yield dict(zip(("text", "text_pair"), texts, strict=False)) | {"label": label, "place": place}
+def read_labelled(split: str, data_args: DataArguments, training_args: TrainingArguments) -> Iterator[dict[str, Any]]:
+    kind = (training_args.problem_type, data_args.label_separator)
+
+    def labelled() -> Iterator[dict[str, Any]]:
+        for place, row in islice(read_split(split, data_args), data_args.limit(split)):
+            texts = [get_text(row, column, place) for column in data_args.text_columns]
+            label = read_label(row, data_args.label_column, place, *kind)
+            yield dict(zip(TEXTS, texts, strict=False)) | {"label": label, "place": place}
+
+    columns = TEXTS[: len(data_args.text_columns)]
+    yield from drop_empty(labelled(), columns, origin(split, data_args)) if split == "train" else labelled()
 
 
-def read_label(row: dict[str, Any], data_args: DataArguments, problem_type: str, place: str) -> str | list[str] | float:
-    """The name of the label, or several names, or the number."""
-    column = data_args.label_column
-    if column not in row:
-        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {brief(list(row))}")
-    value = row[column]
-    if problem_type == REGRESSION:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        # what transformers leaves out of a loss is no number here
-        if not isfinite(number) or number == IGNORED_LABEL:
-            raise ValueError(
-                f"{place}: column {column!r} must hold a number other than {IGNORED_LABEL}, got {brief(value)}"
-            )
-        return number
-    values = [value]
-    if problem_type == MULTI_LABEL:
-        values = value.split(data_args.label_separator) if isinstance(value, str) else value
-        if not isinstance(values, list):
-            raise ValueError(f"{place}: column {column!r} must hold a list of labels or text, got {brief(value)}")
-        values = [name for name in values if name != ""]  # a text may have no label
-    names = [str(name).strip() for name in values if isinstance(name, (str, int))]
-    if len(names) < len(values) or not all(names):
-        raise ValueError(
-            f"{place}: a label in column {column!r} must be text or an integer, got {brief(value)}. Lists need "
-            f"--problem_type {MULTI_LABEL}, other numbers --problem_type {REGRESSION}."
-        )
-    return names if problem_type == MULTI_LABEL else names[0]
-
-
-def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a split with their places, of the files or of the data set on the Hub."""
-    if data_args.dataset_name is None:
-        yield from read_rows(
-            getattr(data_args, f"{split}_file"),
-            file_format=data_args.file_format,
-            column_names=data_args.column_names,
-            wanted_columns=[*(data_args.text_columns or ()), data_args.label_column],
-        )
-        return
-    dataset = load_split(split, data_args)
-    features = dataset.features
-    names = {name: of_column.names for name, of_column in features.items() if isinstance(of_column, ClassLabel)}
-    for number, row in enumerate(dataset, start=1):
-        named = {column: of_column[row[column]] for column, of_column in names.items() if row[column] >= 0}
-        yield f"{data_args.dataset_name}, {split}, row {number}", row | named
+def texts_of(example: dict[str, Any]) -> list[str]:
+    """The text of an example, or the two of a pair."""
+    return [example[column] for column in TEXTS if column in example]
 
 
 def settle_labels(
@@ -443,13 +304,6 @@ def settle_labels(
     return known
 
 
-def sort_labels(names: Collection[str]) -> list[str]:
-    try:
-        return sorted(names, key=int)
-    except ValueError:
-        return sorted(names)
-
-
 def make_tokenizer(
     pretrained: str | None, examples: dict[str, Dataset], model_args: ModelArguments, training_args: TrainingArguments
 ) -> PreTrainedTokenizerBase:
@@ -459,9 +313,8 @@ def make_tokenizer(
     # the main process trains and saves, so that all processes load the same tokens
     if training_args.process_index == 0:
         train = examples["train"]
-        texts = (text for column in ("text", "text_pair") if column in train.column_names for text in train[column])
-        options = {"min_frequency": model_args.min_frequency, "lowercase": model_args.lowercase}
-        tokenizer = train_tokenizer(texts, model_args.tokenizer, model_args.vocab_size, **options)
+        texts = [text for column in TEXTS if column in train.column_names for text in train[column]]
+        tokenizer = train_new_tokenizer("texts", lambda: texts, model_args.tokenizer, model_args)
         tokenizer.save_pretrained(training_args.output_dir)
     return AutoTokenizer.from_pretrained(training_args.output_dir)
 
@@ -513,41 +366,6 @@ def make_model(
     return model
 
 
-def read_word_vectors(
-    file: str, words: Collection[str], disable_tqdm: bool = False
-) -> tuple[dict[str, np.ndarray], int]:
-    """
-    The vectors of these words in a text file, and their size.
-
-    Each line holds a word and its numbers, separated by spaces. word2vec and fastText write the number and the size of
-    the vectors into the first line, GloVe does not.
-
-    Raises:
-        ValueError: for a line that is no vector or not UTF-8, vectors of different sizes, a broken gz file, or where no
-            word has a vector.
-    """
-    vectors: dict[str, np.ndarray] = {}
-    size = None
-    for number, line in enumerate(tqdm(read_lines(file), desc="reading word vectors", disable=disable_tqdm), start=1):
-        if number == 1 and (header := re.fullmatch(r"\d+ (\d+)\s*", line)):
-            size = int(header[1])
-            continue
-        parts = line.rstrip().split(" ")
-        size = size or len(parts) - 1
-        word = " ".join(parts[:-size])  # a few "words" of GloVe hold spaces
-        try:
-            if size < 1 or not word:
-                raise ValueError(f"got {len(parts)} parts")
-            if word in words:
-                vectors[word] = np.array(parts[-size:], dtype=np.float32)
-        except ValueError as error:
-            message = f"{file}, line {number}: there must be a word and {size} numbers, separated by spaces"
-            raise ValueError(f"{message}: {error}") from error
-    if not vectors:
-        raise ValueError(f"{file} must hold a vector for at least one of the {len(words):,} words of the vocabulary")
-    return vectors, size
-
-
 def encode(
     split: str,
     examples: Dataset,
@@ -561,7 +379,7 @@ def encode(
 
     def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         nonlocal too_long
-        texts = [batch[column] for column in ("text", "text_pair") if column in batch]
+        texts = texts_of(batch)
         columns = dict(tokenizer(*texts))
         if excess := sum(len(tokens) > data_args.max_length for tokens in columns["input_ids"]):
             too_long += excess
@@ -574,19 +392,13 @@ def encode(
         return ids[label] if isinstance(label, str) else label
 
     encoded = examples.map(tokenize, batched=True, remove_columns=examples.column_names, desc=f"tokenizing {split}")
+    warn_of_poor_tokens(f"texts of the {split} data", encoded["input_ids"], tokenizer)
     if too_long:
         logger.warning(
             f"{too_long:,} of {len(examples):,} texts of the {split} data are longer than --max_length "
             f"{data_args.max_length} and were cut."
         )
     return encoded
-
-
-def predict(logits: np.ndarray, problem_type: str) -> np.ndarray:
-    """The id of the label, or 1 for each label that a text has and 0 for the others, or the number."""
-    if problem_type == SINGLE_LABEL:
-        return logits.argmax(axis=1)
-    return (logits > 0).astype(int) if problem_type == MULTI_LABEL else logits[:, 0]
 
 
 def score(output: EvalPrediction, training_args: TrainingArguments) -> dict[str, float]:
@@ -608,7 +420,7 @@ def write_predictions(
     probabilities = expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
     with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
         for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
-            row = {column: example[column] for column in ("text", "text_pair") if column in example}
+            row = dict(zip(TEXTS, texts_of(example), strict=False))
             if problem_type == REGRESSION:
                 row["prediction"] = float(prediction)
             else:
@@ -617,94 +429,6 @@ def write_predictions(
                 row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
             row["reference"] = example["label"]
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def draw_confusion(output_dir: Path, output: Any, labels: list[str]) -> None:
-    """Draw how often each label (rows) was taken for each other one (columns); the last split drawn stays."""
-    from matplotlib.figure import Figure
-
-    counts = confusion_matrix(output.label_ids, output.predictions.argmax(axis=1), labels=range(len(labels)))
-    size = min(2.5 + 0.5 * len(labels), 20)
-    axes = Figure(figsize=(size, size), layout="constrained").add_subplot()
-    display = ConfusionMatrixDisplay(counts, display_labels=labels)
-    display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(labels) <= 30, xticks_rotation="vertical")
-    axes.figure.savefig(output_dir / "confusion_matrix.png", dpi=150)
-
-
-def draw_attention(trainer: ScriptTrainer, examples: Dataset, data_args: DataArguments) -> list[str]:
-    """
-    Draw which words of the first examples the model looked at, each as a picture and all on one page to point at;
-    returns the pictures, relative to the output folder.
-    """
-    model, tokenizer, pictures, alignments = trainer.model.eval(), trainer.processing_class, [], []
-    folder = Path(trainer.args.output_dir, "attention_maps")
-    for number, example in enumerate(examples.select(range(min(data_args.num_heat_maps, len(examples))))):
-        texts = [example[column] for column in ("text", "text_pair") if column in example]
-        inputs = tokenizer(*texts, truncation=True, max_length=data_args.max_length, return_tensors="pt")
-        with torch.no_grad():
-            outputs = model(**inputs.to(model.device), output_attentions=True)
-        weights = outputs.attentions[0][0, :, 0]  # (heads, words)
-        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-        prediction = predict(outputs.logits.float().cpu().numpy(), model.config.problem_type)[0]
-        if model.config.problem_type == SINGLE_LABEL:
-            label = model.config.id2label[int(prediction)]
-        elif model.config.problem_type == MULTI_LABEL:
-            label = ", ".join(model.config.id2label[index] for index in np.flatnonzero(prediction).tolist()) or "none"
-        else:
-            label = f"{prediction:.3g}"
-        heads = ["attention"] if len(weights) == 1 else [f"head {head}" for head in range(len(weights))]
-        title = f"predicted: {label}; label: {example['label']}"
-        alignments.append(Alignment(weights, tokens, heads, title))
-        pictures.append(f"{folder.name}/{number}.png")
-        folder.mkdir(exist_ok=True)
-        plot_alignment(weights, tokens, heads, title=title).savefig(folder / f"{number}.png")
-    if alignments:
-        write_alignment_page(folder / "attention.html", alignments)
-    return pictures
-
-
-def write_card(
-    trainer: ScriptTrainer,
-    examples: dict[str, Dataset],
-    labels: list[str],
-    scores: dict[str, dict[str, float]],
-    training_seconds: float | None,
-    pictures: list[str],
-    argv: list[str],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-) -> None:
-    name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
-    example = examples[list(examples)[-1]][0]
-    texts = {column: example[column] for column in ("text", "text_pair") if column in example}
-    inputs = json.dumps(texts if len(texts) > 1 else example["text"], ensure_ascii=False)
-    usage = USAGE.format(name=json.dumps(name), inputs=inputs)
-    if trainer.model.config.model_type == AttentionRnnConfig.model_type:
-        usage = f"```python\nimport attention_rnn  # pip install attention-rnn\n{usage}```\n\n"
-        usage += REMOTE_CODE_USAGE.format(name=json.dumps(name))
-        usage += ATTENTION_USAGE.format(picture=pictures[0]) if pictures else ""
-    else:
-        usage = f"```python\n{usage}```"
-    write_model_card(
-        trainer.args.output_dir,
-        model=trainer.model,
-        name=name,
-        task=data_args.task,
-        usage=usage,
-        limits=LIMITS.format(
-            max_length=data_args.max_length, labels=f" with {', '.join(map(repr, labels))}" if labels else ""
-        ),
-        results=scores,
-        data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
-        dataset_name=data_args.dataset_name if is_hub_name(data_args.dataset_name) else None,
-        dataset_config_name=data_args.dataset_config_name,
-        command=["python", "run_classification.py", *argv],
-        training_args=trainer.args,
-        training_seconds=training_seconds,
-        base_model=model_args.model_name_or_path if is_hub_name(model_args.model_name_or_path) else None,
-        language=data_args.language,
-        license=data_args.license,
-    )
 
 
 if __name__ == "__main__":

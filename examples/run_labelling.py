@@ -10,158 +10,112 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import json
 import logging
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
-from datasets import Dataset
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     DataCollatorForTokenClassification,
-    EarlyStoppingCallback,
-    HfArgumentParser,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer
-from attention_rnn.classes import list_labels, merge_labels, with_labels
-from attention_rnn.data import get_text, read_rows
-from attention_rnn.hub import write_model_card
-from attention_rnn.labelling import (
-    complete_labels,
-    cuts_words,
-    get_words,
-    label_tokens,
-    marks_ends,
-    piece_labels,
-    read_conll,
-    score_chunks,
-    texts_against_scheme,
-    word_label,
-)
-from attention_rnn.models.crf import is_chunk_scheme
-from attention_rnn.plotting import plot_alignment
-from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import (
-    ScriptTrainer,
+from attention_rnn import AttentionRnnConfig, AttentionRnnWordTokenizer, ReliableTrainer
+from attention_rnn.arguments import (
+    ExampleDataArguments,
+    ScriptModelArguments,
     ScriptTrainingArguments,
+    check_choice,
     check_files,
+    check_model,
     check_values,
-    delete_run,
-    expand_config_file,
-    find_checkpoint,
-    is_hub_name,
-    load_split,
-    origin,
+    option,
     parse_config_overrides,
-    special_token_ids,
-    train_and_save,
     wanted_splits,
 )
+from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.data import get_text, read_rows
+from attention_rnn.heat_maps import draw_heat_maps, labelling_alignments
+from attention_rnn.labelling import (
+    absent,
+    best_classes,
+    complete_labels,
+    cuts_words,
+    decode_labels,
+    get_words,
+    label_tokens,
+    piece_labels,
+    read_conll,
+    score_labels,
+    texts_against_scheme,
+    write_labels,
+)
+from attention_rnn.models.crf import is_chunk_scheme
+from attention_rnn.tokenization import TokenizerKind
+from attention_rnn.training import (
+    name_of_model,
+    origin,
+    read_examples,
+    read_split,
+    special_token_ids,
+    start_run,
+    train_new_tokenizer,
+)
+from attention_rnn.usage import LABELLING_LIMITS, labelling_usage
+
+try:
+    import seqeval  # noqa: F401  # scores chunks, when the training is over
+    from datasets import Dataset
+except ImportError as error:
+    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 logger = logging.getLogger("run_labelling")
 
 IGNORED_LABEL = -100
-PREDICTIONS = "predictions.conll"
-INTENT_PREDICTIONS = "intent_predictions.tsv"
-SMALLEST_VALUES = {
-    "max_length": 2,
-    "max_train_samples": 1,
-    "max_eval_samples": 1,
-    "max_predict_samples": 1,
-    "num_heat_maps": 0,
-}
-
-USAGE = """from transformers import pipeline
-
-tagger = pipeline("token-classification", {name}, aggregation_strategy="{strategy}")
-print(tagger({text}))
-"""
-INTENT_USAGE = """
-inputs = tagger.tokenizer({text}, return_tensors="pt")
-intent = tagger.model(**inputs).intent_logits.argmax()
-print(tagger.model.config.intents[intent])
-"""
-LIMITS = """The model labels texts like those of its training data, split into words by spaces as they are, punctuation
-marks being words of their own. On other texts expect worse than the scores above. It repeats the errors and biases of
-its training data, and nothing was tested beyond the scores above."""
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to fine-tune, of any AutoModelForTokenClassification."}
+    model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForTokenClassification.")
+    config_overrides: str | None = option(
+        None, "Fields of AttentionRnnConfig for a new model: hidden_size=200,character_size=64,crf=True"
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with that checkpoint."})
-    config_overrides: str | None = field(
-        default=None,
-        metadata={"help": "Fields of AttentionRnnConfig for a new model: hidden_size=200,character_size=64,crf=True"},
-    )
-    tokenizer: str = field(default="word", metadata={"help": "Tokenizer to train: word, bpe, unigram or character."})
-    vocab_size: int = field(default=50_000, metadata={"help": "Largest vocabulary of the trained tokenizer."})
-    min_frequency: int = field(default=1, metadata={"help": "Occurrences that a unit of the trained tokenizer needs."})
-    lowercase: bool = field(
-        default=False,
-        metadata={"help": "Whether the trained tokenizer lower-cases the text. Characters keep their case."},
-    )
-    max_word_length: int = field(
-        default=32, metadata={"help": "Bytes of a word that a model with character_size reads."}
-    )
+    tokenizer: str = option("word", "Tokenizer to train: word, bpe, unigram or character.")
+    vocab_size: int = option(50_000, "Largest vocabulary of the trained tokenizer.")
+    lowercase: bool = option(False, "Whether the trained tokenizer lower-cases the text. Characters keep their case.")
+    max_word_length: int = option(32, "Bytes of a word that a model with character_size reads.")
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ExampleDataArguments):
     """What to read, and what to do with it."""
 
-    train_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "A word a line with its label and an empty line between texts (CoNLL), or json or jsonl with a "
-            "list of words and one of labels in each row. May be compressed (.gz)."
-        },
+    train_file: str | None = option(
+        None,
+        "A word a line with its label and an empty line between texts (CoNLL), or json or jsonl with a list of words "
+        "and one of labels in each row. May be compressed (.gz).",
     )
-    validation_file: str | None = field(default=None, metadata={"help": "The same for validation."})
-    test_file: str | None = field(default=None, metadata={"help": "The same for testing."})
-    file_format: str | None = field(
-        default=None, metadata={"help": "conll, json or jsonl. Default: the extension, and conll for any other."}
+    file_format: str | None = option(None, "conll, json or jsonl. Default: the extension, and conll for any other.")
+    token_column: str | None = option(
+        None, "Column of the words, a number in CoNLL files. Default: tokens, or 0, in CoNLL-U 1 (FORM)."
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Data set on the Hub with the splits train, validation, test; or a folder."}
+    label_column: str | None = option(
+        None, "Column of their labels. Default: labels, or -1, the last one, in CoNLL-U 3 (UPOS)."
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
-    token_column: str | None = field(
-        default=None,
-        metadata={"help": "Column of the words, a number in CoNLL files. Default: tokens, or 0, in CoNLL-U 1 (FORM)."},
-    )
-    label_column: str | None = field(
-        default=None,
-        metadata={"help": "Column of their labels. Default: labels, or -1, the last one, in CoNLL-U 3 (UPOS)."},
-    )
-    intent_column: str | None = field(
-        default=None, metadata={"help": "Column of the intent of the text; the model then tells it too."}
-    )
+    intent_column: str | None = option(None, "Column of the intent of the text; the model then tells it too.")
     extra_labels: list[str] = field(
         default_factory=list, metadata={"help": "Labels that the training data lack and other data hold."}
     )
-    max_length: int = field(default=512, metadata={"help": "Longer texts are cut to that many tokens."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use that many training examples."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use that many validation examples."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Use that many test examples."})
-    num_heat_maps: int = field(default=4, metadata={"help": "Test items of which to draw the attention."})
-    language: list[str] | None = field(default=None, metadata={"help": "Languages for the card, ISO 639 codes."})
-    license: str | None = field(default=None, metadata={"help": "Licence for the card, the Hub's identifier."})
+    max_length: int = option(512, "Longer texts are cut to that many tokens.")
 
 
 @dataclass
@@ -172,12 +126,9 @@ class TrainingArguments(ScriptTrainingArguments):
     (BIO, BIOES, BILOU, BMES), otherwise by accuracy, and with intents by sentence_accuracy.
     """
 
-    num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs to train."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training examples per device and step."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation examples per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which examples form a batch: random, group_by_length, ..."}
-    )
+    num_train_epochs: float = option(20.0, "Epochs to train.")
+    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
         self.settle_evaluation()
@@ -186,24 +137,14 @@ class TrainingArguments(ScriptTrainingArguments):
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
-    argv = expand_config_file(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments), allow_abbrev=False)
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
-    logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO if training_args.process_index == 0 else logging.ERROR)
-
+    run = start_run("run_labelling.py", argv, ModelArguments, DataArguments, TrainingArguments)
+    model_args, data_args, training_args = run.arguments
     check_arguments(model_args, data_args, training_args)
-    output_dir = Path(training_args.output_dir)
-    checkpoint = find_checkpoint(output_dir, training_args.resume_from_checkpoint, training_args.overwrite_output_dir)
-    pretrained = checkpoint or model_args.model_name_or_path
-    texts = read_splits(data_args, training_args)
 
-    set_seed(training_args.seed)
-    with training_args.main_process_first(local=False, desc="preparing the output folder"):
-        if training_args.overwrite_output_dir and checkpoint is None and training_args.process_index == 0:
-            delete_run(output_dir)
-    tokenizer = make_tokenizer(pretrained, texts, model_args)
-    model = make_model(pretrained, tokenizer, texts, model_args, data_args)
+    texts = read_splits(data_args, training_args)
+    with run.prepare_folder():
+        tokenizer = make_tokenizer(run.pretrained, texts, model_args)
+    model = make_model(run.pretrained, tokenizer, texts, model_args, data_args)
     if training_args.label_smoothing_factor and getattr(model.config, "crf", False):
         raise ValueError("--label_smoothing_factor smoothes labels one by one, and crf=True scores sequences of them")
     labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
@@ -218,90 +159,64 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         training_args.metric_for_best_model = "sentence_accuracy" if intents else best
         training_args.greater_is_better = True
 
-    def evaluate(split: str, predictions: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        rows = decode(predictions, texts[split], encoded[split], labels, intents)
-        return score(texts[split], rows, is_chunk_scheme(labels)), rows
+    def score_predicted(split: str, predictions: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        rows = decode_labels(predictions, texts[split], encoded[split], labels, intents)
+        return score_labels(texts[split], rows, is_chunk_scheme(labels)), rows
 
-    trainer = ScriptTrainer(
+    def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
+        output = trainer.predict(encoded[split], metric_key_prefix=prefix)
+        scores, rows = score_predicted(split, output.predictions)
+        if split == "test" and trainer.is_world_process_zero():
+            write_labels(run.output_dir, texts[split], rows)
+        return output.metrics, scores
+
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
         eval_dataset=encoded.get("validation"),
         processing_class=tokenizer,
         data_collator=DataCollatorForTokenClassification(tokenizer),
-        compute_metrics=lambda output: evaluate("validation", output.predictions)[0],
+        compute_metrics=lambda output: score_predicted("validation", output.predictions)[0],
         preprocess_logits_for_metrics=best_classes,
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
+    scores = run.train_and_evaluate(trainer, evaluate)
 
-    training_seconds = None
-    if training_args.do_train:
-        training_seconds = train_and_save(trainer, checkpoint)
-
-    all_scores = {}
-    trainer.compute_metrics = None  # it knows the references of the validation alone
-    for split, name in (("validation", "eval"), ("test", "predict")):
-        if split not in texts:
-            continue
-        output = trainer.predict(encoded[split], metric_key_prefix=name)
-        all_scores[split], rows = evaluate(split, output.predictions)
-        result = output.metrics | {f"{name}_{metric}": value for metric, value in all_scores[split].items()}
-        trainer.log_metrics(name, result)
-        trainer.save_metrics(name, result)
-        if split == "test" and trainer.is_world_process_zero():
-            write_predictions(output_dir, texts[split], rows)
-
-    if trainer.is_world_process_zero():
-        shown = texts.get("test", texts.get("validation"))
-        pictures = draw_attention(trainer, shown, data_args) if shown is not None and trainer.has_whole_model else []
-        if training_args.do_train:
-            write_card(trainer, texts, all_scores, training_seconds, pictures, argv, model_args, data_args)
-        logger.info(f"All results lie in {training_args.output_dir}.")
-    if training_args.push_to_hub:
-        trainer.push_to_hub()
-    return all_scores
+    pictures, shown = [], texts.get("test", texts.get("validation"))
+    if shown is not None and trainer.has_whole_model and trainer.is_world_process_zero():
+        words = shown["tokens"][: data_args.num_heat_maps]
+        alignments = labelling_alignments(trainer.model, tokenizer, words, data_args.max_length)
+        pictures = draw_heat_maps(run.output_dir, alignments)
+    text = " ".join(texts[list(texts)[-1]][0]["tokens"])
+    run.finish(
+        trainer,
+        task="token-classification",
+        usage=labelling_usage(trainer.model, name_of_model(trainer), text),
+        limits=LABELLING_LIMITS,
+        data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
+        picture=pictures[0] if pictures else None,
+    )
+    return scores
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    splits = wanted_splits(training_args)
     check_files(data_args, training_args)
-    check_values(data_args, training_args, SMALLEST_VALUES)
-    if model_args.model_name_or_path is not None:
-        if model_args.config_overrides is not None:
-            raise ValueError("--model_name_or_path brings its config: no --config_overrides")
-        return
-    if "train" not in splits:
-        raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-    if model_args.tokenizer not in get_args(TokenizerKind):
-        raise ValueError(
-            f"--tokenizer must be one of {', '.join(get_args(TokenizerKind))}, got {model_args.tokenizer!r}"
-        )
+    check_values(data_args, training_args, {"max_length": 2})
+    check_model(model_args, training_args)
+    check_choice("tokenizer", model_args.tokenizer, get_args(TokenizerKind))
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
     """The texts of each split, in the columns `tokens`, `labels`, and `intent` if there is one, with their `place`."""
-    limits = {
-        "train": data_args.max_train_samples,
-        "validation": data_args.max_eval_samples,
-        "test": data_args.max_predict_samples,
-    }
-    texts = {}
-    for split in wanted_splits(training_args):
-        rows = list(islice(read_split(split, data_args), limits[split]))
-        if not rows:
-            raise ValueError(f"the {split} data must hold at least one text, got none in {origin(split, data_args)}")
-        texts[split] = Dataset.from_list(rows)
-        logger.info(f"{split}: {len(rows):,} texts of {origin(split, data_args)}")
-    return texts
+    return read_examples(wanted_splits(training_args), partial(read_texts, data_args=data_args), data_args)
 
 
-def read_split(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
+def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
     """The texts of a split, checked."""
     token_column, label_column = data_args.token_column or "tokens", data_args.label_column or "labels"
     file = getattr(data_args, f"{split}_file")
     if data_args.dataset_name is not None:
-        rows = read_dataset(split, data_args)
+        rows = read_split(split, data_args)
     else:
         file_format = data_args.file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
         if file_format in ("json", "jsonl"):
@@ -311,11 +226,13 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
             token_column, label_column = "tokens", "labels"
         else:
             raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
-    for place, row in rows:
+    for place, row in islice(rows, data_args.limit(split)):
         text = {"place": place, "tokens": get_words(row, token_column, place)}
         text["labels"] = get_words(row, label_column, place)
         if data_args.intent_column is not None:
             text["intent"] = get_text(row, data_args.intent_column, place)
+            if not text["intent"]:
+                raise ValueError(f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text")
         if len(text["tokens"]) != len(text["labels"]):
             raise ValueError(
                 f"{place}: there must be one label for each word, got {len(text['labels'])} for {len(text['tokens'])}"
@@ -323,31 +240,13 @@ def read_split(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
         yield text
 
 
-def read_dataset(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a data set of the Hub, classes by their names."""
-    dataset = load_split(split, data_args)
-    features = dataset.features
-    names = {column: getattr(getattr(kind, "feature", kind), "names", None) for column, kind in features.items()}
-    for number, row in enumerate(dataset, start=1):
-        for column, classes in names.items():
-            if classes is not None:
-                value = row[column]
-                row[column] = [classes[index] for index in value] if isinstance(value, list) else classes[value]
-        yield f"{data_args.dataset_name}, {split}, row {number}", row
-
-
 def make_tokenizer(
     pretrained: str | None, texts: dict[str, Dataset], model_args: ModelArguments
 ) -> PreTrainedTokenizerBase:
-    if pretrained is not None:
-        return AutoTokenizer.from_pretrained(pretrained, trust_remote_code=model_args.trust_remote_code)
-    tokenizer = train_tokenizer(
-        (" ".join(tokens) for tokens in texts["train"]["tokens"]),
-        model_args.tokenizer,
-        model_args.vocab_size,
-        model_args.min_frequency,
-        model_args.lowercase,
-    )
+    if (name := pretrained or model_args.tokenizer_name) is not None:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
+    words = texts["train"]["tokens"]
+    tokenizer = train_new_tokenizer("texts", lambda: map(" ".join, words), model_args.tokenizer, model_args)
     if parse_config_overrides(model_args.config_overrides).get("character_size"):
         return AttentionRnnWordTokenizer.from_tokenizer(tokenizer, model_args.max_word_length)
     return tokenizer
@@ -454,133 +353,6 @@ def encode(
             f"tokens and were cut, or hold words without a token. What is missing is predicted as {absent(labels)}."
         )
     return encoded
-
-
-def absent(labels: list[str]) -> str:
-    """The label of a word that the model did not see."""
-    return "O" if "O" in labels else labels[0]
-
-
-def best_classes(logits: Any, labels: Any) -> Any:
-    """What to keep of the logits of a batch."""
-    return tuple(of_kind.argmax(dim=-1) for of_kind in logits[:2]) if isinstance(logits, tuple) else logits.argmax(-1)
-
-
-def decode(
-    predictions: Any, texts: Dataset, encoded: Dataset, labels: list[str], intents: list[str]
-) -> list[dict[str, Any]]:
-    """The labels of the words of each text, and its intent if the model tells it."""
-    of_tokens, of_texts = predictions if isinstance(predictions, tuple) else (predictions, None)
-    rows = []
-    for index, tokens_of_words in enumerate(encoded["tokens_of_words"]):  # several processes repeat examples at the end
-        of_words = [[labels[of_tokens[index][token]] for token in tokens] for tokens in tokens_of_words]
-        row = {"labels": [word_label(pieces) if pieces else absent(labels) for pieces in of_words]}
-        if intents:
-            row["intent"] = intents[of_texts[index]]
-        rows.append(row)
-    return rows
-
-
-def score(texts: Dataset, predictions: list[dict[str, Any]], is_chunks: bool) -> dict[str, float]:
-    """
-    Percentages: `f1`, `precision` and `recall` of chunks, as conlleval counts them; `accuracy` of words; with intents,
-    `intent_accuracy`, and `sentence_accuracy` of texts with everything right.
-    """
-    references, predicted = list(texts["labels"]), [row["labels"] for row in predictions]
-    scores = score_chunks(references, predicted) if is_chunks else {}
-    pairs = list(zip(chain.from_iterable(references), chain.from_iterable(predicted), strict=True))
-    scores["accuracy"] = sum(reference == prediction for reference, prediction in pairs) / len(pairs)
-    if "intent" in predictions[0]:
-        is_right = [
-            (row["labels"] == labels, row["intent"] == intent)
-            for row, labels, intent in zip(predictions, references, texts["intent"], strict=True)
-        ]
-        scores["intent_accuracy"] = float(np.mean([intent for _, intent in is_right]))
-        scores["sentence_accuracy"] = float(np.mean([all(both) for both in is_right]))
-    return {name: 100 * value for name, value in scores.items()}
-
-
-def write_predictions(output_dir: Path, texts: Dataset, predictions: list[dict[str, Any]]) -> None:
-    """Word, reference and prediction in each line, as conlleval reads them; intents in a file of their own."""
-    with open(output_dir / PREDICTIONS, "w", encoding="utf-8") as file:
-        for text, row in zip(texts, predictions, strict=True):
-            columns = zip(text["tokens"], text["labels"], row["labels"], strict=True)
-            file.write("".join(f"{' '.join(column)}\n" for column in columns) + "\n")
-    if "intent" in predictions[0]:
-        with open(output_dir / INTENT_PREDICTIONS, "w", encoding="utf-8") as file:
-            for reference, row in zip(texts["intent"], predictions, strict=True):
-                file.write(f"{reference}\t{row['intent']}\n")
-
-
-def draw_attention(trainer: ScriptTrainer, texts: Dataset, data_args: DataArguments) -> list[str]:
-    """
-    Draw where each token looks in the first texts and, in the last row, what tells the intent; returns the pictures,
-    relative to the output folder.
-    """
-    model, tokenizer, pictures = trainer.model.eval(), trainer.processing_class, []
-    folder = Path(trainer.args.output_dir, "attention_maps")
-    model.set_attn_implementation("eager")  # others do not return the weights
-    options = {"is_split_into_words": True, "truncation": True, "max_length": data_args.max_length}
-    for number, words in enumerate(texts["tokens"][: data_args.num_heat_maps]):
-        inputs = tokenizer(words, return_tensors="pt", **options).to(model.device)
-        with torch.no_grad():
-            outputs = model(**inputs, output_attentions=True)
-        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-        weights, names = [attention[0].mean(dim=0) for attention in outputs.attentions[-1:]], list(tokens)
-        if getattr(outputs, "intent_attentions", None) is not None:
-            weights.append(outputs.intent_attentions[0].mean(dim=0))
-            names = [*(names if len(weights) > 1 else []), model.config.intents[outputs.intent_logits.argmax()]]
-        if not weights:
-            break  # a model without attention
-        pictures.append(f"{folder.name}/{number}.png")
-        folder.mkdir(exist_ok=True)
-        plot_alignment(torch.cat(weights), tokens, names).savefig(folder / f"{number}.png")
-    return pictures
-
-
-def write_card(
-    trainer: ScriptTrainer,
-    texts: dict[str, Dataset],
-    scores: dict[str, dict[str, float]],
-    training_seconds: float | None,
-    pictures: list[str],
-    argv: list[str],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-) -> None:
-    name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
-    labels, intents = list_labels(trainer.model.config), list_labels(trainer.model.config, of_texts=True)
-    text = " ".join(texts[list(texts)[-1]][0]["tokens"])
-    is_own = trainer.model.config.model_type == AttentionRnnConfig.model_type
-    # the pipeline of transformers labels every piece of a word by itself, which trains the first one here
-    strategy = ("simple" if is_own else "first") if is_chunk_scheme(labels) else "none"
-    values = {"name": json.dumps(name), "text": json.dumps(text, ensure_ascii=False), "strategy": strategy}
-    usage = USAGE.format(**values) + (INTENT_USAGE.format(**values) if intents else "")
-    if is_own:
-        usage = (
-            f"import attention_rnn  # pip install attention-rnn; or give the pipeline trust_remote_code=True\n{usage}"
-        )
-    elif marks_ends(labels):
-        usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
-    write_model_card(
-        trainer.args.output_dir,
-        model=trainer.model,
-        name=name,
-        task="token-classification",
-        usage=f"```python\n{usage}```",
-        limits=LIMITS,
-        results=scores,
-        data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
-        dataset_name=data_args.dataset_name if is_hub_name(data_args.dataset_name) else None,
-        dataset_config_name=data_args.dataset_config_name,
-        command=["python", "run_labelling.py", *argv],
-        training_args=trainer.args,
-        training_seconds=training_seconds,
-        base_model=model_args.model_name_or_path if is_hub_name(model_args.model_name_or_path) else None,
-        language=data_args.language,
-        license=data_args.license,
-        picture=pictures[0] if pictures else None,
-    )
 
 
 if __name__ == "__main__":

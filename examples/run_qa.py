@@ -14,52 +14,55 @@ attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
-    EvalPrediction,
-    HfArgumentParser,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
-from attention_rnn import AttentionRnnConfig
-from attention_rnn.alignment import Alignment
-from attention_rnn.data import read_rows
-from attention_rnn.hub import write_model_card
-from attention_rnn.metrics import load_metric
-from attention_rnn.plotting import plot_alignment, write_alignment_page
-from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers, read_examples
-from attention_rnn.tokenization import TokenizerKind, train_tokenizer
-from attention_rnn.training import (
-    ScriptTrainer,
+from attention_rnn import AttentionRnnConfig, ReliableTrainer
+from attention_rnn.arguments import (
+    ExampleDataArguments,
+    ScriptModelArguments,
     ScriptTrainingArguments,
-    check_files,
-    check_values,
-    delete_run,
-    expand_config_file,
-    find_checkpoint,
-    is_hub_name,
-    load_split,
-    origin,
-    parse_config_overrides,
-    special_token_ids,
-    train_and_save,
+    check_choice,
+    check_shared_arguments,
+    option,
     wanted_splits,
 )
+from attention_rnn.data import drop_empty
+from attention_rnn.heat_maps import draw_heat_maps, qa_alignments
+from attention_rnn.metrics import describe_metrics, load_metric, score_texts
+from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
+from attention_rnn.question_answering import read_examples as read_questions
+from attention_rnn.tokenization import TokenizerKind, warn_of_poor_tokens
+from attention_rnn.training import (
+    name_of_model,
+    origin,
+    read_examples,
+    read_split,
+    settle_sizes,
+    special_token_ids,
+    start_run,
+    train_new_tokenizer,
+)
+from attention_rnn.usage import qa_limits, qa_usage
+
+try:
+    from datasets import Dataset
+except ImportError as error:
+    raise ImportError(f"run_qa.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 logger = logging.getLogger("run_qa")
 
@@ -70,89 +73,39 @@ SMALLEST_VALUES = {
     "doc_stride": 0,
     "max_answer_length": 1,
     "n_best": 1,
-    "max_train_samples": 1,
-    "max_eval_samples": 1,
-    "max_predict_samples": 1,
-    "num_heat_maps": 0,
 }
-HEAT_MAP_MARGIN = 12  # tokens of the context on either side of the answer
-
-USAGE = """from transformers import pipeline
-
-reader = pipeline("question-answering", {name})
-print(reader(question={question}, context={context}))
-"""
-REMOTE_CODE_USAGE = """Without `import attention_rnn`, transformers 5 has no pipeline of that name. The model itself
-opens there, by the code that the checkpoint carries:
-
-```python
-model = AutoModelForQuestionAnswering.from_pretrained({name}, trust_remote_code=True)
-```"""
-ATTENTION_USAGE = """
-
-How the tokens around an answer look at the question:
-
-![Each row is a token of the context, each column one of the question]({picture})"""
-LIMITS = """The model points at the part of a context that answers a question best, of at most {max_answer_length}
-tokens. {no_answer} It was trained on texts like those named below; on others expect worse than the scores above. It
-reads what its vocabulary lacks as `<unk>`, and reads a question up to {max_question_length} tokens. It repeats the
-errors and biases of its training data, and nothing was tested beyond the scores above."""
+SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 128, "embedding_size": 128}
+STEPS_ON_A_CPU = 1_000
+NO_ANSWER = {"answer": "", "score": 1.0, "start": 0, "end": 0}  # to what is empty
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint to fine-tune, of any AutoModelForQuestionAnswering; of an attention RNN that "
-            "translates, the encoder is taken."
-        },
+    model_name_or_path: str | None = option(
+        None,
+        "Checkpoint to fine-tune, of any AutoModelForQuestionAnswering; of an attention RNN that translates, the "
+        "encoder is taken.",
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with that checkpoint."})
-    config_overrides: str | None = field(
-        default=None,
-        metadata={"help": "Fields of AttentionRnnConfig for a new model: hidden_size=128,question_attention=False"},
+    tokenizer: str = option(
+        "auto", "Tokenizer to train: bpe, unigram, word or character; auto decides by the contexts."
     )
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Existing tokenizer for a new model."})
-    tokenizer: str = field(default="bpe", metadata={"help": "Tokenizer to train: bpe, unigram, word or character."})
-    vocab_size: int = field(default=10_000, metadata={"help": "Largest vocabulary of a trained tokenizer."})
-    min_frequency: int = field(default=1, metadata={"help": "Occurrences that a unit of a trained tokenizer needs."})
-    lowercase: bool = field(default=False, metadata={"help": "Whether a trained tokenizer lower-cases the text."})
 
 
 @dataclass
-class DataArguments:
+class DataArguments(ExampleDataArguments):
     """What to read, and what to do with it."""
 
-    train_file: str | None = field(
-        default=None, metadata={"help": "json or jsonl as SQuAD has it. May be compressed (.gz)."}
-    )
-    validation_file: str | None = field(default=None, metadata={"help": "The same for validation."})
-    test_file: str | None = field(default=None, metadata={"help": "The same for testing."})
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Data set on the Hub with the splits train, validation, test; or a folder."}
-    )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
-    allow_no_answer: bool = field(
-        default=False, metadata={"help": "Some questions have no answer in their context, as in SQuAD 2."}
-    )
-    max_seq_length: int = field(default=384, metadata={"help": "Tokens of a window, its question included."})
-    max_question_length: int = field(default=64, metadata={"help": "Longer questions are cut to that many tokens."})
-    doc_stride: int = field(default=128, metadata={"help": "Tokens that a window shares with the next one."})
-    max_answer_length: int = field(default=30, metadata={"help": "Tokens of the longest answer to look for."})
-    n_best: int = field(default=1, metadata={"help": "Answers to write for each question."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use that many training questions."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use that many validation questions."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Use that many test questions."})
-    num_heat_maps: int = field(default=4, metadata={"help": "Questions of which to draw the attention."})
-    answer_unit: str = field(
-        default="word", metadata={"help": "What answers are compared by: word, as SQuAD does, or character."}
-    )
-    task: str = field(default="question-answering", metadata={"help": "The task as the model card tells the Hub."})
-    language: list[str] | None = field(default=None, metadata={"help": "Languages for the card, ISO 639 codes."})
-    license: str | None = field(default=None, metadata={"help": "Licence for the card, the Hub's identifier."})
+    train_file: str | None = option(None, "json or jsonl as SQuAD has it. May be compressed (.gz).")
+    allow_no_answer: bool = option(False, "Some questions have no answer in their context, as in SQuAD 2.")
+    max_seq_length: int = option(384, "Tokens of a window, its question included.")
+    max_question_length: int = option(64, "Longer questions are cut to that many tokens.")
+    doc_stride: int = option(128, "Tokens that a window shares with the next one.")
+    max_answer_length: int = option(30, "Tokens of the longest answer to look for.")
+    n_best: int = option(1, "Answers to write for each question.")
+    answer_unit: str = option("word", "What answers are compared by: word, as SQuAD does, or character.")
+    task: str = option("question-answering", "The task as the model card tells the Hub.")
 
 
 @dataclass
@@ -162,148 +115,106 @@ class TrainingArguments(ScriptTrainingArguments):
     With --do_train and --do_eval, each epoch is evaluated and the best one by `answer_f1` is kept.
     """
 
-    num_train_epochs: float = field(default=10.0, metadata={"help": "Epochs to train."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training windows per device and step."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation windows per device and step."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "Which windows form a batch: random, group_by_length, ..."}
+    num_train_epochs: float = option(
+        None, "Epochs to train. Default: 10; on a CPU as many as make 1,000 steps, and at least 2."
     )
-    metric_for_best_model: str | None = field(
-        default=None, metadata={"help": f"{', '.join(METRICS)} or loss. Default: {METRICS[0]}."}
-    )
+    per_device_train_batch_size: int = option(32, "Training windows per device and step.")
+    per_device_eval_batch_size: int = option(64, "Evaluation windows per device and step.")
+    metric_for_best_model: str | None = option(None, f"{', '.join(METRICS)} or loss. Default: {METRICS[0]}.")
 
     def __post_init__(self):
-        self.settle_evaluation()
-        if self.metric_for_best_model is None and self.load_best_model_at_end:
-            self.metric_for_best_model = METRICS[0]
+        self.settle_evaluation(METRICS[0])
+        self.chooses_epochs = self.num_train_epochs is None
+        self.num_train_epochs = 10.0 if self.chooses_epochs else self.num_train_epochs
         super().__post_init__()
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
-    argv = expand_config_file(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser((ModelArguments, DataArguments, TrainingArguments), allow_abbrev=False)
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
-    logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO if training_args.process_index == 0 else logging.ERROR)
-
+    run = start_run("run_qa.py", argv, ModelArguments, DataArguments, TrainingArguments)
+    model_args, data_args, training_args = run.arguments
     check_arguments(model_args, data_args, training_args)
-    output_dir = Path(training_args.output_dir)
-    checkpoint = find_checkpoint(output_dir, training_args.resume_from_checkpoint, training_args.overwrite_output_dir)
-    pretrained = checkpoint or model_args.model_name_or_path
+
     examples = read_splits(data_args, training_args)
-
-    set_seed(training_args.seed)
-    with training_args.main_process_first(local=False, desc="preparing the output folder"):
-        if training_args.overwrite_output_dir and checkpoint is None and training_args.process_index == 0:
-            delete_run(output_dir)
-        tokenizer = make_tokenizer(pretrained, examples, model_args, data_args, training_args)
-    model = make_model(pretrained, tokenizer, model_args)
+    with run.prepare_folder():
+        tokenizer = make_tokenizer(run.pretrained, examples, model_args, data_args, training_args)
+    model = make_model(run.pretrained, tokenizer, len(examples.get("train", ())), model_args)
     encoded = {split: encode(split, of_split, tokenizer, data_args) for split, of_split in examples.items()}
+    if training_args.chooses_epochs and training_args.use_cpu and "train" in encoded:
+        steps = len(encoded["train"]) / training_args.train_batch_size
+        training_args.num_train_epochs = float(min(10, max(2, round(STEPS_ON_A_CPU / steps))))
 
-    def evaluate(split: str, predictions: tuple[np.ndarray, ...]) -> tuple[dict[str, float], list[list[dict]]]:
-        answers = answer(predictions, examples[split], encoded[split], data_args)
-        return score(answers, examples[split], data_args), answers
+    metrics = {name: load_metric(name, unit=data_args.answer_unit) for name in METRICS}
+    answers: dict[str, list[list[dict[str, Any]]]] = {}
 
-    def compute_metrics(output: EvalPrediction) -> dict[str, float]:
-        return evaluate("validation", output.predictions)[0]
+    def score(split: str, logits: tuple[np.ndarray, ...]) -> dict[str, float]:
+        answers[split] = answer(logits, examples[split], encoded[split], data_args)
+        references = [of_example["text"] or [""] for of_example in examples[split]["answers"]]
+        return score_texts([best["answer"] for best, *_ in answers[split]], references, metrics)
 
-    trainer = ScriptTrainer(
+    def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
+        output = trainer.predict(encoded[split], metric_key_prefix=prefix)
+        return output.metrics, score(split, output.predictions)
+
+    trainer = ReliableTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
         eval_dataset=encoded.get("validation"),
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
+        compute_metrics=lambda output: score("validation", output.predictions),
     )
-    if training_args.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(training_args.early_stopping_patience))
+    scores = run.train_and_evaluate(trainer, evaluate)
 
-    training_seconds = None
-    if training_args.do_train:
-        training_seconds = train_and_save(trainer, checkpoint)
-
-    all_scores, pictures = {}, []
-    trainer.compute_metrics = None  # it knows the contexts of the validation alone
-    for split, name in (("validation", "eval"), ("test", "predict")):
-        if split not in examples:
-            continue
-        output = trainer.predict(encoded[split], metric_key_prefix=name)
-        all_scores[split], answers = evaluate(split, output.predictions)
-        result = output.metrics | {f"{name}_{metric}": value for metric, value in all_scores[split].items()}
-        trainer.log_metrics(name, result)
-        trainer.save_metrics(name, result)
-        if trainer.is_world_process_zero() and split == list(examples)[-1]:
-            write_predictions(output_dir, examples[split], answers)
-            if trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
-                pictures = draw_attention(trainer, examples[split], answers, data_args)
-
-    if trainer.is_world_process_zero():
-        if training_args.do_train:
-            write_card(trainer, examples, all_scores, training_seconds, pictures, argv, model_args, data_args)
-        logger.info(f"All results lie in {training_args.output_dir}.")
-    if training_args.push_to_hub:
-        trainer.push_to_hub()
-    return all_scores
+    pictures, shown = [], list(examples)[-1]
+    if shown in answers and trainer.is_world_process_zero():
+        write_predictions(run.output_dir, examples[shown], answers[shown])
+        if trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
+            first = zip(range(data_args.num_heat_maps), examples[shown], answers[shown], strict=False)
+            asked = [(example["question"], example["context"], best) for _, example, (best, *_) in first]
+            options = (data_args.max_question_length, data_args.doc_stride)
+            pictures = draw_heat_maps(run.output_dir, qa_alignments(trainer.model, tokenizer, asked, *options))
+    example = next(filter(is_whole, examples[shown]), {"question": "?", "context": "."})
+    picture = pictures[0] if pictures else None
+    lengths = (data_args.max_question_length, data_args.max_answer_length)
+    run.finish(
+        trainer,
+        task=data_args.task,
+        usage=qa_usage(trainer.model, name_of_model(trainer), example["question"], example["context"], picture),
+        limits=qa_limits(*lengths, data_args.allow_no_answer),
+        data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
+        explanations=describe_metrics(METRICS),
+    )
+    return scores
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    splits = wanted_splits(training_args)
-    check_files(data_args, training_args)
-    check_values(data_args, training_args, SMALLEST_VALUES)
-    if data_args.answer_unit not in ("word", "character"):
-        raise ValueError(f"--answer_unit must be word or character, got {data_args.answer_unit!r}")
-    best = training_args.metric_for_best_model
-    if best is not None and best.removeprefix("eval_") not in ("loss", *METRICS):
-        raise ValueError(f"--metric_for_best_model must be loss, {' or '.join(METRICS)}, got {best!r}")
-
-    if model_args.model_name_or_path is not None:
-        if model_args.config_overrides is not None or model_args.tokenizer_name is not None:
-            raise ValueError(
-                "--model_name_or_path brings its config and tokenizer: no --config_overrides, --tokenizer_name"
-            )
-        return
-    if "train" not in splits:
-        raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-    AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
-    kinds = get_args(TokenizerKind)
-    if model_args.tokenizer not in kinds:
-        raise ValueError(f"--tokenizer must be one of {', '.join(kinds)}, got {model_args.tokenizer!r}")
+    check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, METRICS)
+    check_choice("answer_unit", data_args.answer_unit, ("word", "character"))
+    check_choice("tokenizer", model_args.tokenizer, (*get_args(TokenizerKind), "auto"))
 
 
 def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> dict[str, Dataset]:
     """The questions of each split, with their contexts and answers."""
-    limits = {
-        "train": data_args.max_train_samples,
-        "validation": data_args.max_eval_samples,
-        "test": data_args.max_predict_samples,
-    }
-    examples = {}
-    for split in wanted_splits(training_args):
-        of_split = list(islice(read_examples(read_split(split, data_args)), limits[split]))
-        if not of_split:
+    return read_examples(wanted_splits(training_args), partial(read_questions_of, data_args=data_args), data_args)
+
+
+def read_questions_of(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
+    examples = islice(read_questions(read_split(split, data_args), may_be_empty=True), data_args.limit(split))
+    if split == "train":
+        examples = drop_empty(examples, ["question", "context"], origin(split, data_args))
+    for example in examples:
+        if is_whole(example) and not example["answers"]["text"] and not data_args.allow_no_answer:
             raise ValueError(
-                f"the {split} data must hold at least one question, got none in {origin(split, data_args)}"
+                f"{example['place']}: there must be an answer; give --allow_no_answer where some questions have none "
+                "in their context"
             )
-        for example in of_split:
-            if not example["answers"]["text"] and not data_args.allow_no_answer:
-                raise ValueError(
-                    f"{example['place']}: there must be an answer; give --allow_no_answer where some questions have "
-                    "none in their context"
-                )
-        examples[split] = Dataset.from_list(of_split)
-        logger.info(f"{split}: {len(of_split):,} questions of {origin(split, data_args)}")
-    return examples
+        yield example
 
 
-def read_split(split: str, data_args: DataArguments) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a split with their places, of the files or of the data set on the Hub."""
-    if data_args.dataset_name is None:
-        yield from read_rows(getattr(data_args, f"{split}_file"))
-        return
-    dataset = load_split(split, data_args)
-    for number, row in enumerate(dataset, start=1):
-        yield f"{data_args.dataset_name}, {split}, row {number}", row
+def is_whole(example: dict[str, Any]) -> bool:
+    """Whether there is something to read; otherwise the answer is empty."""
+    return bool(example["question"] and example["context"])
 
 
 def make_tokenizer(
@@ -317,9 +228,8 @@ def make_tokenizer(
     # the main process trains and saves, so that all processes load the same tokens
     if name is None and training_args.process_index == 0:
         train = examples["train"]
-        texts = chain(dict.fromkeys(train["context"]), train["question"])
-        options = {"min_frequency": model_args.min_frequency, "lowercase": model_args.lowercase}
-        tokenizer = train_tokenizer(texts, model_args.tokenizer, model_args.vocab_size, **options)
+        texts = [*dict.fromkeys(train["context"]), *train["question"]]
+        tokenizer = train_new_tokenizer("contexts and questions", lambda: texts, model_args.tokenizer, model_args)
         tokenizer.save_pretrained(training_args.output_dir)
     tokenizer = AutoTokenizer.from_pretrained(
         name or training_args.output_dir, trust_remote_code=model_args.trust_remote_code
@@ -331,14 +241,14 @@ def make_tokenizer(
 
 
 def make_model(
-    pretrained: str | None, tokenizer: PreTrainedTokenizerBase, model_args: ModelArguments
+    pretrained: str | None, tokenizer: PreTrainedTokenizerBase, examples: int | None, model_args: ModelArguments
 ) -> PreTrainedModel:
     if pretrained is not None:
         return AutoModelForQuestionAnswering.from_pretrained(
             pretrained, trust_remote_code=model_args.trust_remote_code, dtype=torch.float32
         )
     config = AttentionRnnConfig(
-        **parse_config_overrides(model_args.config_overrides),
+        **settle_sizes(model_args.config_overrides, examples, SIZES_FOR_FEW_EXAMPLES),
         vocab_size=len(tokenizer),
         **special_token_ids(tokenizer),
         decoder_start_token_id=None,
@@ -349,39 +259,31 @@ def make_model(
 
 def encode(split: str, examples: Dataset, tokenizer: PreTrainedTokenizerBase, data_args: DataArguments) -> Dataset:
     """The windows of the contexts; `example` says which question each belongs to."""
+    positions = [position for position, example in enumerate(examples) if is_whole(example)]
+    lengths = (tokenizer.model_max_length, data_args.max_question_length, data_args.doc_stride)
 
     def tokenize(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
-        windows = encode_windows(
-            tokenizer,
-            batch["question"],
-            batch["context"],
-            tokenizer.model_max_length,
-            data_args.max_question_length,
-            data_args.doc_stride,
-        )
-        starts, ends = [], []
+        windows = encode_windows(tokenizer, batch["question"], batch["context"], *lengths)
+        spans = []
         for index, offsets in zip(windows["example"], windows["context_offsets"], strict=True):
             answers = batch["answers"][index]
             span = None
             if answers["text"]:
                 text, start = answers["text"][0], answers["answer_start"][0]
                 span = answer_positions(offsets, start, start + len(text))
-            # a window without the answer points at the first token
-            first, last = span or (0, 0)
-            starts.append(first)
-            ends.append(last)
+            spans.append(span or (0, 0))  # a window without the answer points at the first token
         columns = {name: windows[name] for name in tokenizer.model_input_names if name in windows}
         return {
             **columns,
-            "start_positions": starts,
-            "end_positions": ends,
-            "example": [indices[index] for index in windows["example"]],
+            "start_positions": [first for first, _ in spans],
+            "end_positions": [last for _, last in spans],
+            "example": [positions[indices[index]] for index in windows["example"]],
             "offsets": [[offset or (-1, -1) for offset in offsets] for offsets in windows["context_offsets"]],
         }
 
-    encoded = examples.map(
-        tokenize, batched=True, with_indices=True, remove_columns=examples.column_names, desc=f"tokenizing {split}"
-    )
+    options = {"batched": True, "with_indices": True, "remove_columns": examples.column_names}
+    encoded = examples.select(positions).map(tokenize, desc=f"tokenizing {split}", **options)
+    warn_of_poor_tokens(f"questions and contexts of the {split} data", encoded["input_ids"], tokenizer)
     if len(encoded) > len(examples):
         logger.info(
             f"{split}: {len(examples):,} contexts in {len(encoded):,} windows of --max_seq_length "
@@ -401,20 +303,11 @@ def answer(
     ):
         logits = (torch.from_numpy(values[: len(offsets)]) for values in (start_logits, end_logits))
         windows[index].append(Window(*logits, [None if start < 0 else (start, end) for start, end in offsets]))
+    options = (data_args.n_best, data_args.max_answer_length, data_args.allow_no_answer)
     return [
-        find_answers(context, of_example, data_args.n_best, data_args.max_answer_length, data_args.allow_no_answer)
+        find_answers(context, of_example, *options) if of_example else [NO_ANSWER]
         for context, of_example in zip(examples["context"], windows, strict=True)
     ]
-
-
-def score(answers: list[list[dict[str, Any]]], examples: Dataset, data_args: DataArguments) -> dict[str, float]:
-    predictions = [of_example[0]["answer"] for of_example in answers]
-    references = [of_example["text"] or [""] for of_example in examples["answers"]]
-    scores: dict[str, float] = {}
-    for name in METRICS:
-        metric = load_metric(name, unit=data_args.answer_unit)
-        scores |= metric.compute(predictions=predictions, references=references)
-    return scores
 
 
 def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[dict[str, Any]]]) -> None:
@@ -431,100 +324,6 @@ def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[di
                 "answers": of_example,
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def draw_attention(
-    trainer: ScriptTrainer, examples: Dataset, answers: list[list[dict[str, Any]]], data_args: DataArguments
-) -> list[str]:
-    """
-    Draw how the context around the first answers looks at the question, each as a picture and all on one page to point
-    at; returns the pictures, relative to the output folder.
-    """
-    model, tokenizer, pictures, alignments = trainer.model.eval(), trainer.processing_class, [], []
-    folder = Path(trainer.args.output_dir, "attention_maps")
-    for number, example in enumerate(examples.select(range(min(data_args.num_heat_maps, len(examples))))):
-        best = answers[number][0]
-        windows = encode_windows(
-            tokenizer,
-            [example["question"]],
-            [example["context"]],
-            tokenizer.model_max_length,
-            data_args.max_question_length,
-            data_args.doc_stride,
-        )
-        spans = [answer_positions(offsets, best["start"], best["end"]) for offsets in windows["context_offsets"]]
-        index, span = next(((index, span) for index, span in enumerate(spans) if span is not None), (0, None))
-        if span is None:
-            continue  # no answer
-        inputs = {name: torch.tensor([windows[name][index]]) for name in tokenizer.model_input_names if name in windows}
-        with torch.no_grad():
-            outputs = model(**{k: v.to(model.device) for k, v in inputs.items()}, output_attentions=True)
-        if not outputs.attentions:
-            break  # a model without attention
-        offsets = windows["context_offsets"][index]
-        tokens = tokenizer.convert_ids_to_tokens(windows["input_ids"][index])
-        first = next(position for position, offset in enumerate(offsets) if offset is not None)
-        question = range(first - 1)
-        rows = [
-            position
-            for position in range(span[0] - HEAT_MAP_MARGIN, span[1] + HEAT_MAP_MARGIN + 1)
-            if 0 <= position < len(offsets) and offsets[position] is not None
-        ]
-        weights = outputs.attentions[0][0, 0][rows][:, question]
-        of_question, of_context = [tokens[i] for i in question], [tokens[i] for i in rows]
-        title = f"{example['question']} {best['answer']}"
-        alignments.append(Alignment(weights, of_question, of_context, title))
-        pictures.append(f"{folder.name}/{number}.png")
-        folder.mkdir(exist_ok=True)
-        plot_alignment(weights, of_question, of_context, title=title).savefig(folder / f"{number}.png")
-    if alignments:
-        write_alignment_page(folder / "attention.html", alignments)
-    return pictures
-
-
-def write_card(
-    trainer: ScriptTrainer,
-    examples: dict[str, Dataset],
-    scores: dict[str, dict[str, float]],
-    training_seconds: float | None,
-    pictures: list[str],
-    argv: list[str],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-) -> None:
-    name = trainer.hub_model_id if trainer.args.push_to_hub else Path(trainer.args.output_dir).resolve().name
-    example = examples[list(examples)[-1]][0]
-    question, context = (json.dumps(example[key], ensure_ascii=False) for key in ("question", "context"))
-    usage = USAGE.format(name=json.dumps(name), question=question, context=context)
-    if trainer.model.config.model_type == AttentionRnnConfig.model_type:
-        usage = f"```python\nimport attention_rnn  # pip install attention-rnn\n{usage}```\n\n"
-        usage += REMOTE_CODE_USAGE.format(name=json.dumps(name))
-        usage += ATTENTION_USAGE.format(picture=pictures[0]) if pictures else ""
-    else:
-        usage = f"```python\nimport attention_rnn  # brings this pipeline back\n{usage}```"
-    no_answer = "It may say that there is none." if data_args.allow_no_answer else "It always finds one."
-    write_model_card(
-        trainer.args.output_dir,
-        model=trainer.model,
-        name=name,
-        task=data_args.task,
-        usage=usage,
-        limits=LIMITS.format(
-            max_answer_length=data_args.max_answer_length,
-            max_question_length=data_args.max_question_length,
-            no_answer=no_answer,
-        ),
-        results=scores,
-        data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
-        dataset_name=data_args.dataset_name if is_hub_name(data_args.dataset_name) else None,
-        dataset_config_name=data_args.dataset_config_name,
-        command=["python", "run_qa.py", *argv],
-        training_args=trainer.args,
-        training_seconds=training_seconds,
-        base_model=model_args.model_name_or_path if is_hub_name(model_args.model_name_or_path) else None,
-        language=data_args.language,
-        license=data_args.license,
-    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import yaml
 from run_classification import (
     DataArguments,
@@ -34,7 +33,16 @@ from run_classification import (
 )
 from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedModel, set_seed
 
-from attention_rnn.training import ScriptTrainer, expand_config_file, find_checkpoint
+from attention_rnn import ReliableTrainer
+from attention_rnn.arguments import expand_config_file
+from attention_rnn.training import find_checkpoint
+
+try:
+    import optuna
+except ImportError as error:
+    raise ImportError(
+        f"search_hyperparameters.py needs more packages ({error}): pip install attention-rnn[search]"
+    ) from error
 
 logger = logging.getLogger("search_hyperparameters")
 
@@ -99,7 +107,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         overrides = model_args.config_overrides if trial is None else with_overrides(trial)
         return make_model(None, tokenizer, labels, replace(model_args, config_overrides=overrides), training_args)
 
-    trainer = ScriptTrainer(
+    trainer = ReliableTrainer(
         model_init=make_trial_model,
         args=training_args,
         train_dataset=encoded["train"],

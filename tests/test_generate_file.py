@@ -241,7 +241,7 @@ def test_a_classifier_with_several_labels_is_scored_by_sets(tmp_path):
         row["label"] = [name for name in names if name not in row["label"]]
     arguments += ["--target_column", "label", "--max_samples", "4"]
     assert score_classifier(tmp_path, rows, *arguments, "--metrics", "accuracy") == {"accuracy": 25.0}
-    with pytest.raises(ValueError, match=r"--metrics of multi_label_classification must be among .*, got 'wer'"):
+    with pytest.raises(ValueError, match=r"--metrics of multi_label_classification must be one of .*, got 'wer'"):
         score_classifier(tmp_path, rows, *arguments, "--metrics", "wer")
     with pytest.raises(ValueError, match="--int8"):
         score_classifier(tmp_path, rows, *arguments, "--int8")
@@ -252,7 +252,7 @@ def test_a_regression_is_scored_by_numbers(tmp_path):
     rows = [{"text": text, "score": 1 - 2 * logits(text)[0]} for text in TEXTS]
     scores = score_classifier(tmp_path, rows, "--use_cpu", "--num_heat_maps", "0")
     assert scores == {"pearson": pytest.approx(-100, abs=1e-3), "spearman": pytest.approx(-100, abs=1e-3)}
-    with pytest.raises(ValueError, match="--metrics of regression must be among pearson, spearman, got 'exact_match'"):
+    with pytest.raises(ValueError, match="--metrics of regression must be one of pearson, spearman, got 'exact_match'"):
         score_classifier(tmp_path, rows, "--use_cpu", "--metrics", "exact_match")
 
 

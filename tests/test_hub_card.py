@@ -45,6 +45,21 @@ def test_the_scores_stand_in_the_model_index_and_in_a_table(tmp_path, model):
     assert "f1_signature: `macro`" in card.text
 
 
+def test_scores_have_no_more_digits_than_mean_something(tmp_path, model):
+    card = write(tmp_path, model, results={"test": {"per": 100 * 0.0023, "bleu": 36.123456}})
+    assert [result.metric_value for result in card.data.eval_results] == [0.23, 36.1235]
+    assert "0.2299" not in (tmp_path / "README.md").read_text()
+    training_args = TrainingArguments(output_dir=str(tmp_path), weight_decay=0.1 + 0.2, use_cpu=True)
+    assert "| weight_decay | 0.3 |" in write(tmp_path, model, training_args=training_args).text
+
+
+def test_a_card_says_what_its_scores_are(tmp_path, model):
+    explanations = {"per": "Edits per phone", "wer": "Edits per word"}
+    card = write(tmp_path, model, results={"test": {"per": 3.0}}, explanations=explanations)
+    assert "- per: Edits per phone." in card.text
+    assert "Edits per word" not in card.text
+
+
 def test_the_metadata_are_those_the_hub_knows(tmp_path, model):
     card = write(tmp_path, model, language=["en", "de"], license="mit", dataset_name="me/data", base_model="me/base")
     assert card.data.to_dict() == {

@@ -6,7 +6,7 @@ import evaluate
 import pytest
 import sacrebleu
 
-from attention_rnn.metrics import METRICS, load_metric
+from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, load_metric
 
 PREDICTIONS = ["The cat sat on a mat .", "It is raining, again."]
 REFERENCES = ["The cat sat on the mat.", "it is raining again."]
@@ -25,7 +25,7 @@ def test_every_metric_is_an_evaluate_metric_with_a_percentage_under_its_name(nam
     assert metric.name == name
     perfect = metric.compute(predictions=REFERENCES, references=REFERENCES)[name]
     wrong = metric.compute(predictions=["zzzz"], references=["aaaa"])[name]
-    best, worst = (0, 100) if name in ("wer", "cer") else (100, 0)
+    best, worst = (0, 100) if name in LOWER_IS_BETTER else (100, 0)
     assert perfect == pytest.approx(best)
     assert wrong == pytest.approx(worst)
 
@@ -86,6 +86,12 @@ def test_wer_counts_edits_of_tokens_over_reference_tokens():
     assert result == {"wer": pytest.approx(40)}
 
 
+def test_phones_and_words_of_a_pronunciation_have_error_rates_of_their_own():
+    texts = {"predictions": ["h ə l oʊ", "eɪ b", "k"], "references": ["h ɛ l oʊ", "eɪ", ["s", "k"]]}
+    assert load_metric("per").compute(**texts) == {"per": pytest.approx(100 * 2 / 6)}
+    assert load_metric("word_error_rate").compute(**texts) == {"word_error_rate": pytest.approx(100 * 2 / 3)}
+
+
 def test_cer_counts_edits_of_characters_over_reference_characters():
     result = load_metric("cer").compute(predictions=["kitten", "a b"], references=["sitting", "ab"])
     assert result == {"cer": pytest.approx(100 * 4 / 9)}
@@ -113,7 +119,7 @@ def test_rouge_strips_endings_if_asked():
     assert load_metric("rougeL", use_stemmer=True).compute(**texts) == {"rougeL": pytest.approx(100)}
 
 
-@pytest.mark.parametrize("name", ["wer", "cer"])
+@pytest.mark.parametrize("name", ["wer", "per", "cer"])
 def test_error_rates_take_the_reference_with_the_fewest_edits_and_of_those_the_longest(name):
     result = load_metric(name).compute(predictions=["a b c"], references=[["x y z", "a b", "a b c d"]])
     longest = load_metric(name).compute(predictions=["a b c"], references=["a b c d"])
@@ -133,7 +139,9 @@ def test_exact_match_accepts_any_reference_and_nothing_but_equality():
         ("bleu", 0, 0, 0),
         ("chrf", 0, 0, 0),
         ("wer", 100, 200, 0),
+        ("per", 100, 200, 0),
         ("cer", 100, 300, 0),
+        ("word_error_rate", 100, 100, 0),
         ("exact_match", 0, 0, 100),
         ("rouge1", 0, 0, 0),
     ],

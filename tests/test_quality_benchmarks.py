@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from attention_rnn import AttentionRnnConfig
-from attention_rnn.training import parse_config_overrides
+from attention_rnn.arguments import parse_config_overrides
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))
@@ -54,7 +54,7 @@ def test_g2p_counts_wrong_words_and_wrong_phones(tmp_path):
     task = TASKS["g2p_sigmorphon2020"]
     rows = list(task.read(tmp_path, "ice", "dev"))
     assert rows[0] == {"source": "adda", "target": "a tː a"}
-    assert task.score(["a tː a", "aː f"], rows) == {"wer": 50, "per": pytest.approx(20)}
+    assert task.score(["a tː a", "aː f"], rows) == {"word_error_rate": 50, "per": pytest.approx(20)}
 
 
 def test_features_stand_among_the_characters_of_a_lemma(tmp_path):
@@ -124,9 +124,9 @@ def test_a_trial_trains_scores_and_combines_and_leaves_the_table_alone(tmp_path,
     run.main(arguments)
     results = json.loads((tmp_path / "trial" / "results" / "g2p_sigmorphon2020.json").read_text())
     assert [(entry["setting"], entry["seed"]) for entry in results["runs"]] == [("ice", 1), ("ice", 2)]
-    assert results["runs"][0]["test"].keys() == {"wer", "per"}
+    assert results["runs"][0]["test"].keys() == {"word_error_rate", "per"}
     assert results["runs"][0]["dev"]["exact_match"] >= 0
-    assert results["ensembles"][0]["test"].keys() == {"wer", "per"}
+    assert results["ensembles"][0]["test"].keys() == {"word_error_rate", "per"}
     assert str(tmp_path) not in json.dumps(results)
     assert "**single model** (2 seeds, 1 of 15)" in capsys.readouterr().out
     monkeypatch.setattr(run, "train", None)  # what has a result is not trained again
@@ -146,10 +146,10 @@ def run_of(setting, seed, minutes=3.0, **scores):
 
 
 def test_the_table_has_means_over_settings_and_deviations_over_seeds():
-    runs = [run_of(lang, seed, wer=wer, per=1.0) for lang, seed, wer in (
+    runs = [run_of(lang, seed, word_error_rate=rate, per=1.0) for lang, seed, rate in (
         ("ice", 1, 10.0), ("kor", 1, 20.0), ("ice", 2, 11.0), ("kor", 2, 23.0), ("kor", 3, 0.0)
     )]  # fmt: skip
-    ensembles = [{"setting": "ice", "seeds": [1, 2], "test": {"wer": 9.0, "per": 1.0}}]
+    ensembles = [{"setting": "ice", "seeds": [1, 2], "test": {"word_error_rate": 9.0, "per": 1.0}}]
     lines = report.section("g2p_sigmorphon2020", {"runs": runs, "ensembles": ensembles}).splitlines()
     assert "| **single model** (2 seeds, 2 of 15) | 16.00 ± 1.41 | 1.00 ± 0.00 | 3.0 ± 0.0 |" in lines
     assert "| goal | ≤ 15.5 |  | ≤ 8 |" in lines

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.arguments import parse_arguments
 from attention_rnn.tokenization import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -68,10 +69,8 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    parser = run_classification.HfArgumentParser(
-        (run_classification.ModelArguments, run_classification.DataArguments, run_classification.TrainingArguments)
-    )
-    model_args, data_args, training_args = parser.parse_args_into_dataclasses(["--do_train", *map(str, arguments)])
+    kinds = (run_classification.ModelArguments, run_classification.DataArguments, run_classification.TrainingArguments)
+    model_args, data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     examples = run_classification.read_splits(data_args, training_args)
     labels = run_classification.settle_labels(None, examples, model_args, data_args, training_args)
     return [example["label"] for example in examples["train"]], labels
@@ -133,7 +132,7 @@ def test_the_card_tells_what_the_model_reached(finished):
     card = ModelCard.load(output_dir / "README.md")
     assert (card.data.language, card.data.pipeline_tag) == (["en"], "text-classification")
     values = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert values["test", "f1"] == scores["test"]["f1"]
+    assert values["test", "f1"] == round(scores["test"]["f1"], 4)
     for part in ("attention_maps/0.png", "with 'bad', 'good', 'mixed'", "| train | train.jsonl | 8 |"):
         assert part in card.text
     assert str(output_dir.parent) not in card.text
@@ -264,6 +263,22 @@ def test_a_multi_label_run(tmp_path):
     assert {e["label"]: pytest.approx(e["score"], abs=1e-5) for e in every} == row["probabilities"]
 
 
+@pytest.mark.parametrize(
+    ("references", "predicted", "f1", "f1_micro"),
+    [
+        ([[1, 0, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]], 100, 100),  # two labels are absent
+        ([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]], 50, 80),  # one is, and one is missed
+        ([[1, 0, 0], [1, 0, 0]], [[1, 0, 1], [1, 0, 0]], 50, 80),  # one is predicted and wrong
+        ([[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]], 100, 100),
+    ],
+)
+def test_labels_that_are_absent_do_not_count(references, predicted, f1, f1_micro):
+    args = run_classification.TrainingArguments(problem_type="multi_label_classification", metrics=["f1", "f1_micro"])
+    logits = 2 * np.array(predicted) - 1
+    output = run_classification.EvalPrediction(predictions=logits, label_ids=np.array(references, dtype=float))
+    assert run_classification.score(output, args) == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
+
+
 def test_a_regression_on_pairs_of_texts(tmp_path):
     lines = "".join(f"{row['text']}\tdull\t{row['text'].count('dull') + 0.5}\n" for row in ROWS)
     file = write(tmp_path / "train.tsv", "first\tsecond\tscore\n" + lines)
@@ -357,13 +372,24 @@ def test_wrong_word_vectors_are_refused(tmp_path, train_file, content, overrides
 # what is refused
 
 
+def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
+    rows = jsonl({"text": text, "label": "good"} for text in ("мир", "дом и сад"))
+    arguments = ["--do_predict", "--test_file", write(tmp_path / "test.jsonl", rows), "--use_cpu"]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out"]
+    run_classification.main([str(argument) for argument in arguments])
+    assert "does not suit the texts of the test data" in caplog.text
+
+
 REFUSED_ARGUMENTS = [
     ("", "give one or several of --do_train"),
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_predict --test_file {file}", "need --model_name_or_path"),
     ("--do_train --train_file {file} --problem_type ranking", "--problem_type must be one of .* got 'ranking'"),
-    ("--do_train --train_file {file} --metrics pearson", "of single_label.* must be among accuracy.* got 'pearson'"),
-    ("--do_train --train_file {file} --metric_for_best_model f1_micro", "--metric_for_best_model must be loss or"),
+    ("--do_train --train_file {file} --metrics pearson", "of single_label.* must be one of accuracy.* got 'pearson'"),
+    (
+        "--do_train --train_file {file} --metric_for_best_model f1_micro",
+        "--metric_for_best_model must be one of loss, ",
+    ),
     ("--do_train --train_file {file} --text_columns a b c", "--text_columns must be one column, or two"),
     ("--do_train --train_file {file} --label_column sense", r"'sense', got the columns \['text', 'label'\]"),
     ("--do_train --train_file {file} --max_length 1", "--max_length must be at least 2, got 1"),

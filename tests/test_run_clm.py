@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, pipeline
 
+from attention_rnn.language_modelling import IGNORED_LABEL, Streams, StreamTrainer, Text
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import evaluate_checkpoint
 import run_clm
-from run_clm import IGNORED_LABEL, Streams, Text
 
 TEXT = "".join(f"{number} men went to mow,\nwent to mow a meadow.\n" for number in ("One", "Two", "Ten", "No", "Six"))
 
@@ -133,13 +134,13 @@ def test_the_loss_of_an_epoch_is_that_of_its_streams_read_at_once(tmp_path, trai
 
 
 def test_the_state_is_handed_on_within_an_epoch_and_forgotten_between_two(tmp_path, train_file, monkeypatch):
-    seen, forward = [], run_clm.Trainer.compute_loss
+    seen, forward = [], StreamTrainer.compute_loss
 
     def spy(self, model, inputs, *args, **kwargs):
         seen.append(None if self.carried is None else self.carried.get_seq_length())
         return forward(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(run_clm.Trainer, "compute_loss", spy)
+    monkeypatch.setattr(StreamTrainer, "compute_loss", spy)
     run(tmp_path / "run", "--do_train", "--train_file", train_file, "--block_size", 30)
     assert seen == [None, 30, 60] * 2
 

@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
 
 from attention_rnn import AttentionRnnWordTokenizer
+from attention_rnn.arguments import parse_arguments
 from attention_rnn.tokenization import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -63,8 +64,8 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    parser = run_labelling.HfArgumentParser((run_labelling.DataArguments, run_labelling.TrainingArguments))
-    data_args, training_args = parser.parse_args_into_dataclasses(["--do_train", *map(str, arguments)])
+    kinds = (run_labelling.DataArguments, run_labelling.TrainingArguments)
+    data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     rows = run_labelling.read_splits(data_args, training_args)["train"]
     return [(row["tokens"], row["labels"]) for row in rows]
 
@@ -112,12 +113,18 @@ def test_a_data_set_is_read_with_the_names_of_its_classes(tmp_path):
         (jsonl([{"tokens": ["a", " "], "labels": ["O", "O"]}]), "column 'tokens' must hold a list of words"),
         (jsonl([{"tokens": [], "labels": []}]), "at least one"),
         (jsonl([{"tokens": ["a", "b"], "labels": ["O"]}]), "one label for each word, got 1 for 2"),
-        ("", "the train data must hold at least one text"),
+        ("", "the train data must hold at least one example"),
     ],
 )
 def test_bad_rows_are_errors_that_say_where(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read("--train_file", write(tmp_path / "train.jsonl", content))
+
+
+def test_an_empty_intent_is_an_error_that_says_where(tmp_path):
+    file = write(tmp_path / "train.jsonl", jsonl([{"tokens": ["a"], "labels": ["O"], "intent": " "}]))
+    with pytest.raises(ValueError, match="line 1: column 'intent' must hold an intent"):
+        read("--train_file", file, "--intent_column", "intent")
 
 
 def test_conll_u_is_read_by_its_words_and_their_universal_parts_of_speech(tmp_path):
@@ -154,6 +161,10 @@ def test_a_line_with_too_few_columns_is_an_error_that_says_where(tmp_path):
             ["--output_dir", "out", "--do_train", "--train_file", "f", "--tokenizer", "phones"],
             "--tokenizer must be one",
         ),
+        (
+            ["--output_dir", "out", "--do_train", "--train_file", "f", "--model_name_or_path", "x", "--lowercase"],
+            "--model_name_or_path brings its config and tokenizer: no --lowercase",
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together_are_errors(arguments, message):
@@ -178,7 +189,7 @@ def test_a_run_leaves_everything_in_its_folder(finished):
     names = {path.name for path in output_dir.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "README.md", "all_results.json"}
     assert names >= {"predictions.conll", "intent_predictions.tsv"}
-    assert {path.name for path in (output_dir / "attention_maps").iterdir()} == {"0.png", "1.png"}
+    assert {path.name for path in (output_dir / "attention_maps").iterdir()} == {"0.png", "1.png", "attention.html"}
     results = json.loads((output_dir / "all_results.json").read_text())
     assert results["predict_sentence_accuracy"] == scores["test"]["sentence_accuracy"] > 50
     state = json.loads((output_dir / "trainer_state.json").read_text())

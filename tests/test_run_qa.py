@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, BertConfig, BertForQuestionAnswering, pipeline
 
+from attention_rnn import AttentionRnnConfig
+from attention_rnn.arguments import parse_arguments
 from attention_rnn.tokenization import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -114,16 +117,15 @@ def test_the_card_tells_how_to_ask(finished):
     card = ModelCard.load(finished[0] / "README.md")
     assert card.data.pipeline_tag == "question-answering"
     values = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert values["answer_f1"] == finished[1]["validation"]["answer_f1"]
+    assert values["answer_f1"] == round(finished[1]["validation"]["answer_f1"], 4)
     for part in ('pipeline("question-answering", "out")', "attention_maps/0.png", "| train | train.json | 6 |"):
         assert part in card.text
 
 
 def windows(train_file, *arguments):
     """The windows of the script for these arguments, without training."""
-    parser = run_qa.HfArgumentParser((run_qa.DataArguments, run_qa.TrainingArguments))
     settings = ["--do_train", "--train_file", train_file, *map(str, arguments)]
-    data_args, training_args = parser.parse_args_into_dataclasses(settings)
+    data_args, training_args = parse_arguments(settings, run_qa.DataArguments, run_qa.TrainingArguments)
     examples = run_qa.read_splits(data_args, training_args)["train"]
     tokenizer = train_tokenizer([p["context"] + " " + p["qas"][0]["question"] for p in PARAGRAPHS], "word")
     tokenizer.model_max_length = data_args.max_seq_length
@@ -173,6 +175,38 @@ def test_another_model_of_transformers_is_fine_tuned(tmp_path, train_file):
     assert AutoTokenizer.from_pretrained(tmp_path / "out").model_max_length == 90
 
 
+def test_what_is_empty_is_left_out_of_the_training_and_has_an_empty_answer(tmp_path, caplog):
+    questions = [{"id": "empty", "question": " ", "answers": []}]
+    rows = [{"context": "", "qas": [{"id": "none", "question": "Where?", "answers": []}]}, *PARAGRAPHS]
+    rows.append({"context": "Oslo is a town.", "qas": questions})
+    file = write(tmp_path / "train.jsonl", jsonl(rows))
+    run(tmp_path / "out", "--do_train", "--do_predict", "--train_file", file, "--test_file", file)
+    assert "2 of 8 rows of train.jsonl are left out of training: their question or context is empty." in caplog.text
+    texts = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert list(texts) == ["none", *(f"q{number}" for number in range(8, 14)), "empty"]
+    assert texts["none"] == texts["empty"] == ""
+    assert all(texts[f"q{number}"] for number in range(8, 14))
+    assert "Where?" not in ModelCard.load(tmp_path / "out" / "README.md").text
+
+
+def test_by_itself_the_script_makes_a_model_for_few_questions(tmp_path, train_file, caplog):
+    caplog.set_level(logging.INFO)
+    arguments = ["--do_train", "--train_file", train_file, "--max_steps", "1", "--use_cpu", "--num_heat_maps", "0"]
+    run_qa.main([*arguments, "--output_dir", str(tmp_path / "out")])
+    config = AttentionRnnConfig.from_pretrained(tmp_path / "out")
+    assert (config.hidden_size, config.embedding_size) == (128, 128)
+    assert "tokenizer of the contexts and questions: bpe (chosen for long texts" in caplog.text
+
+
+@pytest.mark.parametrize(("steps", "given", "epochs"), [(1, [], 2), (6, [], 3), (99, [], 10), (1, ["7"], 7)])
+def test_a_cpu_trains_for_a_limited_time(tmp_path, train_file, monkeypatch, steps, given, epochs):
+    monkeypatch.setattr(run_qa, "STEPS_ON_A_CPU", steps)
+    given = [part for number in given for part in ("--num_train_epochs", number)]
+    arguments = ["--do_train", "--train_file", train_file, "--max_seq_length", 60, "--max_steps", -1]
+    run(tmp_path / "out", *arguments, "--per_device_train_batch_size", 3, *given)
+    assert json.loads((tmp_path / "out" / "trainer_state.json").read_text())["num_train_epochs"] == epochs
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -181,12 +215,12 @@ def test_another_model_of_transformers_is_fine_tuned(tmp_path, train_file):
         ("--do_train --train_file {file} --max_seq_length 4", "--max_seq_length must be at least 8, got 4"),
         (
             "--do_train --train_file {file} --answer_unit letter",
-            "--answer_unit must be word or character, got 'letter'",
+            "--answer_unit must be one of word, character, got 'letter'",
         ),
         ("--do_train --train_file {file} --tokenizer syllable", "--tokenizer must be one of bpe, .*'syllable'"),
         (
             "--do_train --train_file {file} --metric_for_best_model bleu",
-            "--metric_for_best_model must be loss, answer_f1",
+            "--metric_for_best_model must be one of loss, answer_f1",
         ),
         ("--do_train --train_file {file} --early_stopping_patience 2", "--early_stopping_patience needs"),
         ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides"),
@@ -206,7 +240,7 @@ def test_wrong_arguments_are_refused(tmp_path, train_file, arguments, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "must hold at least one question, got none in train.jsonl"),
+        ("", "must hold at least one example, got none in train.jsonl"),
         ('{"context": "a"}\n', "train.jsonl, line 1, question 0: `question` must be a text"),
         (
             jsonl([paragraph(1, "Rome", "Italy") | {"context": "Nothing."}]),

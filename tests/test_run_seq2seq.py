@@ -4,8 +4,10 @@ import gzip
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -17,8 +19,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from attention_rnn import AttentionRnnConfig
+from attention_rnn.arguments import expand_config_file, parse_arguments
 from attention_rnn.metrics import load_metric
+from attention_rnn.pairs import encode_pairs
 from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.trainer import EndlessStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_seq2seq
@@ -69,8 +74,8 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    parser = run_seq2seq.HfArgumentParser((run_seq2seq.DataArguments, run_seq2seq.TrainingArguments))
-    data_args, training_args = parser.parse_args_into_dataclasses(["--do_train", *map(str, arguments)])
+    kinds = (run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
+    data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     examples = run_seq2seq.read_splits(data_args, training_args)["train"]
     return [(example["source"], example["target"]) for example in examples]
 
@@ -123,6 +128,82 @@ def test_a_nested_column_a_prefix_and_a_limit(tmp_path):
 
 def test_decomposed_characters_are_composed_as_the_tokenizers_do(tmp_path):
     assert read("--train_file", write(tmp_path / "train.tsv", "source\ttarget\ne\u0301\tu\u0308\n")) == [("é", "ü")]
+
+
+def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    words = [f"{a}{b}{c}" for a in "kmnp" for b in "aeiu" for c in "rst"]
+    pairs = "".join(f"{word}\t{' '.join(word.upper())}\n" for word in words)
+    file = write(tmp_path / "train.tsv", "word\tphones\n" + pairs)
+    arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file]
+    plain = ["--use_cpu", "--max_steps", "3", "--num_heat_maps", "0", "--disable_tqdm", "True", "--output_dir"]
+    run_seq2seq.main([*arguments, *plain, str(tmp_path / "out")])
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.tokenize("kar") == ["k", "a", "r"]
+    assert tokenizer.target.tokenize("K A R") == ["K", "A", "R"]
+    config = AttentionRnnConfig.from_pretrained(tmp_path / "out")
+    assert (config.hidden_size, config.embedding_size) == (256, 128)
+    assert "tokenizer of the sources: character (chosen for short texts, 3 characters" in caplog.text
+    assert "tokenizer of the targets: word (chosen for 11 distinct units between spaces" in caplog.text
+    assert "The model gets hidden_size=256 and embedding_size=128, for 48 training examples" in caplog.text
+    assert "does not suit" not in caplog.text
+
+
+def test_it_says_how_long_the_training_takes(tmp_path, train_file, caplog):
+    caplog.set_level(logging.INFO)
+    run(tmp_path / "out", "--do_train", "--train_file", train_file, "--max_steps", "52")
+    told = [message for message in caplog.messages if "to come" in message]
+    assert len(told) == 1
+    assert re.fullmatch(r"\d+ steps are to come, of \d\.\d\d s each: about 0 min \d+ s, evaluations not.*", told[0])
+
+
+POOR_TOKENS = {
+    "a token a word": (["--source_tokenizer", "word"], "sources of the train data.* 100 % of the texts are a single"),
+    "unseen words": (["--target_tokenizer", "word"], "targets of the validation data.* 100.0 % of the tokens are unk"),
+}
+
+
+@pytest.mark.parametrize("name", POOR_TOKENS)
+def test_tokens_that_do_not_suit_the_data_are_told(tmp_path, caplog, name):
+    arguments, message = POOR_TOKENS[name]
+    words = [f"{a}{b}{c}" for a in "kmnp" for b in "aeiu" for c in "rst"]
+    for split, chosen in (("train", words[:40]), ("validation", words[40:])):
+        rows = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
+        arguments = [*arguments, f"--{split}_file", write(tmp_path / f"{split}.tsv", "word\tphones\n" + rows)]
+    run(tmp_path / "out", "--do_train", "--do_eval", *arguments, "--max_steps", 1)
+    assert re.search(message, caplog.text)
+
+
+def test_a_checkpoint_of_another_alphabet_is_told(tmp_path, finished, caplog):
+    rows = "".join(f"{word}\t{word}\n" for word in ("мир", "дом", "кот", "сад"))
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "source\ttarget\n" + rows), "--use_cpu"]
+    arguments += ["--model_name_or_path", finished[0], "--output_dir", tmp_path / "out", "--max_steps", 1]
+    run_seq2seq.main([*map(str, arguments)])
+    assert "does not suit the sources of the train data" in caplog.text
+    assert "100.0 % of the tokens are unknown" in caplog.text
+
+
+def test_lower_cased_targets_meet_lower_cased_references(tmp_path):
+    file = write(tmp_path / "train.tsv", "source\ttarget\nx\tXY\nz\tΣΊΣΥΦΟΣ\n")
+    arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file, "--lowercase"]
+    arguments += ["--config_overrides", "embedding_size=16,hidden_size=32", "--learning_rate", 0.03]
+    arguments += ["--metrics", "exact_match", "--max_steps", 60, "--eval_strategy", "steps", "--eval_steps", 30]
+    scores = run(tmp_path / "out", *arguments, "--save_steps", 30)
+    assert scores["validation"]["exact_match"] == 100
+    assert "It writes lower case alone" in ModelCard.load(tmp_path / "out" / "README.md").text
+
+
+def test_pairs_with_an_empty_text_are_left_out_of_the_training_and_answered_elsewhere(tmp_path, caplog):
+    rows = [("a", "b"), ("", "b"), ("a", " "), ("b", "a")]
+    file = write(tmp_path / "train.tsv", "source\ttarget\n" + "".join(f"{s}\t{t}\n" for s, t in rows))
+    arguments = ["--do_train", "--do_eval", "--do_predict", "--max_steps", 1]
+    for split in ("train", "validation", "test"):
+        arguments += [f"--{split}_file", file]
+    run(tmp_path / "out", *arguments)
+    assert "2 of 4 rows of train.tsv are left out of training: their source or target is empty." in caplog.text
+    assert "| train | train.tsv | 2 |" in ModelCard.load(tmp_path / "out" / "README.md").text
+    answered = [json.loads(line) for line in (tmp_path / "out" / PREDICTIONS).read_text().splitlines()]
+    assert [(row["source"], row["reference"]) for row in answered] == [(s, t.strip()) for s, t in rows]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +269,8 @@ def test_the_card_tells_how_the_model_was_made_and_what_it_reached(finished):
     card = ModelCard.load(output_dir / "README.md")
     assert (card.data.language, card.data.license, card.data.pipeline_tag) == (["en"], "cc0-1.0", "translation")
     values = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert values["test", "wer"] == scores["test"]["wer"]
+    assert values["test", "wer"] == round(scores["test"]["wer"], 4)
+    assert "wer: Word error rate of texts, as of speech recognition: edits per word" in card.text
     assert len(values) == 4
     for part in (
         "attention_maps/0.png",
@@ -210,6 +292,33 @@ def test_a_resumed_run_ends_with_the_same_numbers(tmp_path, train_file):
     assert whole.keys() == resumed.keys()
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
+
+
+@pytest.mark.parametrize("limit", [40, 23])
+def test_a_resumed_stream_ends_with_the_same_numbers_after_several_passes(tmp_path, limit):
+    # 5 batches a pass, or 2.9
+    rows = "".join(f"{number:02}{number * 7 % 40:02}\t{' '.join(str(number))}\n" for number in range(40))
+    arguments = ["--do_train", "--train_file", write(tmp_path / "train.tsv", "source\ttarget\n" + rows), "--streaming"]
+    arguments += ["--max_steps", 14, "--per_device_train_batch_size", 8, "--max_train_samples", limit]
+    saving = ["--save_strategy", "steps", "--save_steps", 7, "--save_total_limit", 5]
+    run(tmp_path / "whole", *arguments, *saving)
+    run(tmp_path / "resumed", *arguments, *saving, "--resume_from_checkpoint", tmp_path / "whole" / "checkpoint-7")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    for name, weight in whole.items():
+        assert torch.equal(weight, resumed[name]), name
+
+
+def test_a_stream_is_shuffled_anew_at_each_pass_and_is_evaluated_by_steps(tmp_path, train_file):
+    rows = [{"number": number} for number in range(8)]
+    stream = EndlessStream(datasets.IterableDataset.from_generator(lambda: iter(rows)).shuffle(seed=1))
+    numbers = [row["number"] for row in islice(stream, 24)]
+    passes = [tuple(numbers[start : start + 8]) for start in (0, 8, 16)]
+    assert [sorted(one) for one in passes] == [list(range(8))] * 3
+    assert len(set(passes)) == 3
+    files = ["--train_file", train_file, "--validation_file", train_file]
+    run(tmp_path / "out", "--do_train", "--do_eval", "--streaming", *files, "--max_steps", "40")
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "eval_loss" in entry] == list(range(2, 41, 2))
 
 
 def test_two_aligned_files_train_one_joint_vocabulary(tmp_path):
@@ -292,14 +401,13 @@ def test_two_processes_pair_each_prediction_with_its_reference(tmp_path, finishe
 def test_a_config_file_stands_for_arguments_and_later_ones_win(tmp_path, train_file):
     settings = {"do_train": True, "train_file": train_file, "output_dir": str(tmp_path / "a"), "seed": None}
     settings |= {"learning_rate": 1e-3, "metrics": ["cer", "wer"], "max_steps": 50, "lr_scheduler_kwargs": {"a": 1}}
-    expanded = run_seq2seq.expand_config_file([write(tmp_path / "run.json", json.dumps(settings)), "--max_steps", "2"])
-    parser = run_seq2seq.HfArgumentParser((run_seq2seq.DataArguments, run_seq2seq.TrainingArguments))
-    data_args, training_args = parser.parse_args_into_dataclasses(expanded)
+    argv = [write(tmp_path / "run.json", json.dumps(settings)), "--max_steps", "2"]
+    data_args, training_args = parse_arguments(argv, run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
     assert (data_args.train_file, training_args.do_train, training_args.max_steps) == (train_file, True, 2)
     assert (training_args.learning_rate, training_args.metrics) == (1e-3, ["cer", "wer"])
     assert training_args.lr_scheduler_kwargs == {"a": 1}
     yaml_file = write(tmp_path / "run.yaml", "learning_rate: 1e-4  # a string in YAML\nmetrics: [cer]\n")
-    assert run_seq2seq.expand_config_file([yaml_file]) == ["--learning_rate", "1e-4", "--metrics", "cer"]
+    assert expand_config_file([yaml_file]) == ["--learning_rate", "1e-4", "--metrics", "cer"]
 
 
 @pytest.mark.parametrize(
@@ -314,8 +422,7 @@ def test_a_config_file_stands_for_arguments_and_later_ones_win(tmp_path, train_f
     ],
 )
 def test_the_best_model_is_chosen_by_the_first_metric(tmp_path, arguments, expected):
-    parser = run_seq2seq.HfArgumentParser(run_seq2seq.TrainingArguments)
-    (args,) = parser.parse_args_into_dataclasses([*arguments.split(), "--output_dir", str(tmp_path)])
+    (args,) = parse_arguments([*arguments.split(), "--output_dir", str(tmp_path)], run_seq2seq.TrainingArguments)
     strategies = (args.eval_strategy.value, args.save_strategy.value)
     assert (*strategies, args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == expected
 
@@ -323,9 +430,8 @@ def test_the_best_model_is_chosen_by_the_first_metric(tmp_path, arguments, expec
 def test_long_examples_are_cut_with_one_warning(caplog):
     tokenizer = train_tokenizer(["abcdefgh"], "character")
     examples = datasets.Dataset.from_list([{"source": "abcdefgh"[:n], "target": "a"} for n in (2, 3, 4, 5, 8)])
-    data_args = run_seq2seq.DataArguments(max_source_length=4)
     with caplog.at_level(logging.WARNING):
-        encoded = run_seq2seq.encode("train", examples, tokenizer, None, data_args)
+        encoded = encode_pairs(examples, tokenizer, 4, 256, what="train")
     assert [len(ids) for ids in encoded["input_ids"]] == [3, 4, 4, 4, 4]
     assert all(ids[-1] == tokenizer.eos_token_id for ids in encoded["input_ids"])
     assert [record.message for record in caplog.records] == [
@@ -338,8 +444,8 @@ REFUSED_ARGUMENTS = [
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_train --do_eval --train_file {file}", "--do_eval needs either --validation_file or --dataset_name"),
     ("--do_train --train_file {file} --dataset_name wmt14", "needs either --train_file or --dataset_name"),
-    ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be among bleu, .* got 'rouge'"),
-    ("--do_train --train_file {file} --metric_for_best_model bleu", "--metric_for_best_model must be loss or one of"),
+    ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be one of bleu, .* got 'rouge'"),
+    ("--do_train --train_file {file} --metric_for_best_model bleu", "--metric_for_best_model must be one of loss, "),
     ("--do_train --train_file {file} --max_source_length 1", "--max_source_length must be at least 2, got 1"),
     ("--do_train --train_file {file} --max_train_samples 0", "--max_train_samples must be at least 1, got 0"),
     (
@@ -350,7 +456,11 @@ REFUSED_ARGUMENTS = [
     ("--do_train --train_file {file} --config_overrides hiden_size=3", "'hidden_size'.*got 'hiden_size=3'"),
     ("--do_train --train_file {file} --config_overrides cell_type=tree", "cell_type.*'tree'"),
     ("--do_train --train_file {file} --config_overrides vocab_size=9", "got 'vocab_size=9'"),
-    ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides"),
+    ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides, --source_tokenizer"),
+    (
+        "--do_train --train_file {file} --tokenizer_name x",
+        "--tokenizer_name brings its vocabulary: no --source_tokenizer",
+    ),
     ("--do_train --train_file {file} --streaming --max_steps -1", "--streaming needs --max_steps"),
     ("--do_train --train_file {file} --early_stopping_patience 2", "--early_stopping_patience needs"),
     ("--do_train --train_file {file} --predict_with_generate False", "--predict_with_generate must stay True"),
@@ -377,6 +487,7 @@ REFUSED_FILES = {
     "short.tsv": ("source\ttarget\na\tb\nc\n", r"short.tsv, line 3: .*\['source', 'target'\], got \['c'\]"),
     "twice.tsv": ("text\ttext\nb\tc\n", r"twice.tsv: the columns must have different names, got \['text', 'text'\]"),
     "headless.tsv": ("hello\th ə\nyes\tj ɛ s\n", r"headless.tsv, line 1: the first row must name the columns"),
+    "blank.csv": ("source,target\na,\n ,b\n", "must hold an example to train on, got 2 of which"),
     "missing.jsonl": (
         jsonl([{"a": "b", "c": "d"}, {"a": "b"}]),
         r"missing.jsonl, line 2: .*'c', got the columns \['a'\]",

@@ -25,6 +25,10 @@ _PUBLIC_NAMES = {
     "register_cell": "models.cells",
     "register_attention": "models.attention",
     "AttentionRnnEnsemble": "ensemble",
+    "ReliableSeq2SeqTrainer": "trainer",
+    "ReliableSeq2SeqTrainingArguments": "trainer",
+    "ReliableTrainer": "trainer",
+    "ReliableTrainingArguments": "trainer",
     "average_checkpoints": "averaging",
     "quantize": "quantization",
 }

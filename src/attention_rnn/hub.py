@@ -49,6 +49,7 @@ def write_model_card(
     language: Sequence[str] | None = None,
     license: str | None = None,
     picture: str | None = None,
+    explanations: Mapping[str, str] | None = None,
 ) -> ModelCard:
     """
     Write the model card of a trained model, `README.md`, into its folder, with the scores in its `model-index`.
@@ -86,6 +87,8 @@ def write_model_card(
             The Hub's identifier of the licence.
         picture (`str`, *optional*):
             An image to show, as a path relative to `output_dir`.
+        explanations (`dict[str, str]`, *optional*):
+            What some of the scores are, each in a sentence.
 
     Returns:
         `ModelCard`: what was written.
@@ -96,7 +99,9 @@ def write_model_card(
     if unknown := set(results) - set(data):
         raise ValueError(f"results must be of the splits of data, {list(data)}, got {sorted(unknown)} too")
     scores = {
-        split: {k: v for k, v in of_split.items() if not isinstance(v, str)} for split, of_split in results.items()
+        # what a computer adds to the last digits says nothing
+        split: {k: round(v, 4) for k, v in of_split.items() if not isinstance(v, str)}
+        for split, of_split in results.items()
     }
     notes = {k: v for of_split in results.values() for k, v in of_split.items() if isinstance(v, str)}
     metrics = list(dict.fromkeys(metric for of_split in scores.values() for metric in of_split))
@@ -127,7 +132,7 @@ def write_model_card(
     )
 
     origin = f", fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else ""
-    duration = f"Trained in {_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
+    duration = f"Trained in {format_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
     sections = [
         f"# {name}",
         f"`{type(model).__name__}` with {model.num_parameters():,} parameters{origin}. Its settings stand in "
@@ -135,6 +140,7 @@ def write_model_card(
         f"![Where the model looked in its source, for each token it wrote]({picture})" if picture else "",
         "## Results" if metrics else "",
         _table(["", *metrics], _score_rows(scores, metrics)) if metrics else "",
+        "\n".join(f"- {name}: {what}." for name, what in (explanations or {}).items() if name in metrics),
         *(f"{name}: `{note}`" for name, note in notes.items()),
         "## How to use it",
         usage.strip(),
@@ -180,10 +186,12 @@ def _public(command: Sequence[str]) -> str:
 
 def _arguments(training_args: TrainingArguments) -> list[tuple[str, object]]:
     values = training_args.to_dict()
-    return [(name, values[name]) for name in _TRAINING_ARGUMENTS] + [("processes", training_args.world_size)]
+    arguments = [(name, values[name]) for name in _TRAINING_ARGUMENTS] + [("processes", training_args.world_size)]
+    return [(name, f"{value:g}" if isinstance(value, float) else value) for name, value in arguments]
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """As hours and minutes, or minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

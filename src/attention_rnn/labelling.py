@@ -8,9 +8,11 @@ The schemes are BIO (also its variant that marks a beginning only where two chun
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from .data import open_text
@@ -236,3 +238,59 @@ def _column_number(name: str, column: int | str | None, default: int) -> int:
         return default if column is None else int(column)
     except ValueError:
         raise ValueError(f"{name} must be a number for a CoNLL file, got {column!r}") from None
+
+
+def absent(labels: list[str]) -> str:
+    """The label of a word that the model did not see."""
+    return "O" if "O" in labels else labels[0]
+
+
+def best_classes(logits: Any, labels: Any) -> Any:
+    """What to keep of the logits of a batch."""
+    return tuple(of_kind.argmax(dim=-1) for of_kind in logits[:2]) if isinstance(logits, tuple) else logits.argmax(-1)
+
+
+def decode_labels(
+    predictions: Any, texts: Any, encoded: Any, labels: list[str], intents: list[str]
+) -> list[dict[str, Any]]:
+    """The labels of the words of each text, and its intent if the model tells it."""
+    of_tokens, of_texts = predictions if isinstance(predictions, tuple) else (predictions, None)
+    rows = []
+    for index, tokens_of_words in enumerate(encoded["tokens_of_words"]):  # several processes repeat examples at the end
+        of_words = [[labels[of_tokens[index][token]] for token in tokens] for tokens in tokens_of_words]
+        row = {"labels": [word_label(pieces) if pieces else absent(labels) for pieces in of_words]}
+        if intents:
+            row["intent"] = intents[of_texts[index]]
+        rows.append(row)
+    return rows
+
+
+def score_labels(texts: Any, predictions: list[dict[str, Any]], is_chunks: bool) -> dict[str, float]:
+    """
+    Percentages: `f1`, `precision` and `recall` of chunks, as conlleval counts them; `accuracy` of words; with intents,
+    `intent_accuracy`, and `sentence_accuracy` of texts with everything right.
+    """
+    references, predicted = list(texts["labels"]), [row["labels"] for row in predictions]
+    scores = score_chunks(references, predicted) if is_chunks else {}
+    pairs = list(zip(chain.from_iterable(references), chain.from_iterable(predicted), strict=True))
+    scores["accuracy"] = sum(reference == prediction for reference, prediction in pairs) / len(pairs)
+    if "intent" in predictions[0]:
+        is_right = [
+            (row["labels"] == labels, row["intent"] == intent)
+            for row, labels, intent in zip(predictions, references, texts["intent"], strict=True)
+        ]
+        scores["intent_accuracy"] = float(np.mean([intent for _, intent in is_right]))
+        scores["sentence_accuracy"] = float(np.mean([all(both) for both in is_right]))
+    return {name: 100 * value for name, value in scores.items()}
+
+
+def write_labels(output_dir: Path, texts: Any, predictions: list[dict[str, Any]]) -> None:
+    """Word, reference and prediction in each line, as conlleval reads them; intents in a file of their own."""
+    with open(output_dir / "predictions.conll", "w", encoding="utf-8") as file:
+        for text, row in zip(texts, predictions, strict=True):
+            columns = zip(text["tokens"], text["labels"], row["labels"], strict=True)
+            file.write("".join(f"{' '.join(column)}\n" for column in columns) + "\n")
+    if "intent" in predictions[0]:
+        with open(output_dir / "intent_predictions.tsv", "w", encoding="utf-8") as file:
+            for reference, row in zip(texts["intent"], predictions, strict=True):
+                file.write(f"{reference}\t{row['intent']}\n")

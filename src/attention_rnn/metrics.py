@@ -10,8 +10,10 @@ is the name of the metric, so that the results of several metrics merge into one
 
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from tokenizers.normalizers import Lowercase
 
 try:
     import datasets
@@ -168,8 +170,9 @@ class _ErrorRate(TextMetric):
     process: Callable[..., jiwer.WordOutput | jiwer.CharacterOutput]
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        closest = [self._closest(*item) for item in zip(predictions, references, strict=True)]
-        return {self.name: 100.0 * getattr(self.process(closest, predictions), self.name)}
+        output = self.process([self._closest(*item) for item in zip(predictions, references, strict=True)], predictions)
+        rate = output.wer if isinstance(output, jiwer.WordOutput) else output.cer
+        return {self.name: 100.0 * rate}
 
     def _closest(self, prediction: str, references: list[str]) -> str:
         if len(references) == 1:
@@ -183,11 +186,10 @@ class _ErrorRate(TextMetric):
 
 
 class WER(_ErrorRate):
-    """Word error rate: edits from prediction to reference / length of the reference, over all items, by jiwer.
+    """Word error rate of texts, as of speech recognition: edits per word of the reference, over all items, by jiwer.
 
-    Words are what spaces separate. On phones such as "h ə l oʊ" it is therefore the phone error rate. What
-    papers on grapheme-to-phoneme conversion call word error rate, the share of words with any error, is 100 minus
-    `ExactMatch`.
+    Words are what spaces separate. Of phones such as "h ə l oʊ" take `PER`; what papers on grapheme-to-phoneme
+    conversion call word error rate is `WordErrorRate`.
 
     `compute` returns `{"wer": float}`. Of several references the one with the fewest edits counts, the longest of
     those. In an item with an empty reference each predicted word is an insertion; if no item has a reference word,
@@ -197,10 +199,20 @@ class WER(_ErrorRate):
     process = staticmethod(jiwer.process_words)
 
 
-class CER(_ErrorRate):
-    """Character error rate: as `WER`, over Unicode code points, spaces within the string included.
+class PER(_ErrorRate):
+    """Phone error rate: edits per phone of the reference, where spaces separate phones, over all items, by jiwer.
 
-    `compute` returns `{"cer": float}`. Accents that may be composed or decomposed should be normalised first.
+    `compute` returns `{"per": float}`. The same for characters that stand between spaces. See `WER` for the rest.
+    """
+
+    process = staticmethod(jiwer.process_words)
+
+
+class CER(_ErrorRate):
+    """Character error rate: edits per Unicode code point of the reference, spaces included, over all items, by jiwer.
+
+    `compute` returns `{"cer": float}`. Accents that may be composed or decomposed should be normalised first. See `WER`
+    for the rest.
     """
 
     process = staticmethod(jiwer.process_characters)
@@ -270,6 +282,20 @@ class ExactMatch(TextMetric):
         return {self.name: 100.0 * matches / len(predictions)}
 
 
+class WordErrorRate(TextMetric):
+    """Percentage of items with any error, where an item is a word: what papers on pronunciation call word error rate.
+
+    `compute` returns `{"word_error_rate": float}`, 100 minus `ExactMatch`. The rate of wrong words within texts is
+    `WER`.
+    """
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        errors = sum(
+            prediction not in acceptable for prediction, acceptable in zip(predictions, references, strict=True)
+        )
+        return {self.name: 100.0 * errors / len(predictions)}
+
+
 class _AnswerMetric(TextMetric):
     def __init__(self, *, unit: str = "word", **kwargs: Any):
         if unit not in ("word", "character"):
@@ -329,7 +355,9 @@ METRICS: dict[str, type[TextMetric]] = {
     "bleu": BLEU,
     "chrf": CHRF,
     "wer": WER,
+    "per": PER,
     "cer": CER,
+    "word_error_rate": WordErrorRate,
     "exact_match": ExactMatch,
     "answer_f1": AnswerF1,
     "answer_exact_match": AnswerExactMatch,
@@ -337,6 +365,40 @@ METRICS: dict[str, type[TextMetric]] = {
     "rouge2": Rouge2,
     "rougeL": RougeL,
 }
+
+
+LOWER_IS_BETTER = ("wer", "per", "cer", "word_error_rate")
+
+
+def describe_metrics(names: Iterable[str]) -> dict[str, str]:
+    """What each of these metrics is, in a sentence."""
+    sentences = {name: " ".join((METRICS[name].__doc__ or "").split("\n\n")[0].split()) for name in names}
+    return {name: sentence.rstrip(".") for name, sentence in sentences.items()}
+
+
+def score_texts(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    metrics: Mapping[str, TextMetric],
+    lowercase: bool = False,
+) -> dict[str, float | str]:
+    """
+    The scores of all metrics.
+
+    Args:
+        predictions (`list[str]`), references (`list[str]` or `list[list[str]]`): as of `TextMetric.compute`.
+        metrics (`dict[str, TextMetric]`): by their names.
+        lowercase (`bool`): whether to compare in lower case, as a model must be that can write nothing else.
+    """
+    fold = Lowercase().normalize_str if lowercase else str
+    predictions = [fold(text) for text in predictions]
+    references = [
+        [fold(text) for text in ([reference] if isinstance(reference, str) else reference)] for reference in references
+    ]
+    scores: dict[str, Any] = {}
+    for metric in metrics.values():
+        scores |= metric.compute(predictions=predictions, references=references) or {}
+    return scores
 
 
 def load_metric(name: str, **options: Any) -> TextMetric:

@@ -30,7 +30,7 @@ class Window(NamedTuple):
     offsets: Sequence[tuple[int, int] | None]
 
 
-def read_examples(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool = False) -> Iterator[dict[str, Any]]:
     """
     Questions with their contexts and answers, from rows as SQuAD has them (Rajpurkar et al., 2016,
     https://arxiv.org/abs/1606.05250).
@@ -40,6 +40,8 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[s
             Places and rows, as [`~data.read_rows`] yields them. A row may be a whole data set (`data`), an article
             (`paragraphs`), a paragraph (`context` and `qas`) or one question (`question`, `context`, `answers`, where
             `answers` is a list of `{"text", "answer_start"}` or a dict of two lists).
+        may_be_empty (`bool`, *optional*, defaults to `False`):
+            Whether a question or a context may be empty or white space alone.
 
     Yields:
         `dict`: `id`, `question`, `context`, `answers` (`{"text": list[str], "answer_start": list[int]}`, empty lists
@@ -57,7 +59,7 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[s
             raise ValueError(f"{place}: every question must have an id of its own, got this one twice")
         seen.add(identifier)
         for name, text in (("question", question.get("question")), ("context", context)):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not (text.strip() or may_be_empty):
                 raise ValueError(f"{place}: `{name}` must be a text that is not empty, got {brief(text)}")
         answers = _answers(place, question.get("answers", []), context)
         if question.get("is_impossible"):
@@ -65,7 +67,7 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[dict[s
         yield {
             "id": identifier,
             "question": question["question"].strip(),
-            "context": context,
+            "context": context if context.strip() else "",
             "answers": answers,
             "place": place,
         }

@@ -1,9 +1,11 @@
 """Trains tokenizers for words, characters and subwords, with nothing to download."""
 
 import json
+import logging
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, get_args
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -11,11 +13,126 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTo
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer
 
+logger = logging.getLogger(__name__)
+
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
 NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD}
 
 # In the order of their ids, which every model config of this package has as defaults.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+# `choose_tokenizer` measures lengths in characters
+_SYMBOL_LENGTH = 3  # of a unit, on average: letters, phones with their diacritics, tags
+_FEW_UNITS = 1_000
+_SHORT, _SHORT_OF_FEW_WORDS = 24, 60
+_LONGEST_WORD = 20  # on average; what is longer has no spaces between words
+_CHARACTERS_PER_SUBWORD = 200
+_MOST_SUBWORDS = 16_000
+_LARGEST_VOCABULARY = 10_000
+
+
+class TokenizerChoice(NamedTuple):
+    """
+    Attributes:
+        kind (`str`): what a token is, see `train_tokenizer`.
+        vocab_size (`int`): the most tokens to have.
+        reason (`str`): why, in a few words.
+    """
+
+    kind: TokenizerKind
+    vocab_size: int
+    reason: str
+
+
+def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> TokenizerChoice:
+    """
+    Choose the kind of tokenizer that suits texts, and the size of its vocabulary.
+
+    - Texts of few distinct units between spaces, each of them seen often: words. In a source, units must be as short as
+      symbols, such as phones and spelt letters: other words may be new or misspelt there.
+    - Otherwise characters for texts that are short, such as words, names and dates, or that have no spaces between
+      words, as Chinese, Japanese and Thai.
+    - Otherwise subwords, as many as let the average one occur about a hundred times.
+
+    Args:
+        texts (`Iterable[str]`):
+            Training texts, read once.
+        is_target (`bool`, *optional*, defaults to `False`):
+            Whether a model is to write such texts.
+
+    Returns:
+        `TokenizerChoice`: what `train_tokenizer` takes, and the reason.
+
+    Raises:
+        ValueError: If there is no text with a unit.
+    """
+    units: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
+    number = 0
+    for text in texts:
+        number += 1
+        units.update(text.split())
+        characters.update(text)
+    if not units:
+        raise ValueError("`texts` must hold at least one character other than white space, got none.")
+    running, spaceless = units.total(), sum(len(unit) * count for unit, count in units.items())
+    units_per_text, unit_length, text_length = running / number, spaceless / running, characters.total() / number
+    # by Good and Turing, the probability that the next unit is a new one
+    new_unit = sum(count == 1 for count in units.values()) / running
+
+    looks = f"{text_length:.0f} characters in {units_per_text:.1f} words on average"
+    are_symbols = unit_length <= _SYMBOL_LENGTH and units_per_text >= 2
+    if (are_symbols and new_unit <= 0.05) or (is_target and len(units) <= _FEW_UNITS and new_unit <= 0.01):
+        reason = (
+            f"{len(units):,} distinct units between spaces, which occur {running / len(units):,.0f} times on average"
+        )
+        return TokenizerChoice("word", _LARGEST_VOCABULARY, reason)
+    if text_length <= _SHORT or (text_length <= _SHORT_OF_FEW_WORDS and units_per_text <= 4):
+        return TokenizerChoice("character", _LARGEST_VOCABULARY, f"short texts, {looks}")
+    if unit_length > _LONGEST_WORD:
+        return TokenizerChoice("character", _LARGEST_VOCABULARY, f"no spaces between words, {looks}")
+    size = len(SPECIAL_TOKENS) + len(characters) + 1 + min(spaceless // _CHARACTERS_PER_SUBWORD, _MOST_SUBWORDS)
+    return TokenizerChoice("bpe", size, f"long texts, {looks}, {characters.total():,} characters in all")
+
+
+def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | None) -> str | None:
+    """
+    What shows that a tokenizer does not suit encoded texts, if anything: many unknown tokens, or texts of which most
+    are a single token that is rare.
+
+    Args:
+        token_ids (`Iterable[list[int]]`):
+            Encoded texts, each with one special token at its end.
+        unk_token_id (`int`, *optional*):
+            The id of the unknown token.
+    """
+    texts, tokens, unknown = 0, 0, 0
+    single: Counter[int] = Counter()
+    for ids in token_ids:
+        texts += 1
+        tokens += len(ids) - 1
+        unknown += sum(token_id == unk_token_id for token_id in ids)
+        if len(ids) == 2:
+            single[ids[0]] += 1
+    if unknown > 0.05 * tokens:
+        return f"{100 * unknown / tokens:.1f} % of the tokens are unknown"
+    # a label is a single token as well, and has been seen often
+    if single.total() > 0.5 * texts and single.total() < 5 * len(single) and len(single) > 20:
+        return f"{100 * single.total() / texts:.0f} % of the texts are a single token each, most of them a rare one"
+    return None
+
+
+def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Log a warning if a tokenizer does not suit encoded texts, see `find_poor_tokens`."""
+    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
+        logger.warning(f"The tokenizer does not suit the {what}, so the model will hardly learn them: {fault}.")
+
+
+def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer of targets knows lower case alone, so that a model cannot write anything else."""
+    backend = getattr(getattr(tokenizer, "target", tokenizer), "backend_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
+    return normalizer is not None and "A" not in normalizer.normalize_str("A")
 
 
 def train_tokenizer(

@@ -1,80 +1,197 @@
-"""What the training scripts under `examples/` share: arguments, checks, data sets, and the folder of a run."""
+"""
+What the training scripts under `examples/` share: the run of one, from its command line to its model card.
 
-import ast
-import json
+A script is read from top to bottom: its arguments, which extend those of `arguments.py`; `main`; then the steps that
+`main` names, in their order. `main` reads
+
+    run = start_run("run_seq2seq.py", argv, ModelArguments, DataArguments, TrainingArguments)
+    model_args, data_args, training_args = run.arguments
+    check_arguments(model_args, data_args, training_args)
+    examples = read_examples(...)                       # the data of each split
+    with run.prepare_folder():
+        tokenizer = make_tokenizer(...)
+    model = make_model(...)
+    encoded = {split: encode(...) for split, ...}
+    trainer = ReliableTrainer(model, training_args, ...)
+    scores = run.train_and_evaluate(trainer, evaluate)  # `evaluate` scores a split and writes what was predicted
+    run.finish(trainer, ...)                            # the card, and the Hub
+
+What only shows a model stands elsewhere: how it is used in `usage.py`, pictures of its attention in `heat_maps.py`.
+"""
+
 import logging
-import re
 import shutil
-import zipfile
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
-import yaml
-from huggingface_hub import ModelCard, ModelCardData
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
+    PreTrainedTokenizerFast,
     TrainerCallback,
     TrainerControl,
     TrainerState,
-    TrainingArguments,
+    set_seed,
 )
 
-from .models.configuration_attention_rnn import AttentionRnnConfig
-from .tokenization import check_vocabulary
+from .arguments import (
+    ScriptTrainingArguments,
+    expand_config_file,
+    parse_arguments,
+    parse_config_overrides,
+    wanted_splits,
+)
+from .data import choose_columns, read_rows
+from .hub import format_duration, write_model_card
+from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
+from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# what a training needs of a checkpoint to go on as if it had never been stopped
-_NEEDED_TO_RESUME = ("*.safetensors", "optimizer*", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+Scores = dict[str, float | str]
+FEW_EXAMPLES = 100_000
 
 
-def expand_config_file(argv: list[str]) -> list[str]:
-    """Turn a config file at the start of the command line into arguments, so that argparse converts the values."""
-    if not argv or not argv[0].endswith((".json", ".yaml", ".yml")):
-        return argv
-    settings = yaml.safe_load(Path(argv[0]).read_text(encoding="utf-8"))  # JSON is YAML too
-    if not isinstance(settings, dict):
-        raise ValueError(f"{argv[0]} must map arguments to values, got {settings!r}")
-    expanded = []
-    for name, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            expanded += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
-    return expanded + argv[1:]
+@dataclass
+class Run:
+    """
+    A run of a training script.
+
+    Attributes:
+        script (`str`): its file.
+        argv (`list[str]`): its command line, a config file in full.
+        model_args, data_args, training_args: its arguments.
+        checkpoint (`str`, *optional*): what it goes on from.
+        scores (`dict[str, Scores]`): what the model reached on each split.
+        training_seconds (`float`, *optional*): how long the training took.
+    """
+
+    script: str
+    argv: list[str]
+    model_args: Any
+    data_args: Any
+    training_args: ScriptTrainingArguments
+    checkpoint: str | None = None
+    scores: dict[str, Scores] = field(default_factory=dict)
+    training_seconds: float | None = None
+
+    @property
+    def arguments(self) -> tuple[Any, Any, ScriptTrainingArguments]:
+        return self.model_args, self.data_args, self.training_args
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(str(self.training_args.output_dir))
+
+    @property
+    def pretrained(self) -> str | None:
+        """The folder or the name of what the model and its tokenizer are loaded from; `None` for a new model."""
+        return self.checkpoint or self.model_args.model_name_or_path
+
+    @contextmanager
+    def prepare_folder(self) -> Iterator[None]:
+        """
+        Sow the seed and delete an earlier run if that is wanted. What is written within, the main process writes
+        before others read it.
+        """
+        set_seed(self.training_args.seed)
+        with self.training_args.main_process_first(local=False, desc="preparing the output folder"):
+            is_main = self.training_args.process_index == 0
+            if self.training_args.overwrite_output_dir and self.checkpoint is None and is_main:
+                delete_run(self.output_dir)
+            yield
+
+    def train_and_evaluate(
+        self, trainer: ReliableTrainer, evaluate: Callable[[str, str], tuple[dict[str, float], Scores]]
+    ) -> dict[str, Scores]:
+        """
+        Train and score, as far as the arguments ask for it, and save the model and all numbers.
+
+        Args:
+            trainer (`ReliableTrainer`):
+                With the model and the data.
+            evaluate:
+                (split, prefix of the names of its metrics) to the metrics that the trainer measured, and the scores.
+
+        Returns:
+            `dict[str, Scores]`: the scores of each split.
+        """
+        if self.training_args.do_train:
+            self.training_seconds = train_and_save(trainer, self.checkpoint)
+        trainer.compute_metrics = None  # it knows the references of the validation alone
+        for split, prefix in (("validation", "eval"), ("test", "predict")):
+            if split in wanted_splits(self.training_args):
+                measured, self.scores[split] = evaluate(split, prefix)
+                result = measured | {f"{prefix}_{name}": value for name, value in self.scores[split].items()}
+                trainer.log_metrics(prefix, result)
+                trainer.save_metrics(prefix, result)
+        return self.scores
+
+    def finish(
+        self,
+        trainer: ReliableTrainer,
+        *,
+        task: str,
+        usage: str,
+        limits: str,
+        data: Mapping[str, tuple[str, int | None]],
+        picture: str | None = None,
+        explanations: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Write the card of a model that was trained, and send it to the Hub if that is wanted. See `write_model_card`
+        for the arguments.
+        """
+        if trainer.is_world_process_zero():
+            if self.training_args.do_train:
+                model: Any = trainer.model
+                base_model = self.model_args.model_name_or_path
+                dataset_name = self.data_args.dataset_name
+                write_model_card(
+                    self.output_dir,
+                    model=model,
+                    name=name_of_model(trainer),
+                    task=task,
+                    usage=usage,
+                    limits=limits,
+                    results=self.scores,
+                    data=data,
+                    dataset_name=dataset_name if is_hub_name(dataset_name) else None,
+                    dataset_config_name=self.data_args.dataset_config_name,
+                    command=["python", self.script, *self.argv],
+                    training_args=trainer.args,
+                    training_seconds=self.training_seconds,
+                    base_model=base_model if is_hub_name(base_model) else None,
+                    language=self.data_args.language,
+                    license=self.data_args.license,
+                    picture=picture,
+                    explanations=explanations,
+                )
+            logger.info(f"All results lie in {self.output_dir}.")
+        if self.training_args.push_to_hub:
+            trainer.push_to_hub()
 
 
-def parse_config_overrides(overrides: str | None) -> dict[str, Any]:
-    """`"hidden_size=256,bidirectional=[True,False]"` as a dict."""
-    set_by_tokenizer = ("vocab_size", "source_vocab_size")
-    allowed = {
-        name
-        for name in {f.name for f in fields(AttentionRnnConfig)} - {f.name for f in fields(PreTrainedConfig)}
-        if name not in set_by_tokenizer and not name.endswith("_token_id")
-    }
-    values = {}
-    for override in re.split(r",(?=\w+=)", overrides) if overrides else []:
-        name, _, value = override.partition("=")
-        if name not in allowed:
-            raise ValueError(
-                f"--config_overrides must be name=value,... with the names {sorted(allowed)}, got {override!r}"
-            )
-        try:
-            values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(value, value))
-        except (ValueError, SyntaxError):
-            values[name] = value  # a plain word, such as gru
-    return values
+def start_run(script: str, argv: Sequence[str] | None, *kinds: type) -> Run:
+    """
+    Read a command line, `None` for that of this process, into arguments of three kinds: of the model, of the data and
+    of the training. Looks for the checkpoint to resume from, and lets the main process alone tell what it does.
+    """
+    argv = expand_config_file(list(sys.argv[1:] if argv is None else argv))
+    model_args, data_args, training_args = parse_arguments(argv, *kinds)
+    logging.basicConfig(format="%(message)s")
+    level = logging.INFO if training_args.process_index == 0 else logging.ERROR
+    for name in (__package__, Path(script).stem):
+        logging.getLogger(name).setLevel(level)
+    checkpoint = find_checkpoint(
+        Path(training_args.output_dir), training_args.resume_from_checkpoint, training_args.overwrite_output_dir
+    )
+    return Run(script, argv, model_args, data_args, training_args, checkpoint)
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, overwrite_output_dir: bool) -> str | None:
@@ -105,44 +222,6 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, overwr
     return checkpoint
 
 
-def last_whole_checkpoint(output_dir: Path) -> str | None:
-    """The last checkpoint of a run that it can go on from, if any."""
-    folders = {path: path.name.removeprefix("checkpoint-") for path in output_dir.glob("checkpoint-*")}
-    steps = {path: int(number) for path, number in folders.items() if number.isdecimal()}
-    for folder in sorted(steps, key=lambda path: steps[path], reverse=True):
-        fault = fault_of_checkpoint(folder)
-        if fault is None:
-            return str(folder)
-        logger.warning(f"{folder} {fault} and is passed over")
-    return None
-
-
-def fault_of_checkpoint(folder: Path) -> str | None:
-    """What keeps a training from going on from a checkpoint, if anything: a file that lacks, or ends too early."""
-    for pattern in _NEEDED_TO_RESUME:
-        if not any(folder.glob(pattern)):
-            return f"has no {pattern}"
-    for file in sorted(folder.iterdir()):
-        if not _is_whole(file):
-            return f"has an incomplete {file.name}"
-    return None
-
-
-def _is_whole(file: Path) -> bool:
-    try:
-        if file.suffix == ".json":
-            json.loads(file.read_text(encoding="utf-8"))
-        elif file.suffix == ".safetensors":
-            with safe_open(file, framework="pt"):
-                pass
-        elif file.suffix in (".pt", ".pth"):
-            # torch writes archives, with the table of contents at the end; a device could be read without end
-            return file.is_file() and zipfile.is_zipfile(file)
-    except (ValueError, SafetensorError):
-        return False
-    return True
-
-
 def files_of_run(output_dir: Path) -> list[Path]:
     """What tells that a run has been here."""
     return [path for pattern in ("checkpoint-*", "config.json", "*_results.json") for path in output_dir.glob(pattern)]
@@ -154,234 +233,163 @@ def delete_run(output_dir: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@dataclass
-class ScriptTrainingArguments(TrainingArguments):
-    """The arguments of Trainer with defaults that suit recurrent networks, and three of our own."""
-
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate."})
-    eval_strategy: str | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "When to evaluate: no, steps, epoch."}
-    )
-    save_strategy: str | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "When to save. Default: as eval_strategy."}
-    )
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep besides the best one."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best model, not the last one."})
-    use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(), metadata={"help": "Train on the CPU."}
-    )
-    dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available, metadata={"help": "Pin batches for a faster copy to a device."}
-    )
-    logging_steps: float = field(default=100, metadata={"help": "Steps between reports of the loss."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after that many evaluations without improvement."}
-    )
-    overwrite_output_dir: bool = field(
-        default=False,
-        metadata={
-            "help": "Delete an earlier run in output_dir; with --resume_from_checkpoint True only if none of its "
-            "checkpoints is whole."
-        },
-    )
-    non_finite_loss: str = field(
-        default="stop",
-        metadata={
-            "help": "What to do at a step whose loss or gradients are NaN or infinite: stop with an error, or skip it. "
-            "The weights never take such a step."
-        },
-    )
-
-    def settle_evaluation(self) -> None:
-        """Give what depends on other arguments its value; to be called first in `__post_init__`."""
-        self.dataloader_pin_memory &= torch.accelerator.is_available()  # else torch warns at each evaluation
-        if self.eval_strategy is None:
-            self.eval_strategy = "epoch" if self.do_train and self.do_eval else "no"
-        if self.save_strategy is None:
-            self.save_strategy = "epoch" if self.eval_strategy == "no" else self.eval_strategy
-        self.load_best_model_at_end &= "no" not in (self.eval_strategy, self.save_strategy)
-
-
-class ScriptTrainer(Trainer):
-    """
-    A trainer that keeps NaN out of the weights, says what is wrong with a checkpoint that it cannot write, predicts in
-    the order of the data, and leaves the model card to the script. Its arguments are `ScriptTrainingArguments`.
-
-    Raises:
-        FloatingPointError: the loss or gradients of a step are NaN or infinite, and `non_finite_loss` is `"stop"`.
-        OSError: a checkpoint cannot be written.
-        ValueError: the tokenizer has more tokens than the model.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if isinstance(self.processing_class, PreTrainedTokenizerBase) and isinstance(self.model, PreTrainedModel):
-            check_vocabulary(self.processing_class, self.model.config)
-        if self.model is not None and self.args.device.type == "cpu":
-            for parameter in self.model.parameters():
-                # What is loaded lies in memory at other addresses than what is made, where products may differ in their
-                # last bit: a resumed training would not be the same.
-                parameter.data = parameter.data.clone()
-        self.losses_of_step: list[Tensor] = []
-        self.add_callback(FiniteSteps(self))
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().training_step(*args, **kwargs)
-        self.losses_of_step.append(loss)
-        return loss
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # a training that is resumed where it had ended would take one more step
-        patient = (
-            callback.early_stopping_patience_counter < callback.early_stopping_patience
-            for callback in self.early_stopping_callbacks()
-        )
-        if self.state.global_step < self.state.max_steps and all(patient):
-            super()._run_epoch(*args, **kwargs)
-        else:
-            self.control.should_training_stop = True
-
-    def early_stopping_callbacks(self) -> list[EarlyStoppingCallback]:
-        return [callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)]
-
-    @property
-    def has_whole_model(self) -> bool:
-        """Whether each process has the whole model, and so may use it alone."""
-        return not self.is_fsdp_enabled
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
-            super()._save_checkpoint(*args, **kwargs)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            for file in Path(output_dir).glob("*.pt"):
-                if not _is_whole(file):  # before version 2.10 torch did not see that a disk was full
-                    raise OSError(f"{file.name} is incomplete")
-
-    def _get_eval_sampler(self, eval_dataset: Any) -> None:
-        # group_by_length would reorder these data too, and predictions meet their references by position
-        return None
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        # push_to_hub would replace the card that the script has written
-        pass
-
-
-class FiniteSteps(TrainerCallback):
-    """Lets no step reach the weights whose loss or gradients are NaN or infinite."""
-
-    def __init__(self, trainer: ScriptTrainer) -> None:
-        self.trainer = trainer
-
-    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        model = kwargs["model"]
-        losses, self.trainer.losses_of_step = torch.stack(self.trainer.losses_of_step), []
-        finite = losses.isfinite().all()
-        if not args.fp16:  # its gradients overflow now and then, and what scales the loss skips such a step by itself
-            finite = finite & gradients_are_finite(model)
-        # all processes take a step or none does
-        if self.trainer.accelerator.gather(finite[None].int()).all():
-            return
-        what = f"Step {state.global_step + 1}: the loss is {losses.sum().item():g}"
-        if losses.isfinite().all():
-            what += ", but not all gradients are finite"
-        if args.non_finite_loss == "stop":
-            raise FloatingPointError(
-                f"{what}. A lower --learning_rate or --max_grad_norm may help, and --non_finite_loss skip leaves such "
-                f"steps out. {way_to_go_on(Path(args.output_dir))}"
-            )
-        logger.warning(f"{what}: it is skipped")
-        model.zero_grad()  # optimizers leave alone what has no gradient
-
-
-def gradients_are_finite(model: nn.Module) -> Tensor:
-    """Whether those of this process are; FSDP leaves it a piece of each."""
-    gradients: list[Any] = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    pieces = [gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients]
-    return torch.stack([piece.isfinite().all() for piece in pieces]).all()
-
-
-@contextmanager
-def clear_errors_of_saving(what: str, args: TrainingArguments) -> Iterator[None]:
-    """
-    Raises:
-        OSError: saving failed; says what could not be written, why, and what there is to go on from.
-    """
-    try:
-        yield
-    except Exception as error:  # torch, safetensors and tokenizers have errors of their own for a full disk
-        output_dir = Path(str(args.output_dir))
-        free = shutil.disk_usage(output_dir).free / 2**20
-        raise OSError(
-            f"{what} could not be written to {output_dir}, where {free:,.0f} MiB are free: {error}. "
-            f"{way_to_go_on(output_dir)}"
-        ) from error
-
-
-def way_to_go_on(output_dir: Path) -> str:
-    checkpoint = last_whole_checkpoint(output_dir)
-    if checkpoint is None:
-        return "There is no whole checkpoint yet."
-    return f"{checkpoint} is whole: --resume_from_checkpoint True goes on from there."
-
-
-def train_and_save(trainer: ScriptTrainer, checkpoint: str | None) -> float:
+def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
     """Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took."""
-    if checkpoint is not None:
-        saved = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json"))).stateful_callbacks or {}
-        for callback in trainer.early_stopping_callbacks():
-            attributes = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
-            callback.early_stopping_patience_counter = attributes.get("early_stopping_patience_counter", 0)
+    trainer.add_callback(_Forecast())
     result = trainer.train(resume_from_checkpoint=checkpoint).metrics
-    with clear_errors_of_saving("The model", trainer.args):
-        trainer.save_model()
-        trainer.save_state()
+    trainer.save_model()
+    trainer.save_state()
     trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
 
 
-def wanted_splits(training_args: TrainingArguments) -> dict[str, str]:
-    """The splits to read, each with the argument that wants it."""
-    actions = {"train": "--do_train", "validation": "--do_eval", "test": "--do_predict"}
-    splits = {split: action for split, action in actions.items() if getattr(training_args, action[2:])}
-    if not splits:
-        raise ValueError("nothing to do: give one or several of --do_train, --do_eval, --do_predict")
-    return splits
+class _Forecast(TrainerCallback):
+    """Says, once some steps have been timed, how long a training takes."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+        self.is_told = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now, step = time.monotonic(), state.global_step
+        if self.start is None:  # the first step takes longer
+            self.start = now, step
+        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
+            self.is_told = True
+            seconds = (now - self.start[0]) / (step - self.start[1])
+            left = state.max_steps - step
+            logger.info(
+                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
+                "evaluations not counted."
+            )
 
 
-def check_files(data_args: Any, training_args: TrainingArguments) -> None:
-    """Refuse splits that are read from nowhere, or from two places."""
-    for split, action in wanted_splits(training_args).items():
-        if (getattr(data_args, f"{split}_file") is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{split}_file or --dataset_name")
-
-
-def check_values(data_args: Any, training_args: ScriptTrainingArguments, smallest_values: dict[str, int]) -> None:
+def train_new_tokenizer(
+    what: str,
+    texts: Callable[[], Iterable[str]],
+    kind: str,
+    model_args: Any,
+    *,
+    vocab_size: int | None = None,
+    is_target: bool = False,
+    normalization: str = "NFC",
+    causal: bool = False,
+) -> PreTrainedTokenizerFast:
     """
-    Refuse numbers below the smallest ones, pictures without matplotlib, early stopping that could not be, and what the
-    Hub would refuse of the card once the model is trained.
+    Train a tokenizer, of the kind that suits the texts if `kind` is `"auto"`, and say which that is.
+
+    Args:
+        what (`str`): what the texts are, for messages.
+        texts: gives the training texts, each time it is called.
+        kind (`str`): as of `train_tokenizer`, or `"auto"`.
+        model_args (`ScriptModelArguments`): of the tokenizer.
+        vocab_size (`int`, *optional*): the most tokens to have, if not those of the arguments.
+        is_target (`bool`): whether the model is to write such texts.
+        normalization (`str`), causal (`bool`): as of `train_tokenizer`.
     """
-    for name, least in smallest_values.items():
-        if (value := getattr(data_args, name)) is not None and value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
-    if getattr(data_args, "num_heat_maps", 0) and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
-    if training_args.non_finite_loss not in ("stop", "skip"):
-        raise ValueError(f"--non_finite_loss must be stop or skip, got {training_args.non_finite_loss!r}")
-    if training_args.early_stopping_patience is not None and not training_args.load_best_model_at_end:
-        raise ValueError("--early_stopping_patience needs --do_train and --do_eval, and saving when it evaluates")
-    if training_args.push_to_hub and (data_args.language or data_args.license):
-        metadata = ModelCardData(language=data_args.language, license=data_args.license)
-        try:
-            ModelCard(f"---\n{metadata.to_yaml()}\n---\n").validate()
-        except ValueError as error:
-            given = f"--language {data_args.language} and --license {data_args.license!r}"
-            raise ValueError(f"{given} must be what the Hub knows: {error}") from error
-        except Exception as error:  # which one depends on the client; what is wrong is said again at the push
-            logger.warning(f"The Hub could not be asked whether it takes the card: {error}")
+    size = vocab_size or model_args.vocab_size
+    if kind == "auto":
+        prepared = (
+            NORMALIZERS[normalization]().normalize_str(text.lower() if model_args.lowercase else text)
+            for text in texts()
+        )
+        choice = choose_tokenizer(prepared, is_target)
+        kind, size = choice.kind, size or choice.vocab_size
+        logger.info(f"tokenizer of the {what}: {kind} (chosen for {choice.reason})")
+    return train_tokenizer(
+        texts(),
+        cast(TokenizerKind, kind),
+        size or 10_000,
+        min_frequency=model_args.min_frequency,
+        lowercase=model_args.lowercase,
+        normalization=normalization,
+        causal=causal,
+    )
+
+
+def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """
+    The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
+    examples; those of the config are for many.
+    """
+    values = parse_config_overrides(overrides)
+    chosen = {name: size for name, size in sizes.items() if name not in values}
+    if chosen and examples is not None and examples < FEW_EXAMPLES:
+        values |= chosen
+        told = " and ".join(f"{name}={size}" for name, size in chosen.items())
+        logger.info(f"The model gets {told}, for {examples:,} training examples; --config_overrides changes that.")
+    return values
+
+
+def read_examples(
+    splits: Iterable[str], read: Callable[[str], Iterator[dict[str, Any]]], data_args: Any
+) -> dict[str, Any]:
+    """
+    The examples of each split.
+
+    Args:
+        splits: those to read.
+        read: a split to its examples.
+        data_args (`ScriptDataArguments`): where they are read from.
+
+    Returns:
+        `dict[str, datasets.Dataset]`: by split.
+
+    Raises:
+        ValueError: a split has no example.
+    """
+    from datasets import Dataset
+
+    examples = {}
+    for split in splits:
+        of_split = list(read(split))
+        if not of_split:
+            raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+        examples[split] = Dataset.from_list(of_split)
+        logger.info(f"{split}: {len(of_split):,} examples of {origin(split, data_args)}")
+    return examples
+
+
+def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a split with their places, of tables or of the data set on the Hub, classes by their names."""
+    if data_args.dataset_name is None:
+        wanted = [value for name, value in vars(data_args).items() if name.endswith("_column")]
+        wanted += getattr(data_args, "text_columns", None) or []
+        yield from read_rows(
+            getattr(data_args, f"{split}_file"),
+            getattr(data_args, f"{split}_target_file", None),
+            file_format=getattr(data_args, "file_format", None),
+            column_names=getattr(data_args, "column_names", None),
+            wanted_columns=wanted,
+        )
+        return
+    dataset = load_split(split, data_args, getattr(data_args, "streaming", False))
+    kinds = {column: getattr(kind, "feature", kind) for column, kind in (dataset.features or {}).items()}
+    names = {column: kind.names for column, kind in kinds.items() if hasattr(kind, "names")}
+    for number, row in enumerate(dataset, start=1):
+        for column, of_column in names.items():
+            ids = row[column]
+            if isinstance(ids, list):
+                row[column] = [of_column[index] for index in ids]
+            elif ids >= 0:  # -1 is no class
+                row[column] = of_column[ids]
+        yield f"{data_args.dataset_name}, {split}, row {number}", row
+
+
+def number_of(examples: Any) -> int | None:
+    """How many examples there are; `None` of a stream, and of none."""
+    return len(examples) if hasattr(examples, "__len__") else None
+
+
+def settle_columns(split: str, data_args: Any, *roles: str) -> None:
+    """Choose the columns of these roles, see `choose_columns`, where the arguments `ROLE_column` name none."""
+    place, row = next(read_split(split, data_args), ("", None))
+    if row is None:
+        raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+    given = {role: getattr(data_args, f"{role}_column") for role in roles}
+    for role, column in zip(roles, choose_columns(row, place, **given), strict=True):
+        setattr(data_args, f"{role}_column", column)
 
 
 def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:
@@ -411,6 +419,11 @@ def origin(split: str, data_args: Any) -> str:
 
 def is_hub_name(name: str | None) -> bool:
     return name is not None and not Path(name).exists()
+
+
+def name_of_model(trainer: ReliableTrainer) -> str:
+    """Its id on the Hub if it goes there, otherwise the name of its folder."""
+    return str(trainer.hub_model_id if trainer.args.push_to_hub else Path(str(trainer.args.output_dir)).resolve().name)
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:

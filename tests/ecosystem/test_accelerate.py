@@ -17,7 +17,7 @@ VARIANTS = {
     "input": ("tied", {"context_feeding": "input"}),
     "conditional": ("tied", {"context_feeding": "conditional", "attention_type": "location"}),
     "copy": ("tied", {"copy": True, "unk_token_id": 3}),
-    "past": ("causal", {"self_attention_window": "all", "hidden_size": 12}),
+    "past": ("causal", {"past_attention_window": "all", "hidden_size": 12}),
 }
 
 

@@ -1,0 +1,128 @@
+"""Labels of texts, one or several, and numbers: how they are read, predicted, scored and shown."""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .data import brief
+
+try:
+    from scipy.stats import pearsonr, spearmanr
+    from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
+except ImportError as error:
+    raise ImportError(
+        f"attention_rnn.classification needs scikit-learn ({error}): pip install attention-rnn[train]"
+    ) from error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IGNORED_LABEL = -100
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+f1_micro = partial(f1_score, average="micro", zero_division=1)
+
+
+def f1_macro(references: np.ndarray, predictions: np.ndarray) -> float:
+    """The mean over the labels that are given or predicted; without any, all is right."""
+    of_labels = f1_score(references, predictions, average=None, zero_division=np.nan)
+    return 1.0 if np.isnan(of_labels).all() else float(np.nanmean(of_labels))
+
+
+# of each problem type, the metrics as functions of references and predictions; the first two are the default
+METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
+    SINGLE_LABEL: {"accuracy": accuracy_score, "f1": f1_macro, "matthews": matthews_corrcoef},
+    MULTI_LABEL: {"f1": f1_macro, "f1_micro": f1_micro, "accuracy": accuracy_score},
+    REGRESSION: {
+        "pearson": lambda references, predictions: pearsonr(references, predictions).statistic,
+        "spearman": lambda references, predictions: spearmanr(references, predictions).statistic,
+    },
+}
+
+
+def read_label(
+    row: dict[str, Any], column: str, place: str, problem_type: str, separator: str
+) -> str | list[str] | float:
+    """
+    The label of a text.
+
+    Args:
+        row (`dict[str, Any]`), column (`str`), place (`str`): where it stands, see `read_rows`.
+        problem_type (`str`): a key of `METRICS`.
+        separator (`str`): what stands between several labels that are no list.
+
+    Returns:
+        its name, or several names, or a number.
+
+    Raises:
+        ValueError: there is nothing of this kind.
+    """
+    if column not in row:
+        raise ValueError(f"{place}: there must be a column {column!r}, got the columns {brief(list(row))}")
+    value = row[column]
+    if problem_type == REGRESSION:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        # what transformers leaves out of a loss is no number here
+        if not isfinite(number) or number == IGNORED_LABEL:
+            raise ValueError(
+                f"{place}: column {column!r} must hold a number other than {IGNORED_LABEL}, got {brief(value)}"
+            )
+        return number
+    values = [value]
+    if problem_type == MULTI_LABEL:
+        values = value.split(separator) if isinstance(value, str) else value
+        if not isinstance(values, list):
+            raise ValueError(f"{place}: column {column!r} must hold a list of labels or text, got {brief(value)}")
+        values = [name for name in values if name != ""]  # a text may have no label
+    names = [str(name).strip() for name in values if isinstance(name, (str, int))]
+    if len(names) < len(values) or not all(names):
+        raise ValueError(
+            f"{place}: a label in column {column!r} must be text or an integer, got {brief(value)}. Lists need "
+            f"--problem_type {MULTI_LABEL}, other numbers --problem_type {REGRESSION}."
+        )
+    return names if problem_type == MULTI_LABEL else names[0]
+
+
+def sort_labels(names: Collection[str]) -> list[str]:
+    """By number where all of them are numbers, otherwise by name."""
+    try:
+        return sorted(names, key=int)
+    except ValueError:
+        return sorted(names)
+
+
+def predict(logits: np.ndarray, problem_type: str) -> np.ndarray:
+    """
+    What a classifier says of each text: the id of its label, or 1 for each label that it has and 0 for the others, or a
+    number.
+
+    Args:
+        logits (`np.ndarray` of shape (texts, labels)): as the model returns them.
+        problem_type (`str`): a key of `METRICS`.
+    """
+    if problem_type == SINGLE_LABEL:
+        return logits.argmax(axis=1)
+    return (logits > 0).astype(int) if problem_type == MULTI_LABEL else logits[:, 0]
+
+
+def plot_confusion(references: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> "Figure":
+    """Draw how often each label (rows) was taken for each other one (columns), of ids of references and predictions."""
+    from matplotlib.figure import Figure
+
+    counts = confusion_matrix(references, predictions, labels=range(len(labels)))
+    size = min(2.5 + 0.5 * len(labels), 20)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    display = ConfusionMatrixDisplay(counts, display_labels=labels)
+    display.plot(
+        ax=figure.add_subplot(),
+        cmap="Blues",
+        colorbar=False,
+        include_values=len(labels) <= 30,
+        xticks_rotation="vertical",
+    )
+    return figure

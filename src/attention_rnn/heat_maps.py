@@ -1,0 +1,161 @@
+"""Pictures of where a trained model looked, for each task of the scripts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from .alignment import Alignment, alignment_from_outputs
+from .copying import CopyVocabulary
+from .plotting import plot_alignment, write_alignment_page
+from .question_answering import answer_positions, encode_windows
+
+_MARGIN = 12  # tokens of a context to show on either side of the answer
+
+
+def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> list[str]:
+    """
+    Draw each alignment as a picture, and all of them on one page to point at, in the folder `attention_maps`.
+
+    Returns:
+        `list[str]`: the pictures, relative to `output_dir`; none without alignments.
+    """
+    folder = Path(output_dir, "attention_maps")
+    pictures, drawn = [], []
+    for number, alignment in enumerate(alignments):
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, source_tokens, target_tokens, title = alignment
+        plot_alignment(weights, source_tokens, target_tokens, title=title).savefig(folder / f"{number}.png")
+        pictures.append(f"{folder.name}/{number}.png")
+        drawn.append(alignment)
+    if drawn:
+        write_alignment_page(folder / "attention.html", drawn)
+    return pictures
+
+
+def seq2seq_alignments(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    *,
+    max_source_length: int | None = None,
+    copying: CopyVocabulary | None = None,
+) -> Iterator[Alignment]:
+    """
+    Where a sequence-to-sequence model of transformers or of this package looks in each source, for each token that it
+    generates; nothing of a model without attention.
+    """
+    model.eval()
+    model.set_attn_implementation("eager")  # others do not return the weights
+    options: dict[str, Any] = {"return_tensors": "pt"}
+    if max_source_length is not None:
+        options |= {"truncation": True, "max_length": max_source_length}
+    target_tokenizer = getattr(tokenizer, "target", tokenizer)
+    for source in sources:
+        if copying is None:
+            inputs = tokenizer([source], **options)
+        else:
+            inputs, (unknown_words,) = copying.encode_sources([source], **options)
+        outputs = model.generate(**inputs.to(model.device), output_attentions=True, return_dict_in_generate=True)
+        if not outputs.cross_attentions or not len(outputs.cross_attentions[0]):
+            return
+        if copying is None:
+            source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+            target_tokens = target_tokenizer.convert_ids_to_tokens(outputs.sequences[0, 1:])
+        else:
+            source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
+            target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
+        yield Alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens)
+
+
+def qa_alignments(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Iterable[tuple[str, str, dict[str, Any]]],
+    max_question_length: int | None = None,
+    stride: int = 0,
+) -> Iterator[Alignment]:
+    """
+    How the context around an answer looks at the question; nothing of a model without attention and of no answer.
+
+    Args:
+        model: an `AttentionRnnForQuestionAnswering`.
+        tokenizer: its tokenizer, with the size of a window as `model_max_length`.
+        asked: questions, their contexts and answers with `start`, `end` and `answer`, as `find_answers` gives them.
+        max_question_length, stride: of the windows, as of `encode_windows`.
+    """
+    model.eval()
+    for question, context, answer in asked:
+        if answer["start"] == answer["end"]:
+            continue
+        options = (tokenizer.model_max_length, max_question_length, stride)
+        windows = encode_windows(tokenizer, [question], [context], *options)
+        spans = [answer_positions(offsets, answer["start"], answer["end"]) for offsets in windows["context_offsets"]]
+        index, (first, last) = next((index, span) for index, span in enumerate(spans) if span is not None)
+        inputs = {name: torch.tensor([windows[name][index]]) for name in tokenizer.model_input_names if name in windows}
+        with torch.no_grad():
+            outputs = model(**{k: v.to(model.device) for k, v in inputs.items()}, output_attentions=True)
+        if not outputs.attentions:
+            return
+        offsets = windows["context_offsets"][index]
+        tokens = tokenizer.convert_ids_to_tokens(windows["input_ids"][index])
+        question_end = next(position for position, offset in enumerate(offsets) if offset is not None) - 1
+        around = range(max(0, first - _MARGIN), min(len(offsets), last + _MARGIN + 1))
+        rows = [position for position in around if offsets[position] is not None]
+        weights = outputs.attentions[0][0, 0][rows][:, :question_end]
+        title = f"{question} {answer['answer']}"
+        yield Alignment(weights, tokens[:question_end], [tokens[position] for position in rows], title)
+
+
+def classification_alignments(
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Iterable[tuple[Sequence[str], Any]], max_length: int
+) -> Iterator[Alignment]:
+    """
+    Which tokens an `AttentionRnnForSequenceClassification` looks at, head by head, in each text, or pair of texts, that
+    comes with its label; what it says of them is the title.
+    """
+    model.eval()
+    for texts, label in examples:
+        inputs = tokenizer(*texts, truncation=True, max_length=max_length, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model(**inputs.to(model.device), output_attentions=True)
+        weights = outputs.attentions[0][0, :, 0]  # (heads, words)
+        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        heads = ["attention"] if len(weights) == 1 else [f"head {head}" for head in range(len(weights))]
+        said = _said(outputs.logits[0].float().cpu(), model.config)
+        yield Alignment(weights, tokens, heads, f"predicted: {said}; label: {label}")
+
+
+def _said(logits: Tensor, config: Any) -> str:
+    if config.problem_type == "regression":
+        return f"{logits[0]:.3g}"
+    if config.problem_type == "multi_label_classification":
+        return ", ".join(config.id2label[index] for index in logits.gt(0).nonzero().flatten().tolist()) or "none"
+    return config.id2label[int(logits.argmax())]
+
+
+def labelling_alignments(
+    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Iterable[Sequence[str]], max_length: int
+) -> Iterator[Alignment]:
+    """
+    Where a token classifier of transformers or of this package looks in the words of each text, for each token, and
+    what tells the intent, in the last row; nothing of a model without attention.
+    """
+    model.eval()
+    model.set_attn_implementation("eager")  # others do not return the weights
+    options = {"is_split_into_words": True, "truncation": True, "max_length": max_length}
+    for words in texts:
+        inputs = tokenizer(words, return_tensors="pt", **options).to(model.device)
+        with torch.no_grad():
+            outputs = model(**inputs, output_attentions=True)
+        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        weights, names = [attention[0].mean(dim=0) for attention in outputs.attentions[-1:]], list(tokens)
+        if getattr(outputs, "intent_attentions", None) is not None:
+            weights.append(outputs.intent_attentions[0].mean(dim=0))
+            names = [*(names if len(weights) > 1 else []), model.config.intents[outputs.intent_logits.argmax()]]
+        if not weights:
+            return
+        yield Alignment(torch.cat(weights), tokens, names)

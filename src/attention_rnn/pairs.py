@@ -1,0 +1,99 @@
+"""Pairs of texts as a sequence-to-sequence model is trained on them, and the texts that it generates."""
+
+import logging
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from .copying import CopyVocabulary
+from .tokenization import warn_of_poor_tokens
+
+logger = logging.getLogger(__name__)
+
+
+def encode_pairs(
+    examples: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    max_source_length: int,
+    max_target_length: int,
+    copying: CopyVocabulary | None = None,
+    what: str = "training",
+) -> Any:
+    """
+    Turn pairs of texts into ids. Warns once of what is cut, and of tokens that do not suit the texts, unless the
+    examples are a stream.
+
+    Args:
+        examples (`datasets.Dataset` or `datasets.IterableDataset`):
+            With the columns `source` and `target`.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Of both, see `pair_tokenizers` for two in one.
+        max_source_length, max_target_length (`int`):
+            Tokens to which longer texts are cut.
+        copying (`CopyVocabulary`, *optional*):
+            For a model that copies.
+        what (`str`):
+            What the examples are, for messages.
+
+    Returns:
+        as `examples`: with `input_ids`, `labels` and, for a model that copies, `copy_ids`.
+    """
+    sides = {
+        "source": ("input_ids", "text", max_source_length),
+        "target": ("labels", "text_target", max_target_length),
+    }
+    too_long: Counter[str] = Counter()
+
+    def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        columns: dict[str, Any] = {}
+        for side, (column, argument, max_length) in sides.items():
+            texts: dict[str, Any] = {argument: batch[side]}
+            columns[column] = tokenizer(**texts)["input_ids"]
+            if excess := sum(len(ids) > max_length for ids in columns[column]):
+                too_long[side] += excess
+                columns[column] = tokenizer(**texts, truncation=True, max_length=max_length)["input_ids"]
+        if copying is not None:
+            unknown_words = copying.unknown_words(batch["source"], columns["input_ids"])
+            columns["copy_ids"] = copying.extend(batch["source"], columns["input_ids"], unknown_words)
+            columns["labels"] = copying.extend(batch["target"], columns["labels"], unknown_words)
+        return columns
+
+    options: dict[str, Any] = {"batched": True, "remove_columns": ["source", "target"]}
+    if not hasattr(examples, "__len__"):
+        return examples.map(tokenize, **options)
+    encoded = examples.map(tokenize, desc=f"tokenizing {what}", **options)
+    for side, (column, _, max_length) in sides.items():
+        if too_long[side]:
+            logger.warning(
+                f"{too_long[side]:,} of {len(examples):,} {side}s of the {what} data are longer than "
+                f"--max_{side}_length {max_length} and were cut."
+            )
+        if copying is None or side == "target":  # what the vocabulary lacks of a source can be copied
+            warn_of_poor_tokens(f"{side}s of the {what} data", encoded[column], tokenizer)
+    return encoded
+
+
+def decode_pairs(
+    generated: np.ndarray,
+    examples: Any,
+    encoded: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    copying: CopyVocabulary | None = None,
+) -> list[str]:
+    """
+    The texts that a Trainer has generated from examples.
+
+    Args:
+        generated (`np.ndarray` of shape (examples, target)): ids, filled up with a negative one. Further rows, with
+            which several processes fill up the last batch, are left out.
+        examples, encoded: what `encode_pairs` took and returned.
+        tokenizer, copying: as there.
+    """
+    generated = np.where(generated < 0, tokenizer.pad_token_id, generated)[: len(examples)]
+    if copying is None:
+        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+    else:
+        texts = copying.batch_decode(generated, copying.unknown_words(examples["source"], encoded["input_ids"]))
+    return [text.strip() for text in texts]

@@ -1,0 +1,44 @@
+"""Word vectors of other projects, from which the embeddings of a model may start."""
+
+import re
+from collections.abc import Collection
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .data import read_lines
+
+
+def read_word_vectors(
+    file: str, words: Collection[str], disable_tqdm: bool = False
+) -> tuple[dict[str, np.ndarray], int]:
+    """
+    The vectors of these words in a text file, and their size.
+
+    Each line holds a word and its numbers, separated by spaces. word2vec and fastText write the number and the size of
+    the vectors into the first line, GloVe does not.
+
+    Raises:
+        ValueError: for a line that is no vector or not UTF-8, vectors of different sizes, a broken gz file, or where no
+            word has a vector.
+    """
+    vectors: dict[str, np.ndarray] = {}
+    size = 0
+    for number, line in enumerate(tqdm(read_lines(file), desc="reading word vectors", disable=disable_tqdm), start=1):
+        if number == 1 and (header := re.fullmatch(r"\d+ (\d+)\s*", line)):
+            size = int(header[1])
+            continue
+        parts = line.rstrip().split(" ")
+        size = size or len(parts) - 1
+        word = " ".join(parts[:-size])  # a few "words" of GloVe hold spaces
+        try:
+            if size < 1 or not word:
+                raise ValueError(f"got {len(parts)} parts")
+            if word in words:
+                vectors[word] = np.array(parts[-size:], dtype=np.float32)
+        except ValueError as error:
+            message = f"{file}, line {number}: there must be a word and {size} numbers, separated by spaces"
+            raise ValueError(f"{message}: {error}") from error
+    if not vectors:
+        raise ValueError(f"{file} must hold a vector for at least one of the {len(words):,} words of the vocabulary")
+    return vectors, size

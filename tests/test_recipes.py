@@ -1,0 +1,96 @@
+"""The recipes of the quality benchmarks by the commands of their model cards, two steps on made-up data."""
+
+import json
+import re
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import HfArgumentParser
+
+from attention_rnn import ReliableTrainingArguments
+from attention_rnn.arguments import parse_arguments
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+WORDS = ["uno", "due", "tre", "quattro", "cinque", "sei", "sette", "otto", "nove", "dieci"]
+SPELT = [{"source": f"{' '.join(word)} [N]", "target": " ".join(word.upper())} for word in WORDS]
+PAIRS = [{"source": word, "target": f"{word} {word[::-1]}"} for word in WORDS]
+SENTIMENTS = [{"text": f"{word} {word}", "label": str(number % 3)} for number, word in enumerate(WORDS)]
+TAGGED = [{"tokens": [word, "x"], "labels": ["B-A", "O"], "intent": word[0]} for word in WORDS]
+QUESTIONS = [
+    {
+        "context": f"So {word} it is.",
+        "qas": [{"id": word, "question": "What?", "answers": [{"text": word, "answer_start": 3}]}],
+    }
+    for word in WORDS
+]
+DATA = {
+    "g2p": SPELT,
+    "inflection": SPELT,
+    "mt": PAIRS,
+    "norm": PAIRS,
+    "summ": PAIRS,
+    "cls": SENTIMENTS,
+    "seqlab": TAGGED,
+    "qa": QUESTIONS,
+}
+
+
+@pytest.mark.parametrize("card", sorted((ROOT / "model_cards").glob("*.md")), ids=lambda card: card.stem)
+def test_the_command_of_a_card_runs_as_it_stands(card, tmp_path, monkeypatch):
+    (command,) = re.findall(
+        r"^python (examples/run_.*?)\n```", card.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    script, *arguments = shlex.split(command.replace("\\\n", " "))
+    monkeypatch.chdir(ROOT)  # where the command names the recipe
+    if script.endswith("run_clm.py"):
+        file = tmp_path / "text.txt"
+        file.write_text("".join(f"{word}, {word}!\n" for word in WORDS * 3), encoding="utf-8")
+    else:
+        file = tmp_path / "rows.jsonl"
+        rows = DATA[card.stem.split("_")[0]]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values = {name: str(file) for name in ("TRAIN", "DEV", "TEST")} | {f"runs/{card.stem}": str(tmp_path / "run")}
+    arguments = [values.get(argument, argument) for argument in arguments]
+    arguments += ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no", "--disable_tqdm", "True"]
+    if script.endswith("run_seq2seq.py"):
+        arguments += ["--max_target_length", "4", "--num_heat_maps", "1"]  # what has learnt nothing does not end
+    if script.endswith("run_clm.py"):
+        arguments += ["--sample_length", "5"]
+    scores = import_module(Path(script).stem).main(arguments)
+    assert scores.keys() == {"validation", "test"}
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("script", ["run_seq2seq", "run_clm", "run_classification", "run_labelling", "run_qa"])
+def test_a_command_line_has_the_defaults_of_the_arguments(script, tmp_path):
+    kind = import_module(script).TrainingArguments
+    (parsed,) = parse_arguments(["--output_dir", str(tmp_path)], kind)
+    in_python = kind(output_dir=str(tmp_path))
+    for name in ("use_cpu", "dataloader_pin_memory", "load_best_model_at_end", "bf16"):
+        assert getattr(parsed, name) == getattr(in_python, name), name
+    assert parsed.use_cpu == (not torch.accelerator.is_available())
+    assert parsed.dataloader_pin_memory == torch.accelerator.is_available()
+
+
+@pytest.mark.parametrize(("given", "expected"), [(["--use_cpu"], True), (["--use_cpu", "True"], True)])
+def test_the_cpu_can_be_asked_for(tmp_path, given, expected):
+    parser = HfArgumentParser(ReliableTrainingArguments)
+    (args,) = parser.parse_args_into_dataclasses(["--output_dir", str(tmp_path), "--bf16", "True", *given])
+    assert (args.use_cpu, args.dataloader_pin_memory, args.bf16) == (expected, False, True)
+    assert args.device.type == "cpu"
+
+
+@pytest.mark.parametrize("has_accelerator", [True, False])
+def test_an_accelerator_is_used_where_there_is_one(tmp_path, monkeypatch, has_accelerator):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: has_accelerator)
+    for given, use_cpu in (([], not has_accelerator), (["--use_cpu", "False"], False), (["--use_cpu"], True)):
+        parser = HfArgumentParser(ReliableTrainingArguments)
+        (args,) = parser.parse_args_into_dataclasses(["--output_dir", str(tmp_path), *given])
+        assert args.use_cpu is use_cpu
+        assert args.dataloader_pin_memory is (has_accelerator and not use_cpu)

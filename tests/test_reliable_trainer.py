@@ -1,0 +1,111 @@
+"""The public trainer with a model of transformers."""
+
+import json
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from attention_rnn import (
+    ReliableSeq2SeqTrainer,
+    ReliableSeq2SeqTrainingArguments,
+    ReliableTrainer,
+    ReliableTrainingArguments,
+)
+from attention_rnn.trainer import last_whole_checkpoint
+
+DATA = [{"input_ids": [number % 5 + 1, number % 3 + 6, 9], "labels": number % 2} for number in range(12)]
+
+
+def model():
+    set_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    return BertForSequenceClassification(BertConfig(vocab_size=12, **sizes))
+
+
+def trainer(folder, compute_metrics=None, **options):
+    options = {"max_steps": 6, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"} | options
+    args = ReliableTrainingArguments(str(folder), disable_tqdm=True, **options)
+    return ReliableTrainer(model(), args, train_dataset=DATA, eval_dataset=DATA, compute_metrics=compute_metrics)
+
+
+def weights(trained):
+    return torch.cat([parameter.detach().flatten() for parameter in trained.model.parameters()])
+
+
+def test_without_faults_it_trains_as_the_trainer_of_transformers(tmp_path):
+    ours = trainer(tmp_path / "ours", save_strategy="no")
+    ours.train()
+    options = {"max_steps": 6, "per_device_train_batch_size": 2, "use_cpu": True, "report_to": "none"}
+    args = TrainingArguments(str(tmp_path / "theirs"), disable_tqdm=True, save_strategy="no", **options)
+    theirs = Trainer(model(), args, train_dataset=DATA)
+    theirs.train()
+    assert torch.equal(weights(ours), weights(theirs))
+
+
+def test_it_goes_on_from_the_last_whole_checkpoint_or_starts_anew(tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    whole = trainer(tmp_path / "whole", **saving)
+    whole.train(resume_from_checkpoint=True)  # there is none
+    state = tmp_path / "whole" / "checkpoint-6" / "trainer_state.json"
+    state.write_text(state.read_text()[:-9])
+    assert last_whole_checkpoint(tmp_path / "whole") == str(tmp_path / "whole" / "checkpoint-4")
+    resumed = trainer(tmp_path / "whole", **saving)
+    resumed.train(resume_from_checkpoint=True)
+    assert torch.equal(weights(whole), weights(resumed))
+    state.write_text("")
+    with pytest.raises(ValueError, match=r"must be a whole checkpoint, got .*checkpoint-6', which has an incomplete"):
+        trainer(tmp_path / "whole").train(resume_from_checkpoint=str(state.parent))
+
+
+def test_it_stops_early_also_when_it_is_resumed(tmp_path):
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    options |= {"load_best_model_at_end": True, "metric_for_best_model": "score", "early_stopping_patience": 3}
+    options |= {"greater_is_better": True}
+    whole = trainer(tmp_path, lambda output: {"score": 1.0}, **options)
+    whole.train()
+    assert whole.state.global_step == 4
+    resumed = trainer(tmp_path, lambda output: {"score": 1.0}, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert resumed.state.global_step == 4
+
+
+def test_a_card_that_lies_in_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    trained = trainer(tmp_path, save_strategy="no")
+    trained.create_model_card()
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_metrics_are_written_where_earlier_ones_are_broken(tmp_path):
+    (tmp_path / "all_results.json").write_text('{"a": ')
+    trainer(tmp_path).save_metrics("eval", {"eval_loss": 1.0})
+    assert json.loads((tmp_path / "all_results.json").read_text()) == {"eval_loss": 1.0}
+
+
+def test_other_arguments_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="args must be ReliableTrainingArguments, got TrainingArguments"):
+        ReliableTrainer(model(), TrainingArguments(str(tmp_path)))
+    with pytest.raises(TypeError, match="args must be ReliableSeq2SeqTrainingArguments, got Seq2SeqTrainingArguments"):
+        ReliableSeq2SeqTrainer(model(), Seq2SeqTrainingArguments(str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", [ReliableTrainingArguments, ReliableSeq2SeqTrainingArguments])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"non_finite_loss": "ignore"}, "--non_finite_loss must be stop or skip, got 'ignore'"),
+        ({"early_stopping_patience": 2}, "--early_stopping_patience needs --load_best_model_at_end"),
+        ({"early_stopping_patience": 0}, "--early_stopping_patience must be at least 1, got 0"),
+    ],
+)
+def test_wrong_values_are_refused(tmp_path, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        kind(str(tmp_path), **options)
