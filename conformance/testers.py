@@ -14,7 +14,7 @@ from torch import Tensor
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 
 class EncoderTester:

@@ -56,7 +56,7 @@ from attention_rnn.classification import (
 )
 from attention_rnn.data import brief, choose_columns, drop_empty, get_text
 from attention_rnn.heat_maps import classification_alignments, draw_heat_maps
-from attention_rnn.tokenization import TokenizerKind, warn_of_poor_tokens
+from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
     name_of_model,
     origin,

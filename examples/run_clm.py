@@ -37,7 +37,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.data import read_lines
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
-from attention_rnn.tokenization import TokenizerKind
+from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import load_split, name_of_model, origin, special_token_ids, start_run, train_new_tokenizer
 from attention_rnn.usage import CLM_LIMITS, clm_usage
 

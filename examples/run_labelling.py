@@ -58,7 +58,7 @@ from attention_rnn.labelling import (
     write_labels,
 )
 from attention_rnn.models.crf import is_chunk_scheme
-from attention_rnn.tokenization import TokenizerKind
+from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import (
     name_of_model,
     origin,

@@ -46,7 +46,7 @@ from attention_rnn.heat_maps import draw_heat_maps, qa_alignments
 from attention_rnn.metrics import describe_metrics, load_metric, score_texts
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
 from attention_rnn.question_answering import read_examples as read_questions
-from attention_rnn.tokenization import TokenizerKind, warn_of_poor_tokens
+from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
     name_of_model,
     origin,

@@ -33,12 +33,12 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
+from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text
 from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs
-from attention_rnn.tokenization import TokenizerKind, lowercases, pair_tokenizers
+from attention_rnn.tokenizer_training import TokenizerKind, lowercases, pair_tokenizers
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     name_of_model,

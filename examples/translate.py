@@ -16,7 +16,7 @@ from threading import Thread
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from attention_rnn.copying import CopyVocabulary  # importing attention_rnn registers it with the Auto classes
+from attention_rnn.copy_vocabulary import CopyVocabulary  # importing attention_rnn registers it with the Auto classes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

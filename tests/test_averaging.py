@@ -10,7 +10,7 @@ from tiny import tiny_batch, tiny_model
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from attention_rnn.averaging import average_checkpoints
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 
 def save(folder, seed=0, dtype=torch.float32, **overrides):

@@ -27,7 +27,7 @@ from attention_rnn.models.configuration_core import (
     RECURRENCE_BACKENDS,
     RECURRENT_INITIALIZATIONS,
 )
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 VOCABULARY, LABELS, EMBEDDING = 19, 5, 6
 SECONDS = 60  # for one example, which takes milliseconds

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, StaticCache, pipeli
 from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM
 from attention_rnn.models.configuration_attention_rnn import PAST_ATTENTION_TYPES
 from attention_rnn.models.configuration_core import CELL_STATES
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 BATCH, LENGTH = 3, 8
 MODELS = {

@@ -17,7 +17,7 @@ import attention_rnn  # noqa: F401 registers the models
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
 from attention_rnn.models.configuration_core import CONFIG_VERSION
 from attention_rnn.pipelines import Text2TextGenerationPipeline
-from attention_rnn.tokenization import check_vocabulary, pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import check_vocabulary, pair_tokenizers, train_tokenizer
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 

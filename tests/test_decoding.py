@@ -22,7 +22,7 @@ from attention_rnn.models.decoder_step import DecoderStep
 from attention_rnn.models.generation import AttentionRnnGenerationMixin
 from attention_rnn.models.prepared_linear import ContextReader, PreparedLinear
 from attention_rnn.models.readout import AttentionRnnReadout
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 VARIANTS = [
     {"attention_type": "additive", "context_feeding": "input", "copy": True, "coverage": True},

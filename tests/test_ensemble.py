@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from attention_rnn.ensemble import AttentionRnnEnsemble
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 STRATEGIES = {
     "greedy": {},

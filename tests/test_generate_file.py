@@ -16,7 +16,7 @@ from attention_rnn import (
     AttentionRnnForTokenClassification,
 )
 from attention_rnn.metrics import load_metric
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import evaluate_checkpoint

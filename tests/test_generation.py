@@ -9,7 +9,7 @@ from transformers.generation import BaseStreamer, GenerateBeamEncoderDecoderOutp
 
 from attention_rnn.models.cache import new_cache
 from attention_rnn.models.configuration_attention_rnn import CACHE_NAMES
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 COPYING = [
     {"attention_type": "additive", "context_feeding": feeding, "copy": True, "coverage": True}

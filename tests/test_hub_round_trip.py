@@ -37,7 +37,7 @@ WEIGHTS, CODE, TARGET_VOCABULARY = "model.safetensors", "modeling_attention_rnn.
 
 def make_tokenizer():
     """With a vocabulary for each side, so that it has code to carry."""
-    from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+    from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
     return pair_tokenizers(train_tokenizer(WORDS, kind="character"), train_tokenizer(SPELLINGS, kind="word"))
 
@@ -108,8 +108,8 @@ def push_classifier(name, folder):
     from transformers import pipeline
 
     from attention_rnn import AttentionRnnForSequenceClassification
-    from attention_rnn.hub import write_model_card
-    from attention_rnn.tokenization import train_tokenizer
+    from attention_rnn.model_card import write_model_card
+    from attention_rnn.tokenizer_training import train_tokenizer
 
     tokenizer = train_tokenizer(WORDS, kind="character")
     model = AttentionRnnForSequenceClassification(tiny_config(vocab_size=len(tokenizer))).eval()

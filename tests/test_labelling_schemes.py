@@ -19,7 +19,7 @@ from attention_rnn.labelling import (
     texts_against_scheme,
     word_label,
 )
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 # of each scheme, its letters and what a chunk looks like
 SCHEMES = {"BIO": ("BI", "BI*"), "BIOES": ("BIES", "S|BI*E"), "BILOU": ("BILU", "U|BI*L"), "BMES": ("BMES", "S|BM*E")}

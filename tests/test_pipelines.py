@@ -34,7 +34,7 @@ from attention_rnn.pipelines import (
     register_pipelines,
 )
 from attention_rnn.pipelines_labelling import TokenClassificationPipeline
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 TEXTS = ["abc", "b", "cabcab", "acb"]
 TASKS = {

@@ -12,7 +12,7 @@ from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnForQ
 from attention_rnn.metrics import load_metric
 from attention_rnn.models.modeling_attention_rnn_question_answering import AttentionFlow
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers, read_examples
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 END = 2
 # question of 3 and 2 tokens, context of 5 and 6

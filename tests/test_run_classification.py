@@ -24,7 +24,7 @@ from transformers import (
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import parse_arguments
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_classification

@@ -22,7 +22,7 @@ from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import expand_config_file, parse_arguments
 from attention_rnn.metrics import load_metric
 from attention_rnn.pairs import encode_pairs
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 from attention_rnn.trainer import EndlessStream
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))

@@ -19,7 +19,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 import attention_rnn
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnTokenizer, average_checkpoints
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 ROOT = Path(attention_rnn.__file__).parents[2]
 SOURCES = [path for folder in ("src", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedTokeni
 from transformers.generation.stopping_criteria import StopStringCriteria
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnTokenizer
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 KINDS = ("bpe", "unigram", "word", "character")
 TEXTS = [

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from attention_rnn.tokenization import choose_tokenizer, find_poor_tokens, train_tokenizer
+from attention_rnn.tokenizer_training import choose_tokenizer, find_poor_tokens, train_tokenizer
 
 random_ = random.Random(0)
 SYLLABLES = [onset + nucleus for onset in ("b", "d", "k", "l", "m", "n", "r", "s", "t", "") for nucleus in "aeiou"]

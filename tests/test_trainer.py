@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from attention_rnn import AttentionRnnForConditionalGeneration
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 WORDS = ["abc", "ba", "cabba", "bc", "acab", "b", "cba", "abcabc"] * 2
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_model
 
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import translate

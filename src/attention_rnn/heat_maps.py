@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from .alignment import Alignment, alignment_from_outputs
-from .copying import CopyVocabulary
+from .copy_vocabulary import CopyVocabulary
 from .plotting import plot_alignment, write_alignment_page
 from .question_answering import answer_positions, encode_windows
 

@@ -87,7 +87,8 @@ class StreamTrainer(ReliableTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = [*(self._signature_columns or []), "shift_labels"]  # else it is taken out
+        columns: Any = self._signature_columns
+        self._signature_columns: Any = [*columns, "shift_labels"]  # else it is taken out of the batches
 
     def compute_loss(
         self,

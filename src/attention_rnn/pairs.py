@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .copying import CopyVocabulary
-from .tokenization import warn_of_poor_tokens
+from .copy_vocabulary import CopyVocabulary
+from .tokenizer_training import warn_of_poor_tokens
 
 logger = logging.getLogger(__name__)
 

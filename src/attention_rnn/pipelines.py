@@ -20,10 +20,10 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 from transformers import pipelines as transformers_pipelines
 
 from .alignment import alignment_from_outputs
-from .copying import CopyVocabulary
+from .copy_vocabulary import CopyVocabulary
 from .pipelines_labelling import TokenClassificationPipeline
 from .question_answering import Window, encode_windows, find_answers
-from .tokenization import check_vocabulary
+from .tokenizer_training import check_vocabulary
 
 # Any, as every pipeline takes other arguments than the base class declares
 Pipeline: Any = transformers_pipelines.base.Pipeline

@@ -46,7 +46,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from .tokenization import check_vocabulary
+from .tokenizer_training import check_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,11 @@ class ReliableTrainer(Trainer):
         if not isinstance(args, ReliableTrainingArguments):
             raise TypeError(f"args must be ReliableTrainingArguments, got {type(args).__name__}")
         super().__init__(model, args, *others, **kwargs)
-        if self.label_smoother is not None and self.model.config.model_type.startswith("attention_rnn"):
+        config: Any = getattr(self.model, "config", None)
+        if self.label_smoother is not None and getattr(config, "model_type", "").startswith("attention_rnn"):
             # in the model's own loss, of which the Trainer's smoothing would leave parts out
-            self.model.config.label_smoothing, self.label_smoother = self.args.label_smoothing_factor, None
-            self.model.config.validate()
+            config.label_smoothing, self.label_smoother = self.args.label_smoothing_factor, None
+            config.validate()
         if isinstance(self.processing_class, PreTrainedTokenizerBase) and isinstance(self.model, PreTrainedModel):
             check_vocabulary(self.processing_class, self.model.config)
         if self.model is not None and self.args.device.type == "cpu":

@@ -47,8 +47,8 @@ from .arguments import (
     wanted_splits,
 )
 from .data import choose_columns, read_rows
-from .hub import format_duration, write_model_card
-from .tokenization import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
+from .model_card import format_duration, write_model_card
+from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
 logger = logging.getLogger(__name__)

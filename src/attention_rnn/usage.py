@@ -29,7 +29,7 @@ _SEQ2SEQ_COPY = """
 To copy words that the vocabulary lacks as well, let it be extended by those of each source:
 
 ```python
-from attention_rnn.copying import CopyVocabulary
+from attention_rnn.copy_vocabulary import CopyVocabulary
 
 copying = CopyVocabulary(tokenizer, model.config.vocab_size)
 inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from attention_rnn import AttentionRnnForCausalLM
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "the", "dog", "run", "far", "away", "to", "sea"]
 TEXTS = [" ".join(WORDS[start : start + 4]) for start in range(8)]

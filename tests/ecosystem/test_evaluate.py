@@ -19,7 +19,7 @@ from attention_rnn import (  # noqa: E402
     AttentionRnnForSequenceClassification,
     AttentionRnnForTokenClassification,
 )
-from attention_rnn.tokenization import train_tokenizer  # noqa: E402
+from attention_rnn.tokenizer_training import train_tokenizer  # noqa: E402
 
 
 @pytest.fixture

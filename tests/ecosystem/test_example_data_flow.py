@@ -8,7 +8,7 @@ from tiny import tiny_config
 from transformers import DefaultDataCollator, Trainer, TrainingArguments
 
 from attention_rnn import AttentionRnnForQuestionAnswering
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from clients import tiny_causal_model
 from tiny import tiny_model
 
 outlines = pytest.importorskip("outlines")
-from attention_rnn.tokenization import train_tokenizer  # noqa: E402
+from attention_rnn.tokenizer_training import train_tokenizer  # noqa: E402
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-from attention_rnn.tokenization import train_tokenizer
+from attention_rnn.tokenizer_training import train_tokenizer
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -144,14 +143,16 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         # what has taken the place of `lm_head` (LoRA, a quantiser) makes logits in its own way
         return is_plain(self.lm_head) and not is_watched()
 
-    def refuse_to_train_without_labels(self, **parts: Any) -> None:
+    def refuse_a_loss_from_outside(self, num_items_in_batch: Any, **parts: Any) -> None:
         """
+        To be called where there are no labels.
+
         Raises:
-            ValueError: the model is trained, and a part of the loss that only the model can make would be missing: one
-                of `parts`, fields of the config with their values, is not zero.
+            ValueError: a Trainer has taken the labels away, to make the loss of the logits, and a part of it that only
+                the model can make would be missing: one of `parts`, fields of the config, is not zero.
         """
         needed = [name for name, value in parts.items() if value]
-        if needed and self.training and torch.is_grad_enabled():
+        if needed and num_items_in_batch is not None:
             raise ValueError(
                 f"`labels` must be given to train a model with `{needed[0]}`, which makes its loss itself, got None. "
                 "The `label_smoothing_factor` of a Trainer takes them away: set `label_smoothing` in the config."

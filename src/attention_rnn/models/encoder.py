@@ -133,7 +133,7 @@ class AttentionRnnEncoder(TokenFront):
             copy_ids=self._copy_ids(input_ids, copy_ids, outputs[-1]),
             hidden_states=tuple(outputs) if self.option("output_hidden_states", output_hidden_states) else None,
             attentions=() if self.option("output_attentions", output_attentions) else None,
-            attention_mask=mask,
+            attention_mask=None if mask is None else mask.long(),
         )
 
     def _copy_ids(self, input_ids: Tensor | None, copy_ids: Tensor | None, memory: Tensor) -> Tensor | None:
@@ -148,3 +148,8 @@ class AttentionRnnEncoder(TokenFront):
         # sources have no more unknown tokens than positions, and what they have is added to every distribution
         check_token_ids("copy_ids", copy_ids, self.config.vocab_size + copy_ids.numel())
         return copy_ids.long()
+
+
+def real_positions(encoded: AttentionRnnEncoderOutput) -> Tensor | None:
+    """The mask of a memory as booleans, (batch, source), which have been checked; `None` where there is no padding."""
+    return None if encoded.attention_mask is None else encoded.attention_mask.bool()

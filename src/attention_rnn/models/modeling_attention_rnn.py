@@ -24,7 +24,7 @@ from .cache import CACHE, cache_field, is_filled, takes_cache
 from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .decoder import AttentionRnnBridge, AttentionRnnDecoder
-from .encoder import AttentionRnnEncoder
+from .encoder import AttentionRnnEncoder, real_positions
 from .fronts import TokenFront
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
 
@@ -100,10 +100,10 @@ class AttentionRnnModel(AttentionRnnPreTrainedModel):
                 output_hidden_states=output_hidden_states,
                 return_dict=True,
             )
-            mask = encoded.attention_mask
+            mask = real_positions(encoded)
         else:
             encoded = self._read_encoder_outputs(encoder_outputs)
-            mask = encoded.attention_mask
+            mask = real_positions(encoded)
             if attention_mask is not None:
                 mask = padding_mask("attention_mask", attention_mask, *encoded.last_hidden_state.shape[:2])
         if not self.config.is_encoder_decoder:

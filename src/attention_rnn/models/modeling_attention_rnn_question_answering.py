@@ -11,7 +11,7 @@ from transformers.utils.generic import can_return_tuple
 from .base import AttentionRnnPreTrainedModel
 from .checks import IGNORED_LABEL, as_booleans, check_integers, check_tensors, has_values, logger, warn_without_targets
 from .configuration_attention_rnn import AttentionRnnConfig
-from .encoder import AttentionRnnEncoderLayer
+from .encoder import AttentionRnnEncoderLayer, real_positions
 from .losses import target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 
@@ -146,7 +146,7 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
             return_dict=True,
         )
         memory = outputs.last_hidden_state
-        real = outputs.attention_mask
+        real = real_positions(outputs)
         if real is None:
             real = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
         question_mask, context_mask, first = self._segments(input_ids, real, token_type_ids)

@@ -109,7 +109,8 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         needs_logits = labels is None or config.copy or not self.trains_without_logits()
         logits = self._logits(outputs) if needs_logits else None
         if labels is None:
-            self.refuse_to_train_without_labels(
+            self.refuse_a_loss_from_outside(
+                kwargs.get("num_items_in_batch"),
                 coverage_loss_weight=config.coverage_loss_weight,
                 copy=config.copy and logits is not None and logits.shape[-1] > config.vocab_size,
             )

@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 from .base import AttentionRnnPreTrainedModel
 from .checks import IGNORED_LABEL, check_tensors, has_values, warn_without_targets
 from .configuration_attention_rnn import AttentionRnnConfig
+from .encoder import real_positions
 from .losses import divisor, target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 from .pooling import SelfAttentionPooling, overlap_penalty
@@ -81,14 +82,15 @@ class AttentionRnnForSequenceClassification(AttentionRnnPreTrainedModel):
             return_dict=True,
         )
         memory = outputs.last_hidden_state
-        pooled, weights = self.pooling(memory, outputs.attention_mask)
+        pooled, weights = self.pooling(memory, real_positions(outputs))
         logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
             labels = labels.to(logits.device)
             loss = self._loss(logits, weights, labels, kwargs.get("num_items_in_batch"))
         else:
-            self.refuse_to_train_without_labels(pooling_penalty_weight=self.config.pooling_penalty_weight)
+            penalty = self.config.pooling_penalty_weight
+            self.refuse_a_loss_from_outside(kwargs.get("num_items_in_batch"), pooling_penalty_weight=penalty)
         return SequenceClassifierOutput(
             loss=loss,
             logits=logits,

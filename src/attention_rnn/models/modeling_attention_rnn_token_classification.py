@@ -17,6 +17,7 @@ from .checks import IGNORED_LABEL, check_integers, check_tensors, has_values, wa
 from .configuration_attention_rnn import AttentionRnnConfig
 from .crf import ConditionalRandomField, allowed_transitions
 from .dropout import SequenceDropout
+from .encoder import real_positions
 from .losses import divisor, target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 from .pooling import SelfAttentionPooling
@@ -149,7 +150,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
             return_dict=True,
         )
         memory = outputs.last_hidden_state
-        mask = outputs.attention_mask
+        mask = real_positions(outputs)
         vectors = memory
         attentions: tuple[Tensor, ...] = ()
         if self.attention is not None:
@@ -206,7 +207,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
         num_items_in_batch: Tensor | int | None,
     ) -> Tensor | None:
         if labels is None:
-            self.refuse_to_train_without_labels(crf=self.config.crf, intents=self.config.intents)
+            self.refuse_a_loss_from_outside(num_items_in_batch, crf=self.config.crf, intents=self.config.intents)
         if labels is None and intent_ids is None:
             return None
         smoothing = self.config.label_smoothing if self.training else 0.0

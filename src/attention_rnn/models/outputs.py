@@ -17,7 +17,7 @@ class AttentionRnnEncoderOutput(ModelOutput):
         copy_ids: with `copy`, the token that stands at each position of the source, (batch, source).
         hidden_states: the embeddings and the output of each layer, when asked for.
         attentions: an empty tuple when asked for; an encoder of this family has no attention of its own.
-        attention_mask: true at the real positions of the memory, (batch, source); `None` where there is no padding.
+        attention_mask: 1 at the real positions of the memory, 0 at padding, (batch, source); `None` without padding.
     """
 
     last_hidden_state: Tensor | None = None

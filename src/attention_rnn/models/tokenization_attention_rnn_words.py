@@ -29,7 +29,7 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
 
     Example:
         >>> from attention_rnn import AttentionRnnWordTokenizer
-        >>> from attention_rnn.tokenization import train_tokenizer
+        >>> from attention_rnn.tokenizer_training import train_tokenizer
         >>> words = train_tokenizer(["to be or not to be"], kind="word")
         >>> tokenizer = AttentionRnnWordTokenizer.from_tokenizer(words, max_word_length=4)
         >>> tokenizer("be bee")["character_ids"]  # be, an unknown word, </s>

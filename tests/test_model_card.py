@@ -5,7 +5,7 @@ from huggingface_hub import ModelCard
 from transformers import BartConfig, BartForConditionalGeneration, TrainingArguments
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
-from attention_rnn.hub import write_model_card
+from attention_rnn.model_card import write_model_card
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import DataCollatorForSeq2Seq
 
-from attention_rnn.copying import CopyVocabulary, DataCollatorForCopying
-from attention_rnn.tokenization import pair_tokenizers, train_tokenizer
+from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_seq2seq
