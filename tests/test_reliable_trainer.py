@@ -1,9 +1,11 @@
 """The public trainer with a model of transformers."""
 
+import copy
 import json
 
 import pytest
 import torch
+from tiny import tiny_batch, tiny_config
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -14,6 +16,8 @@ from transformers import (
 )
 
 from attention_rnn import (
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnForTokenClassification,
     ReliableSeq2SeqTrainer,
     ReliableSeq2SeqTrainingArguments,
     ReliableTrainer,
@@ -109,3 +113,26 @@ def test_other_arguments_are_refused(tmp_path):
 def test_wrong_values_are_refused(tmp_path, kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(str(tmp_path), **options)
+
+
+def test_labels_are_smoothed_in_the_loss_of_a_model_that_owns_parts_of_it(tmp_path):
+    """The coverage loss stays, which the Trainer's own smoothing would leave out."""
+    set_seed(0)
+    fields = {"copy": True, "coverage": True, "coverage_loss_weight": 1.0, "hidden_dropout": 0.0}
+    translator = AttentionRnnForConditionalGeneration(tiny_config(**fields, attention_type="additive")).train()
+    options = {"label_smoothing_factor": 0.1, "use_cpu": True, "report_to": "none"}
+    run = ReliableTrainer(translator, ReliableTrainingArguments(str(tmp_path), **options))
+    batch = tiny_batch(translator)
+    smoothed = run.compute_loss(translator, dict(batch))
+    config = copy.deepcopy(translator.config)
+    assert config.label_smoothing == 0.1
+    translator.config.coverage_loss_weight = 0.0
+    assert run.compute_loss(translator, dict(batch)) < smoothed
+    translator.config.label_smoothing = 0.0
+    assert run.compute_loss(translator, dict(batch)) != smoothed
+
+
+def test_smoothing_that_a_model_refuses_is_refused(tmp_path):
+    tagger = AttentionRnnForTokenClassification(tiny_config(crf=True, num_labels=3))
+    with pytest.raises(ValueError, match="`label_smoothing` smoothes labels one by one, and `crf=True` scores"):
+        ReliableTrainer(tagger, ReliableTrainingArguments(str(tmp_path), label_smoothing_factor=0.1, use_cpu=True))
