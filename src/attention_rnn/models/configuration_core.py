@@ -286,9 +286,10 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
 
 @cache
 def declared_fields(config_class: Any) -> dict[str, Any]:
-    """The fields of the family that a class of configurations has, without those of transformers, and their types."""
-    of_transformers = {field.name for field in fields(PreTrainedConfig)}
-    return {field.name: field.type for field in fields(config_class) if field.name not in of_transformers}
+    """The fields that a class of configurations has besides those of transformers, and their types."""
+    of_family = [kind for kind in config_class.__mro__ if issubclass(kind, AttentionRnnCoreConfig)]
+    declared = {name for kind in of_family for name in vars(kind).get("__annotations__", {})}
+    return {field.name: field.type for field in fields(config_class) if field.name in declared}
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
