@@ -77,8 +77,11 @@ def check_labels(labels: Tensor, vocab_size: int | None) -> None:
     check_integers("labels", labels)
     if labels.dim() != 2:
         raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
-    if has_values(labels) and (targets := labels[labels != IGNORED_LABEL]).numel():
-        check_token_ids("labels", targets[None], vocab_size)
+    if has_values(labels):
+        is_wrong = (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= (vocab_size or labels.max() + 1)))
+        if is_wrong.any():
+            largest = "" if vocab_size is None else f" to {vocab_size - 1}"
+            raise ValueError(f"`labels` must be tokens of the vocabulary, 0{largest}, got {int(labels[is_wrong][0])}.")
 
 
 def warn_without_targets(name: str, values: Tensor) -> None:

@@ -14,7 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from .attention import ATTENTIONS, Memory
 from .cache import cache_field, is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
-from .checks import check_tensors, new_tokens_mask, padding_mask
+from .checks import new_tokens_mask, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .dropout import NO_NOISE, LayerNoise, SequenceDropout, draw_recurrent_mask
 from .fronts import TokenFront
@@ -223,7 +223,6 @@ class AttentionRnnDecoder(TokenFront):
             `hidden_states`: the embeddings and the output of each layer.
             `generation_probability`: with `copy`, the probability of writing each token, (batch, target, 1).
         """
-        check_tensors(decoder_attention_mask=attention_mask)
         embeddings = self.read_tokens("decoder_", input_ids, inputs_embeds)
         has_past = past_key_values is not None
         mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)

@@ -51,7 +51,6 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 they are not on the device of the model; characters missing, or given to a model that does not read
                 them.
         """
-        check_tensors(**{f"{name}input_ids": input_ids, f"{name}inputs_embeds": inputs_embeds})
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError(f"Give exactly one of `{name}input_ids` and `{name}inputs_embeds`.")
         if inputs_embeds is None:
@@ -109,6 +108,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
         return embeddings + self.characters(character_ids)
 
     def _check_embeddings(self, name: str, embeddings: Any) -> None:
+        check_tensors(**{name: embeddings})
         width = self.config.embedding_size
         if embeddings.dim() != 3 or embeddings.numel() == 0 or embeddings.shape[2] != width:
             raise ValueError(

@@ -148,8 +148,10 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             weight = self.lm_head.weight
             loss = linear_cross_entropy(vectors, weight, labels, IGNORED_LABEL, num_items_in_batch, smoothing)
         else:
-            check_labels(labels, logits.shape[-1])
-            reachable = reachable_tokens(logits, outputs.copy_ids, config.vocab_size) if config.copy else None
+            reachable = None
+            if config.copy:
+                check_labels(labels, logits.shape[-1])
+                reachable = reachable_tokens(logits, outputs.copy_ids, config.vocab_size)
             loss = target_cross_entropy(logits, labels, num_items_in_batch, smoothing, reachable)
         if config.coverage_loss_weight > 0:
             (weights,) = outputs.cross_attentions
