@@ -61,6 +61,7 @@ except ImportError as error:
 
 logger = logging.getLogger("run_seq2seq")
 
+TASKS = ("translation", "summarization", "text2text-generation")  # their pipelines open an encoder-decoder
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
@@ -109,7 +110,7 @@ class DataArguments(ExampleDataArguments):
     max_target_length: int = option(256, "Longer targets are cut to that many tokens.")
     bleu_tokenize: str = option("13a", "How sacrebleu tokenizes for BLEU.")
     num_beams: int = option(5, "Beams of the final evaluation and test; within training --generation_num_beams counts.")
-    task: str = option("translation", "The task as the model card tells the Hub.")
+    task: str = option("translation", f"The task as the model card tells the Hub: {', '.join(TASKS)}.")
 
 
 @dataclass
@@ -211,6 +212,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     for name in training_args.metrics:
         check_choice("metrics", name, METRICS)
     check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
+    check_choice("task", data_args.task, TASKS)
     for name in ("source_tokenizer", "target_tokenizer"):
         check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
