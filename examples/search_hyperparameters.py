@@ -28,13 +28,13 @@ from run_classification import (
     make_model,
     make_tokenizer,
     read_splits,
-    score,
     settle_labels,
 )
-from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedModel, set_seed
+from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedModel, set_seed
 
 from attention_rnn import ReliableTrainer
 from attention_rnn.arguments import expand_config_file
+from attention_rnn.classification import score_predictions
 from attention_rnn.training import find_checkpoint
 
 try:
@@ -107,6 +107,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         overrides = model_args.config_overrides if trial is None else with_overrides(trial)
         return make_model(None, tokenizer, labels, replace(model_args, config_overrides=overrides), training_args)
 
+    def score(output: EvalPrediction) -> dict[str, float]:
+        return score_predictions(output.predictions, output.label_ids, training_args.problem_type, [metric])
+
+    metric = training_args.metrics[0]
     trainer = ReliableTrainer(
         model_init=make_trial_model,
         args=training_args,
@@ -114,9 +118,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         eval_dataset=encoded["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda output: score(output, training_args),
+        compute_metrics=score,
     )
-    metric = training_args.metrics[0]
     output_dir.mkdir(parents=True, exist_ok=True)
     best = trainer.hyperparameter_search(
         backend="optuna",

@@ -24,7 +24,9 @@ from transformers import (
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import parse_arguments
+from attention_rnn.classification import score_predictions
 from attention_rnn.tokenizer_training import train_tokenizer
+from attention_rnn.word_vectors import read_word_vectors
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_classification
@@ -273,10 +275,9 @@ def test_a_multi_label_run(tmp_path):
     ],
 )
 def test_labels_that_are_absent_do_not_count(references, predicted, f1, f1_micro):
-    args = run_classification.TrainingArguments(problem_type="multi_label_classification", metrics=["f1", "f1_micro"])
-    logits = 2 * np.array(predicted) - 1
-    output = run_classification.EvalPrediction(predictions=logits, label_ids=np.array(references, dtype=float))
-    assert run_classification.score(output, args) == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
+    logits, references = 2 * np.array(predicted) - 1, np.array(references, dtype=float)
+    scores = score_predictions(logits, references, "multi_label_classification", ["f1", "f1_micro"])
+    assert scores == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
 
 
 def test_a_regression_on_pairs_of_texts(tmp_path):
@@ -294,9 +295,8 @@ def test_a_regression_on_pairs_of_texts(tmp_path):
 
 
 def test_the_correlation_with_a_constant_is_zero():
-    args = run_classification.TrainingArguments(problem_type="regression")
-    output = run_classification.EvalPrediction(predictions=np.ones((3, 1)), label_ids=np.array([1.0, 2.0, 3.0]))
-    assert run_classification.score(output, args) == {"pearson": 0, "spearman": 0}
+    scores = score_predictions(np.ones((3, 1)), np.array([1.0, 2.0, 3.0]), "regression", ["pearson", "spearman"])
+    assert scores == {"pearson": 0, "spearman": 0}
 
 
 def test_a_data_set_by_its_name_has_the_names_of_its_labels(tmp_path, monkeypatch):
@@ -342,7 +342,7 @@ def test_embeddings_start_from_word_vectors_and_may_be_frozen(tmp_path, train_fi
 def test_broken_files_of_word_vectors_are_refused_with_their_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        run_classification.read_word_vectors(str(tmp_path / name), {"fine"})
+        read_word_vectors(str(tmp_path / name), {"fine"})
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
-"""Fits a checkpoint that is fine-tuned to the labels of its new data."""
+"""The classes of a model, and what becomes of them where a checkpoint is fine-tuned on other labels."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+
+from .data import brief
 
 
 def merge_labels(known: Sequence[str], found: Sequence[str]) -> tuple[list[str], str]:
@@ -65,13 +67,31 @@ def list_labels(config: Any, *, of_texts: bool = False) -> list[str]:
     return [config.id2label[index] for index in range(config.num_labels)]
 
 
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """The fields of a config that name its classes, in the order of their ids."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+
+
+def check_labels(labels: Iterable[str], known: Sequence[str], place: str, origin: str, kind: str = "label") -> None:
+    """
+    Refuse labels that are not among those known.
+
+    Args:
+        labels, known: the labels of an example, and those of which they must be.
+        place, origin, kind: where the example stands, where the known ones come from, and what they are.
+    """
+    for label in labels:
+        if label not in known:
+            raise ValueError(f"{place}: the {kind} must be among {brief(list(known))} {origin}, got {brief(label)}")
+
+
 def _config_with(config: Any, labels: Sequence[str], of_texts: bool) -> Any:
     config = copy.deepcopy(config)
     if of_texts:
         config.intents = list(labels)
     else:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+        for name, value in label_fields(labels).items():
+            setattr(config, name, value)
     return config
 
 

@@ -155,6 +155,19 @@ def get_words(row: dict[str, Any], column: str, place: str) -> list[str]:
     return words
 
 
+def get_labelled_words(row: dict[str, Any], token_column: str, label_column: str, place: str) -> dict[str, Any]:
+    """
+    The words of a row as `tokens`, their `labels`, and their `place`; see `get_words`.
+
+    Raises:
+        ValueError: if there is not one label for each word.
+    """
+    tokens, labels = (get_words(row, column, place) for column in (token_column, label_column))
+    if len(tokens) != len(labels):
+        raise ValueError(f"{place}: there must be one label for each word, got {len(labels)} for {len(tokens)}")
+    return {"place": place, "tokens": tokens, "labels": labels}
+
+
 def read_conll(
     file: str, token_column: int | str | None = None, label_column: int | str | None = None
 ) -> Iterator[tuple[str, dict[str, list[str]]]]:
