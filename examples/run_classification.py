@@ -12,10 +12,10 @@ confusion matrix, pictures of the attention and a model card. Needs `pip install
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -23,35 +23,32 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from attention_rnn import AttentionRnnConfig, ReliableTrainer
 from attention_rnn.arguments import (
-    ExampleDataArguments,
     ScriptModelArguments,
     ScriptTrainingArguments,
+    TableDataArguments,
     check_choice,
     check_shared_arguments,
     option,
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.classes import check_labels, label_fields, list_labels, merge_labels, with_labels
+from attention_rnn.classes import label_fields, list_labels, with_labels
 from attention_rnn.classification import (
     METRICS,
-    REGRESSION,
     SINGLE_LABEL,
     TEXTS,
     label_value,
-    names_of,
     plot_confusion,
     predict,
     read_label,
     score_predictions,
-    sort_labels,
+    settle_labels,
     texts_of,
     write_predictions,
 )
@@ -86,12 +83,8 @@ logger = logging.getLogger("run_classification")
 class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
-    of_any_tokenizer: ClassVar[tuple[str, ...]] = (
-        *ScriptModelArguments.of_any_tokenizer,
-        "freeze_embeddings",
-        "word_vectors",
-    )
+    of_any_model: ClassVar = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
+    of_any_tokenizer: ClassVar = (*ScriptModelArguments.of_any_tokenizer, "freeze_embeddings", "word_vectors")
 
     model_name_or_path: str | None = option(
         None,
@@ -108,7 +101,7 @@ class ModelArguments(ScriptModelArguments):
 
 
 @dataclass
-class DataArguments(ExampleDataArguments):
+class DataArguments(TableDataArguments):
     """What to read, and what to do with it."""
 
     train_file: str | None = option(
@@ -116,8 +109,6 @@ class DataArguments(ExampleDataArguments):
         "csv, tsv, json or jsonl with a text and its label in each row. May be compressed (.gz). A tsv file has no "
         "quoting.",
     )
-    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
-    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
     text_columns: list[str] | None = option(
         None, "Column of the text, or two of a pair. Default: text, sentence, ...; else the first."
     )
@@ -136,13 +127,11 @@ class TrainingArguments(ScriptTrainingArguments):
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
     """
 
-    problem_type: str = field(default=SINGLE_LABEL, metadata={"help": f"One of {', '.join(METRICS)}."})
-    metrics: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "The first one selects the best model. "
-            + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items())
-        },
+    problem_type: str = option(SINGLE_LABEL, f"One of {', '.join(METRICS)}.")
+    metrics: list[str] | None = option(
+        None,
+        "The first one selects the best model. "
+        + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items()),
     )
     num_train_epochs: float = option(10.0, "Epochs to train.")
     per_device_train_batch_size: int = option(32, "Training examples per device and step.")
@@ -162,15 +151,16 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     check_arguments(model_args, data_args, training_args)
 
     examples = read_splits(data_args, training_args)
-    labels = settle_labels(run.pretrained, examples, model_args, data_args, training_args)
+    known = []
+    if run.pretrained is not None:
+        known = list_labels(AutoConfig.from_pretrained(run.pretrained, trust_remote_code=model_args.trust_remote_code))
+    labels = settle_labels(known, examples, training_args.problem_type, origin("train", data_args))
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
     model = make_model(run.pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
     problem_type = training_args.problem_type
-
-    def score(output: EvalPrediction) -> dict[str, float]:
-        return score_predictions(output.predictions, output.label_ids, problem_type, training_args.metrics)
+    score = partial(score_predictions, problem_type=problem_type, metrics=training_args.metrics)
 
     def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
         output = trainer.predict(encoded[split], metric_key_prefix=prefix)
@@ -220,9 +210,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     check_choice("tokenizer", model_args.tokenizer, (*get_args(TokenizerKind), "auto"))
     if training_args.label_smoothing_factor and problem_type != SINGLE_LABEL:
         raise ValueError(f"--label_smoothing_factor needs --problem_type {SINGLE_LABEL}, got {problem_type}")
-    config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
-    if training_args.label_smoothing_factor and config.pooling_penalty_weight:
-        raise ValueError("--label_smoothing_factor makes a loss without pooling_penalty_weight: give one of the two")
     if model_args.word_vectors is not None and model_args.tokenizer_name is None and model_args.tokenizer != "word":
         raise ValueError(f"--word_vectors needs --tokenizer word, got {model_args.tokenizer}")
 
@@ -245,48 +232,16 @@ def settle_text_columns(split: str, data_args: DataArguments) -> None:
 
 
 def read_labelled(split: str, data_args: DataArguments, training_args: TrainingArguments) -> Iterator[dict[str, Any]]:
-    kind = (training_args.problem_type, data_args.label_separator)
-
     def labelled() -> Iterator[dict[str, Any]]:
         for place, row in islice(read_split(split, data_args), data_args.limit(split)):
             texts = [get_text(row, column, place) for column in data_args.text_columns]
-            label = read_label(row, data_args.label_column, place, *kind)
+            label = read_label(
+                row, data_args.label_column, place, training_args.problem_type, data_args.label_separator
+            )
             yield dict(zip(TEXTS, texts, strict=False)) | {"label": label, "place": place}
 
     columns = TEXTS[: len(data_args.text_columns)]
     yield from drop_empty(labelled(), columns, origin(split, data_args)) if split == "train" else labelled()
-
-
-def settle_labels(
-    pretrained: str | None,
-    examples: dict[str, Dataset],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    training_args: TrainingArguments,
-) -> list[str]:
-    """The names of the labels in the order of their ids, and none for numbers; checks that each example has such."""
-    problem_type, of_model = training_args.problem_type, []
-    if pretrained is not None:
-        of_model = list_labels(AutoConfig.from_pretrained(pretrained, trust_remote_code=model_args.trust_remote_code))
-    if problem_type == REGRESSION:
-        if "train" not in examples and len(of_model) != 1:
-            raise ValueError(
-                f"--problem_type {REGRESSION} needs a model that tells a number, got the labels {of_model}"
-            )
-        return []
-    known, source = of_model, "of the model"
-    if "train" in examples:
-        found = sort_labels({name for label in examples["train"]["label"] for name in names_of(label)})
-        known, source = found, f"of the training data, {origin('train', data_args)}"
-        if of_model:
-            known, what = merge_labels(of_model, found)
-            source = f"of the model and {source.removeprefix('of ')}"
-            logger.info(f"labels: {what}")
-    if len(known) < 2:
-        raise ValueError(f"there must be at least two labels {source}, got {known}")
-    for example in chain.from_iterable(examples.values()):
-        check_labels(names_of(example["label"]), known, example["place"], source)
-    return known
 
 
 def make_tokenizer(
@@ -307,22 +262,17 @@ def make_model(
     training_args: TrainingArguments,
 ) -> PreTrainedModel:
     if pretrained is not None:
+        options = {"dtype": torch.float32, "problem_type": training_args.problem_type}
         model = AutoModelForSequenceClassification.from_pretrained(
-            pretrained,
-            trust_remote_code=model_args.trust_remote_code,
-            dtype=torch.float32,
-            problem_type=training_args.problem_type,
+            pretrained, trust_remote_code=model_args.trust_remote_code, **options
         )
         model = with_labels(model, labels or ["LABEL_0"])  # as transformers calls a number
     else:
         overrides, file = parse_config_overrides(model_args.config_overrides), model_args.word_vectors
         if file is not None:
-            ids, vectors = read_embeddings(file, tokenizer, training_args.disable_tqdm)
-            size = overrides.setdefault("embedding_size", vectors.shape[1])
-            if size != vectors.shape[1]:
-                raise ValueError(
-                    f"--config_overrides embedding_size must be that of {file}, {vectors.shape[1]}, got {size}"
-                )
+            size = overrides.get("embedding_size")
+            ids, vectors = read_embeddings(file, tokenizer, size, training_args.disable_tqdm)
+            overrides["embedding_size"] = vectors.shape[1]
         config = AttentionRnnConfig(
             **overrides,
             problem_type=training_args.problem_type,
@@ -340,11 +290,7 @@ def make_model(
 
 
 def encode(
-    split: str,
-    examples: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    labels: list[str],
-    data_args: DataArguments,
+    split: str, examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: list[str], data_args: DataArguments
 ) -> Dataset:
     """Turn texts and labels into ids, and warn once of what is cut."""
     ids = label_fields(labels)["label2id"]

@@ -24,9 +24,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction, P
 
 from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
 from attention_rnn.arguments import (
-    ExampleDataArguments,
     ScriptModelArguments,
     ScriptTrainingArguments,
+    TableDataArguments,
     check_choice,
     check_shared_arguments,
     option,
@@ -85,7 +85,7 @@ class ModelArguments(ScriptModelArguments):
 
 
 @dataclass
-class DataArguments(ExampleDataArguments):
+class DataArguments(TableDataArguments):
     """What to read, and what to do with it."""
 
     train_file: str | None = option(
@@ -96,11 +96,9 @@ class DataArguments(ExampleDataArguments):
     train_target_file: str | None = option(None, "Text with one target a line.")
     validation_target_file: str | None = option(None, "The same for validation.")
     test_target_file: str | None = option(None, "The same for testing.")
-    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
     streaming: bool = option(
         False, "Read the training data while training. Needs --max_steps; evaluations come at steps."
     )
-    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
     source_column: str | None = option(
         None, "Column of the source; translation.en is the entry en in the column translation."
     )

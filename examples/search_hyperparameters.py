@@ -15,6 +15,7 @@ Needs `pip install attention-rnn[train] optuna`.
 import logging
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from run_classification import (
     make_model,
     make_tokenizer,
     read_splits,
-    settle_labels,
 )
-from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedModel, set_seed
+from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedModel, set_seed
 
 from attention_rnn import ReliableTrainer
 from attention_rnn.arguments import expand_config_file
-from attention_rnn.classification import score_predictions
-from attention_rnn.training import find_checkpoint
+from attention_rnn.classification import score_predictions, settle_labels
+from attention_rnn.training import find_checkpoint, origin
 
 try:
     import optuna
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     find_checkpoint(output_dir, None, training_args.overwrite_output_dir)  # refuses the folder of a finished run
 
     examples = read_splits(data_args, training_args)
-    labels = settle_labels(None, examples, model_args, data_args, training_args)
+    labels = settle_labels([], examples, training_args.problem_type, origin("train", data_args))
     set_seed(training_args.seed)
     tokenizer = make_tokenizer(None, examples, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
@@ -107,9 +107,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         overrides = model_args.config_overrides if trial is None else with_overrides(trial)
         return make_model(None, tokenizer, labels, replace(model_args, config_overrides=overrides), training_args)
 
-    def score(output: EvalPrediction) -> dict[str, float]:
-        return score_predictions(output.predictions, output.label_ids, training_args.problem_type, [metric])
-
     metric = training_args.metrics[0]
     trainer = ReliableTrainer(
         model_init=make_trial_model,
@@ -118,7 +115,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         eval_dataset=encoded["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=score,
+        compute_metrics=partial(score_predictions, problem_type=training_args.problem_type, metrics=[metric]),
     )
     output_dir.mkdir(parents=True, exist_ok=True)
     best = trainer.hyperparameter_search(

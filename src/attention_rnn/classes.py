@@ -1,6 +1,7 @@
 """The classes of a model, and what becomes of them where a checkpoint is fine-tuned on other labels."""
 
 import copy
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,26 +10,32 @@ from transformers import PreTrainedModel
 
 from .data import brief
 
+logger = logging.getLogger(__name__)
 
-def merge_labels(known: Sequence[str], found: Sequence[str]) -> tuple[list[str], str]:
+
+def merge_labels(known: Sequence[str], found: Sequence[str], kind: str = "labels") -> list[str]:
     """
-    The labels that a model is fine-tuned on, and a sentence that says how they came about.
+    The labels that a model is trained on. How those of a checkpoint and of new data come together is logged.
 
     Args:
         known: the labels of the checkpoint, in the order of their ids. They keep their ids, new ones follow them.
+            None of a new model.
         found: the labels of the data. Where they have none in common with `known`, they take its place.
+        kind: what they are called.
     """
-    new = [label for label in found if label not in known]
     if not known:
-        return list(found), "the checkpoint has none, so they start anew"
+        return list(found)
+    new = [label for label in found if label not in known]
     if len(new) == len(found):
-        return list(found), f"no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew"
+        logger.info(f"{kind}: no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew")
+        return list(found)
     parts = [f"the {len(known)} labels of the checkpoint keep their ids and weights"]
     if new:
         parts.append(f"{len(new)} new ones follow them: {_some(new)}")
     if unused := [label for label in known if label not in found]:
         parts.append(f"{len(unused)} do not stand in the training data: {_some(unused)}")
-    return [*known, *new], "; ".join(parts)
+    logger.info(f"{kind}: {'; '.join(parts)}")
+    return [*known, *new]
 
 
 def with_labels(model: PreTrainedModel, labels: Sequence[str], *, of_texts: bool = False) -> PreTrainedModel:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers import EvalPrediction
 
+from .classes import check_labels, merge_labels
 from .data import brief
 
 try:
@@ -51,9 +54,39 @@ def texts_of(example: dict[str, Any]) -> list[Any]:
     return [example[column] for column in TEXTS if column in example]
 
 
-def names_of(label: str | list[str]) -> list[str]:
-    """The names of the labels of an example, one or several."""
-    return label if isinstance(label, list) else [label]
+def settle_labels(
+    known: Sequence[str], examples: Mapping[str, Iterable[dict[str, Any]]], problem_type: str, origin: str
+) -> list[str]:
+    """
+    The names of the labels of a model in the order of their ids, and none for numbers.
+
+    Args:
+        known: those of the checkpoint, none of a new model.
+        examples: by split, each with its `label`, as `read_label` returns it, and its `place`.
+        problem_type: a key of `METRICS`.
+        origin: what the training data are called in messages.
+
+    Raises:
+        ValueError: there are less than two labels, an example has another one, or a model does not tell numbers.
+    """
+    if problem_type == REGRESSION:
+        if "train" not in examples and len(known) != 1:
+            raise ValueError(f"--problem_type {REGRESSION} needs a model that tells a number, got the labels {known}")
+        return []
+    labels, source = list(known), "of the model"
+    if "train" in examples:
+        found = {name for example in examples["train"] for name in _names(example)}
+        labels = merge_labels(known, sort_labels(found))
+        source = f"of {'the model and ' if known else ''}the training data, {origin}"
+    if len(labels) < 2:
+        raise ValueError(f"there must be at least two labels {source}, got {labels}")
+    for example in chain.from_iterable(examples.values()):
+        check_labels(_names(example), labels, example["place"], source)
+    return labels
+
+
+def _names(example: dict[str, Any]) -> list[str]:
+    return example["label"] if isinstance(example["label"], list) else [example["label"]]
 
 
 def label_value(label: str | list[str] | float, ids: Mapping[str, int]) -> int | list[float] | float:
@@ -131,10 +164,10 @@ def predict(logits: np.ndarray, problem_type: str) -> np.ndarray:
     return (logits > 0).astype(int) if problem_type == MULTI_LABEL else logits[:, 0]
 
 
-def score_predictions(
-    logits: np.ndarray, references: np.ndarray, problem_type: str, metrics: Iterable[str]
-) -> dict[str, float]:
+def score_predictions(output: EvalPrediction, problem_type: str, metrics: Iterable[str]) -> dict[str, float]:
     """These of `METRICS` in percent. A correlation with a constant, which is not defined, is 0."""
+    logits: Any = output.predictions
+    references: Any = output.label_ids
     predictions = predict(logits, problem_type)
     return {name: 100 * float(np.nan_to_num(METRICS[problem_type][name](references, predictions))) for name in metrics}
 
@@ -151,7 +184,7 @@ def write_predictions(
             if problem_type == REGRESSION:
                 row["prediction"] = float(prediction)
             else:
-                several = [labels[index] for index in np.flatnonzero(prediction)]
+                several = [labels[index] for index in np.flatnonzero(prediction).tolist()]
                 row["prediction"] = several if problem_type == MULTI_LABEL else labels[prediction]
                 row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
             file.write(json.dumps(row | {"reference": example["label"]}, ensure_ascii=False) + "\n")

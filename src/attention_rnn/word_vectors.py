@@ -15,16 +15,24 @@ from .data import read_lines
 logger = logging.getLogger(__name__)
 
 
-def read_embeddings(file: str, tokenizer: PreTrainedTokenizerBase, disable_tqdm: bool = False) -> tuple[Tensor, Tensor]:
+def read_embeddings(
+    file: str, tokenizer: PreTrainedTokenizerBase, embedding_size: int | None = None, disable_tqdm: bool = False
+) -> tuple[Tensor, Tensor]:
     """
     The ids of the words of a tokenizer that have a vector in a file, (words,), and these vectors, (words, size). How
-    many there are is logged. See `read_word_vectors`.
+    many there are is logged.
+
+    Raises:
+        ValueError: as `read_word_vectors`, and for vectors of another size than `embedding_size`.
     """
     ids = tokenizer.get_vocab()
     words = set(ids) - set(tokenizer.all_special_tokens)
     vectors = read_word_vectors(file, words, disable_tqdm)
+    embeddings = torch.from_numpy(np.stack(list(vectors.values())))
+    if embedding_size not in (None, size := embeddings.shape[1]):
+        raise ValueError(f"embedding_size must be that of {file}, {size}, got {embedding_size}")
     logger.info(f"{len(vectors):,} of {len(words):,} words have a vector in {file}.")
-    return torch.tensor([ids[word] for word in vectors]), torch.from_numpy(np.stack(list(vectors.values())))
+    return torch.tensor([ids[word] for word in vectors]), embeddings
 
 
 def read_word_vectors(file: str, words: Collection[str], disable_tqdm: bool = False) -> dict[str, np.ndarray]:
