@@ -256,7 +256,7 @@ def test_a_tokenizer_that_pads_on_the_left_is_decoded_in_place(finished, tmp_pat
 
 def test_the_metric_that_chooses_the_best_model_is_checked_early(tmp_path):
     arguments = ["--do_train", "--train_file", "missing.conll", "--metric_for_best_model", "eval_bleu"]
-    with pytest.raises(ValueError, match="--metric_for_best_model must be one of loss, f1, .* got 'bleu'"):
+    with pytest.raises(ValueError, match=r"--metric_for_best_model must be one of loss, f1, .* got 'bleu'"):
         run(tmp_path / "out", *arguments)
 
 
