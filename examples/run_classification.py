@@ -2,7 +2,7 @@ r"""Train a classifier of texts: an attention RNN from scratch, or any other mod
 
     python examples/run_classification.py --do_train --do_eval --do_predict --output_dir runs/reviews \
         --train_file train.tsv --validation_file dev.tsv --test_file test.tsv --column_names label text \
-        --text_columns text --label_column label --tokenizer word --lowercase
+        --tokenizer word --lowercase
 
 One label for each text, several (`--problem_type multi_label_classification`) or a number (`--problem_type
 regression`). --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command

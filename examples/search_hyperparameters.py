@@ -1,9 +1,9 @@
 r"""Search good hyper-parameters for run_classification.py with Optuna, through the Trainer.
 
     python examples/search_hyperparameters.py --n_trials 20 --output_dir runs/search \
-        --train_file train.tsv --validation_file dev.tsv --tokenizer word --num_train_epochs 5
+        --train_file train.tsv --validation_file dev.tsv --column_names label text --tokenizer word --num_train_epochs 5
     python examples/run_classification.py runs/search/best.yaml --do_train --do_eval --output_dir runs/best \
-        --train_file train.tsv --validation_file dev.tsv --tokenizer word --num_train_epochs 5
+        --train_file train.tsv --validation_file dev.tsv --column_names label text --tokenizer word --num_train_epochs 5
 
 All arguments but --n_trials and --timeout are those of run_classification.py. What is tried stands in `training_space`
 and `config_space` below: change them as you like. Each trial trains a new model; one that is worse than most others
