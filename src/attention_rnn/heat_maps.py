@@ -80,7 +80,8 @@ def qa_alignments(
     stride: int = 0,
 ) -> Iterator[Alignment]:
     """
-    How the context around an answer looks at the question; nothing of a model without attention and of no answer.
+    How the context around an answer looks at the question; nothing of a model without attention, of another model, and
+    of no answer.
 
     Args:
         model: an `AttentionRnnForQuestionAnswering`.
@@ -88,6 +89,8 @@ def qa_alignments(
         asked: questions, their contexts and answers with `start`, `end` and `answer`, as `find_answers` gives them.
         max_question_length, stride: of the windows, as of `encode_windows`.
     """
+    if model.config.model_type != AttentionRnnConfig.model_type:
+        return
     model.eval()
     for question, context, answer in asked:
         if answer["start"] == answer["end"]:
