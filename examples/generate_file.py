@@ -23,14 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import set_seed
 from tqdm import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.data import FORMATS, choose_columns, get_text, read_lines, read_rows
+
+try:
+    from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.utils import set_seed
+except ImportError as error:
+    raise ImportError(f"generate_file.py needs more packages ({error}): pip install attention-rnn[train]") from error
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
 SETTINGS = "settings.json"

@@ -2,7 +2,7 @@ r"""Train a classifier of texts: an attention RNN from scratch, or any other mod
 
     python examples/run_classification.py --do_train --do_eval --do_predict --output_dir runs/reviews \
         --train_file train.tsv --validation_file dev.tsv --test_file test.tsv --column_names label text \
-        --text_columns text --label_column label --tokenizer word --lowercase
+        --tokenizer word --lowercase
 
 One label for each text, several (`--problem_type multi_label_classification`) or a number (`--problem_type
 regression`). --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command
@@ -10,54 +10,54 @@ line; what follows it wins. The output folder receives the model with its tokeni
 confusion matrix, pictures of the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain, islice
-from pathlib import Path
+from itertools import islice
 from typing import Any, ClassVar, get_args
 
-import numpy as np
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     DataCollatorWithPadding,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from attention_rnn import AttentionRnnConfig, ReliableTrainer
 from attention_rnn.arguments import (
-    ExampleDataArguments,
     ScriptModelArguments,
     ScriptTrainingArguments,
+    TableDataArguments,
     check_choice,
     check_shared_arguments,
     option,
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.classes import label_fields, list_labels, with_labels
 from attention_rnn.classification import (
     METRICS,
-    MULTI_LABEL,
-    REGRESSION,
     SINGLE_LABEL,
+    TEXTS,
+    label_value,
     plot_confusion,
     predict,
     read_label,
-    sort_labels,
+    score_predictions,
+    settle_labels,
+    texts_of,
+    write_predictions,
 )
-from attention_rnn.data import brief, choose_columns, drop_empty, get_text
-from attention_rnn.heat_maps import classification_alignments, draw_heat_maps
+from attention_rnn.data import choose_columns, drop_empty, get_text
+from attention_rnn.heat_maps import classification_alignments
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    first_row,
+    load_or_train_tokenizer,
     name_of_model,
     origin,
     read_examples,
@@ -67,11 +67,10 @@ from attention_rnn.training import (
     train_new_tokenizer,
 )
 from attention_rnn.usage import classification_limits, classification_usage
-from attention_rnn.word_vectors import read_word_vectors
+from attention_rnn.word_vectors import read_embeddings
 
 try:
     from datasets import Dataset
-    from scipy.special import expit, softmax
 except ImportError as error:
     raise ImportError(
         f"run_classification.py needs more packages ({error}): pip install attention-rnn[train]"
@@ -79,19 +78,13 @@ except ImportError as error:
 
 logger = logging.getLogger("run_classification")
 
-TEXTS = ("text", "text_pair")
-
 
 @dataclass
 class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
-    of_any_tokenizer: ClassVar[tuple[str, ...]] = (
-        *ScriptModelArguments.of_any_tokenizer,
-        "freeze_embeddings",
-        "word_vectors",
-    )
+    of_any_model: ClassVar = (*ScriptModelArguments.of_any_model, "freeze_embeddings")
+    of_any_tokenizer: ClassVar = (*ScriptModelArguments.of_any_tokenizer, "freeze_embeddings", "word_vectors")
 
     model_name_or_path: str | None = option(
         None,
@@ -108,7 +101,7 @@ class ModelArguments(ScriptModelArguments):
 
 
 @dataclass
-class DataArguments(ExampleDataArguments):
+class DataArguments(TableDataArguments):
     """What to read, and what to do with it."""
 
     train_file: str | None = option(
@@ -116,8 +109,6 @@ class DataArguments(ExampleDataArguments):
         "csv, tsv, json or jsonl with a text and its label in each row. May be compressed (.gz). A tsv file has no "
         "quoting.",
     )
-    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
-    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
     text_columns: list[str] | None = option(
         None, "Column of the text, or two of a pair. Default: text, sentence, ...; else the first."
     )
@@ -136,13 +127,11 @@ class TrainingArguments(ScriptTrainingArguments):
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
     """
 
-    problem_type: str = field(default=SINGLE_LABEL, metadata={"help": f"One of {', '.join(METRICS)}."})
-    metrics: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "The first one selects the best model. "
-            + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items())
-        },
+    problem_type: str = option(SINGLE_LABEL, f"One of {', '.join(METRICS)}.")
+    metrics: list[str] | None = option(
+        None,
+        "The first one selects the best model. "
+        + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items()),
     )
     num_train_epochs: float = option(10.0, "Epochs to train.")
     per_device_train_batch_size: int = option(32, "Training examples per device and step.")
@@ -162,21 +151,26 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     check_arguments(model_args, data_args, training_args)
 
     examples = read_splits(data_args, training_args)
-    labels = settle_labels(run.pretrained, examples, model_args, data_args, training_args)
+    known = []
+    if run.pretrained is not None:
+        known = list_labels(AutoConfig.from_pretrained(run.pretrained, trust_remote_code=model_args.trust_remote_code))
+    labels = settle_labels(known, examples, training_args.problem_type, origin("train", data_args))
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
     model = make_model(run.pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
+    problem_type = training_args.problem_type
+    score = partial(score_predictions, problem_type=problem_type, metrics=training_args.metrics)
 
     def evaluate(split: str, prefix: str) -> tuple[dict[str, float], dict[str, float]]:
         output = trainer.predict(encoded[split], metric_key_prefix=prefix)
         if trainer.is_world_process_zero():
             if split == "test":
-                write_predictions(run.output_dir, examples[split], output.predictions, labels, training_args)
-            if training_args.problem_type == SINGLE_LABEL and find_spec("matplotlib") is not None:
+                write_predictions(run.output_dir, examples[split], output.predictions, labels, problem_type)
+            if problem_type == SINGLE_LABEL and find_spec("matplotlib") is not None:
                 figure = plot_confusion(output.label_ids, predict(output.predictions, SINGLE_LABEL), labels)
                 figure.savefig(run.output_dir / "confusion_matrix.png", dpi=150)
-        return output.metrics, score(output, training_args)
+        return output.metrics, score(output)
 
     trainer = ReliableTrainer(
         model=model,
@@ -185,18 +179,15 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         eval_dataset=encoded.get("validation"),
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda output: score(output, training_args),
+        compute_metrics=score,
     )
     scores = run.train_and_evaluate(trainer, evaluate)
 
-    pictures, shown = [], examples.get("test", examples.get("validation"))
-    is_ours = model.config.model_type == AttentionRnnConfig.model_type
-    if shown is not None and is_ours and trainer.has_whole_model and trainer.is_world_process_zero():
-        first = ((texts_of(example), example["label"]) for example in islice(shown, data_args.num_heat_maps))
-        alignments = classification_alignments(trainer.model, tokenizer, first, data_args.max_length)
-        pictures = draw_heat_maps(run.output_dir, alignments)
+    shown = islice(examples.get("test", examples.get("validation", ())), data_args.num_heat_maps)
+    asked = ((texts_of(example), example["label"]) for example in shown)
+    alignments = classification_alignments(trainer.model, tokenizer, asked, data_args.max_length)
+    picture = run.draw_heat_maps(trainer, alignments)
     texts = dict(zip(TEXTS, texts_of(examples[list(examples)[-1]][0]), strict=False))
-    picture = pictures[0] if pictures else None
     run.finish(
         trainer,
         task=data_args.task,
@@ -219,9 +210,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     check_choice("tokenizer", model_args.tokenizer, (*get_args(TokenizerKind), "auto"))
     if training_args.label_smoothing_factor and problem_type != SINGLE_LABEL:
         raise ValueError(f"--label_smoothing_factor needs --problem_type {SINGLE_LABEL}, got {problem_type}")
-    config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
-    if training_args.label_smoothing_factor and config.pooling_penalty_weight:
-        raise ValueError("--label_smoothing_factor makes a loss without pooling_penalty_weight: give one of the two")
     if model_args.word_vectors is not None and model_args.tokenizer_name is None and model_args.tokenizer != "word":
         raise ValueError(f"--word_vectors needs --tokenizer word, got {model_args.tokenizer}")
 
@@ -236,9 +224,7 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 def settle_text_columns(split: str, data_args: DataArguments) -> None:
     """Choose the columns of the text and the label, where the arguments do not name them."""
-    place, row = next(read_split(split, data_args), ("", None))
-    if row is None:
-        raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+    place, row = first_row(split, data_args)
     first, *others = data_args.text_columns or [None]
     columns = [name for name in row if name not in others]
     text, data_args.label_column = choose_columns(columns, place, text=first, label=data_args.label_column)
@@ -246,77 +232,26 @@ def settle_text_columns(split: str, data_args: DataArguments) -> None:
 
 
 def read_labelled(split: str, data_args: DataArguments, training_args: TrainingArguments) -> Iterator[dict[str, Any]]:
-    kind = (training_args.problem_type, data_args.label_separator)
-
     def labelled() -> Iterator[dict[str, Any]]:
         for place, row in islice(read_split(split, data_args), data_args.limit(split)):
             texts = [get_text(row, column, place) for column in data_args.text_columns]
-            label = read_label(row, data_args.label_column, place, *kind)
+            label = read_label(
+                row, data_args.label_column, place, training_args.problem_type, data_args.label_separator
+            )
             yield dict(zip(TEXTS, texts, strict=False)) | {"label": label, "place": place}
 
     columns = TEXTS[: len(data_args.text_columns)]
     yield from drop_empty(labelled(), columns, origin(split, data_args)) if split == "train" else labelled()
 
 
-def texts_of(example: dict[str, Any]) -> list[str]:
-    """The text of an example, or the two of a pair."""
-    return [example[column] for column in TEXTS if column in example]
-
-
-def settle_labels(
-    pretrained: str | None,
-    examples: dict[str, Dataset],
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    training_args: TrainingArguments,
-) -> list[str]:
-    """The names of the labels in the order of their ids, and none for numbers; checks that each example has such."""
-    problem_type, of_model = training_args.problem_type, []
-    if pretrained is not None:
-        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=model_args.trust_remote_code)
-        of_model = list_labels(config)
-    if problem_type == REGRESSION:
-        if "train" not in examples and len(of_model) != 1:
-            raise ValueError(
-                f"--problem_type {REGRESSION} needs a model that tells a number, got the labels {of_model}"
-            )
-        return []
-
-    def names_of(example: dict[str, Any]) -> list[str]:
-        return example["label"] if problem_type == MULTI_LABEL else [example["label"]]
-
-    known, source = of_model, "of the model"
-    if "train" in examples:
-        found = sort_labels({name for example in examples["train"] for name in names_of(example)})
-        known, source = found, f"of the training data, {origin('train', data_args)}"
-        if of_model:
-            known, what = merge_labels(of_model, found)
-            source = f"of the model and {source.removeprefix('of ')}"
-            logger.info(f"labels: {what}")
-    if len(known) < 2:
-        raise ValueError(f"there must be at least two labels {source}, got {known}")
-    for example in chain.from_iterable(examples.values()):
-        for name in names_of(example):
-            if name not in known:
-                raise ValueError(
-                    f"{example['place']}: the label must be among {brief(known)} {source}, got {brief(name)}"
-                )
-    return known
-
-
 def make_tokenizer(
     pretrained: str | None, examples: dict[str, Dataset], model_args: ModelArguments, training_args: TrainingArguments
 ) -> PreTrainedTokenizerBase:
-    name = pretrained or model_args.tokenizer_name
-    if name is not None:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
-    # the main process trains and saves, so that all processes load the same tokens
-    if training_args.process_index == 0:
-        train = examples["train"]
-        texts = [text for column in TEXTS if column in train.column_names for text in train[column]]
-        tokenizer = train_new_tokenizer("texts", lambda: texts, model_args.tokenizer, model_args)
-        tokenizer.save_pretrained(training_args.output_dir)
-    return AutoTokenizer.from_pretrained(training_args.output_dir)
+    def train() -> PreTrainedTokenizerBase:
+        texts = [text for column in texts_of(examples["train"][:]) for text in column]
+        return train_new_tokenizer("texts", lambda: texts, model_args.tokenizer, model_args)
+
+    return load_or_train_tokenizer(pretrained, model_args, training_args, train)
 
 
 def make_model(
@@ -327,54 +262,38 @@ def make_model(
     training_args: TrainingArguments,
 ) -> PreTrainedModel:
     if pretrained is not None:
+        options = {"dtype": torch.float32, "problem_type": training_args.problem_type}
         model = AutoModelForSequenceClassification.from_pretrained(
-            pretrained,
-            trust_remote_code=model_args.trust_remote_code,
-            dtype=torch.float32,
-            problem_type=training_args.problem_type,
+            pretrained, trust_remote_code=model_args.trust_remote_code, **options
         )
         model = with_labels(model, labels or ["LABEL_0"])  # as transformers calls a number
     else:
-        overrides = parse_config_overrides(model_args.config_overrides)
-        vectors = {}
-        if model_args.word_vectors is not None:
-            words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
-            vectors, size = read_word_vectors(model_args.word_vectors, words, training_args.disable_tqdm)
-            if overrides.setdefault("embedding_size", size) != size:
-                raise ValueError(
-                    f"--config_overrides embedding_size must be that of {model_args.word_vectors}, {size}, got "
-                    f"{overrides['embedding_size']}"
-                )
-            logger.info(f"{len(vectors):,} of {len(words):,} words have a vector in {model_args.word_vectors}.")
-        classes: dict[str, Any] = {"num_labels": 1}
-        if labels:
-            classes = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+        overrides, file = parse_config_overrides(model_args.config_overrides), model_args.word_vectors
+        if file is not None:
+            size = overrides.get("embedding_size")
+            ids, vectors = read_embeddings(file, tokenizer, size, training_args.disable_tqdm)
+            overrides["embedding_size"] = vectors.shape[1]
         config = AttentionRnnConfig(
             **overrides,
             problem_type=training_args.problem_type,
-            **classes,
+            **(label_fields(labels) if labels else {"num_labels": 1}),
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
             decoder_start_token_id=None,
             is_encoder_decoder=False,
         )
         model = AutoModelForSequenceClassification.from_config(config)
-        weight, ids = model.get_input_embeddings().weight.data, tokenizer.get_vocab()
-        for word, vector in vectors.items():
-            weight[ids[word]] = torch.from_numpy(vector)
+        if file is not None:
+            model.get_input_embeddings().weight.data[ids] = vectors
     model.get_input_embeddings().requires_grad_(not model_args.freeze_embeddings)
     return model
 
 
 def encode(
-    split: str,
-    examples: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    labels: list[str],
-    data_args: DataArguments,
+    split: str, examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: list[str], data_args: DataArguments
 ) -> Dataset:
     """Turn texts and labels into ids, and warn once of what is cut."""
-    ids = {name: index for index, name in enumerate(labels)}
+    ids = label_fields(labels)["label2id"]
     too_long = 0
 
     def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -384,12 +303,7 @@ def encode(
         if excess := sum(len(tokens) > data_args.max_length for tokens in columns["input_ids"]):
             too_long += excess
             columns = dict(tokenizer(*texts, truncation=True, max_length=data_args.max_length))
-        return columns | {"labels": [label_ids(label) for label in batch["label"]]}
-
-    def label_ids(label: str | list[str] | float) -> int | list[float] | float:
-        if isinstance(label, list):
-            return [float(name in label) for name in labels]
-        return ids[label] if isinstance(label, str) else label
+        return columns | {"labels": [label_value(label, ids) for label in batch["label"]]}
 
     encoded = examples.map(tokenize, batched=True, remove_columns=examples.column_names, desc=f"tokenizing {split}")
     warn_of_poor_tokens(f"texts of the {split} data", encoded["input_ids"], tokenizer)
@@ -399,36 +313,6 @@ def encode(
             f"{data_args.max_length} and were cut."
         )
     return encoded
-
-
-def score(output: EvalPrediction, training_args: TrainingArguments) -> dict[str, float]:
-    """The metrics in percent."""
-    problem_type = training_args.problem_type
-    predictions, references = predict(output.predictions, problem_type), output.label_ids
-    # a correlation with a constant is not defined
-    return {
-        name: 100 * float(np.nan_to_num(METRICS[problem_type][name](references, predictions)))
-        for name in training_args.metrics
-    }
-
-
-def write_predictions(
-    output_dir: Path, examples: Dataset, logits: np.ndarray, labels: list[str], training_args: TrainingArguments
-) -> None:
-    problem_type = training_args.problem_type
-    predictions = predict(logits, problem_type)
-    probabilities = expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
-    with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
-            row = dict(zip(TEXTS, texts_of(example), strict=False))
-            if problem_type == REGRESSION:
-                row["prediction"] = float(prediction)
-            else:
-                chosen = [labels[index] for index in np.flatnonzero(prediction)] if problem_type == MULTI_LABEL else []
-                row["prediction"] = chosen if problem_type == MULTI_LABEL else labels[prediction]
-                row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
-            row["reference"] = example["label"]
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import (
@@ -38,7 +38,15 @@ from attention_rnn.arguments import (
 from attention_rnn.data import read_lines
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
 from attention_rnn.tokenizer_training import TokenizerKind
-from attention_rnn.training import load_split, name_of_model, origin, special_token_ids, start_run, train_new_tokenizer
+from attention_rnn.training import (
+    load_or_train_tokenizer,
+    load_split,
+    name_of_model,
+    origin,
+    special_token_ids,
+    start_run,
+    train_new_tokenizer,
+)
 from attention_rnn.usage import CLM_LIMITS, clm_usage
 
 logger = logging.getLogger("run_clm")
@@ -241,16 +249,14 @@ def make_tokenizer(
     data_args: DataArguments,
     training_args: TrainingArguments,
 ) -> PreTrainedTokenizerBase:
-    name = pretrained or model_args.tokenizer_name or training_args.output_dir
-    # the main process trains and saves, so that all processes load the same tokens
-    if name == training_args.output_dir and training_args.process_index == 0:
+    def train() -> PreTrainedTokenizerBase:
         parts = passages(texts["train"], data_args)
-        tokenizer = train_new_tokenizer("text", lambda: parts, model_args.tokenizer, model_args, causal=True)
-        tokenizer.save_pretrained(name)
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
+        return train_new_tokenizer("text", lambda: parts, model_args.tokenizer, model_args, causal=True)
+
+    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
     for token in ("bos_token", "eos_token") if data_args.line_by_line else ("bos_token",):
         if getattr(tokenizer, token) is None:
-            raise ValueError(f"the tokenizer of {name} must have a {token}, got None")
+            raise ValueError(f"the tokenizer of {tokenizer.name_or_path} must have a {token}, got None")
     return tokenizer
 
 

@@ -21,7 +21,6 @@ from typing import Any, get_args
 import torch
 from transformers import (
     AutoModelForTokenClassification,
-    AutoTokenizer,
     DataCollatorForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,33 +32,31 @@ from attention_rnn.arguments import (
     ScriptModelArguments,
     ScriptTrainingArguments,
     check_choice,
-    check_files,
-    check_model,
-    check_values,
+    check_shared_arguments,
     option,
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.classes import check_labels, label_fields, list_labels, merge_labels, with_labels
 from attention_rnn.data import get_text, read_rows
-from attention_rnn.heat_maps import draw_heat_maps, labelling_alignments
+from attention_rnn.heat_maps import labelling_alignments
 from attention_rnn.labelling import (
     absent,
     best_classes,
-    complete_labels,
-    cuts_words,
     decode_labels,
-    get_words,
+    get_labelled_words,
     label_tokens,
     piece_labels,
     read_conll,
     score_labels,
+    settle_labels,
     texts_against_scheme,
     write_labels,
 )
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import (
+    load_or_train_tokenizer,
     name_of_model,
     origin,
     read_examples,
@@ -78,6 +75,7 @@ except ImportError as error:
 
 logger = logging.getLogger("run_labelling")
 
+METRICS = ("f1", "precision", "recall", "accuracy", "intent_accuracy", "sentence_accuracy")
 IGNORED_LABEL = -100
 
 
@@ -143,14 +141,17 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     texts = read_splits(data_args, training_args)
     with run.prepare_folder():
-        tokenizer = make_tokenizer(run.pretrained, texts, model_args)
+        tokenizer = make_tokenizer(run.pretrained, texts, model_args, training_args)
     model = make_model(run.pretrained, tokenizer, texts, model_args, data_args)
     if training_args.label_smoothing_factor and getattr(model.config, "crf", False):
         raise ValueError("--label_smoothing_factor smoothes labels one by one, and crf=True scores sequences of them")
     labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
     if bool(intents) != (data_args.intent_column is not None):
         raise ValueError(f"--intent_column must be given if the model tells intents, and only then; it tells {intents}")
-    check_labels(texts, labels, intents)
+    for row in chain.from_iterable(texts.values()):
+        check_labels(row["labels"], labels, row["place"], "of the model. --extra_labels may name others")
+        if intents:
+            check_labels([row["intent"]], intents, row["place"], "of the model", kind="intent")
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
@@ -182,11 +183,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     )
     scores = run.train_and_evaluate(trainer, evaluate)
 
-    pictures, shown = [], texts.get("test", texts.get("validation"))
-    if shown is not None and trainer.has_whole_model and trainer.is_world_process_zero():
-        words = shown["tokens"][: data_args.num_heat_maps]
-        alignments = labelling_alignments(trainer.model, tokenizer, words, data_args.max_length)
-        pictures = draw_heat_maps(run.output_dir, alignments)
+    shown = islice(texts.get("test", texts.get("validation", ())), data_args.num_heat_maps)
+    words = (row["tokens"] for row in shown)
+    alignments = labelling_alignments(trainer.model, tokenizer, words, data_args.max_length)
     text = " ".join(texts[list(texts)[-1]][0]["tokens"])
     run.finish(
         trainer,
@@ -194,15 +193,13 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         usage=labelling_usage(trainer.model, name_of_model(trainer), text),
         limits=LABELLING_LIMITS,
         data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
-        picture=pictures[0] if pictures else None,
+        picture=run.draw_heat_maps(trainer, alignments),
     )
     return scores
 
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args: TrainingArguments) -> None:
-    check_files(data_args, training_args)
-    check_values(data_args, training_args, {"max_length": 2})
-    check_model(model_args, training_args)
+    check_shared_arguments(model_args, data_args, training_args, {"max_length": 2}, METRICS)
     check_choice("tokenizer", model_args.tokenizer, get_args(TokenizerKind))
 
 
@@ -227,28 +224,26 @@ def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
         else:
             raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
     for place, row in islice(rows, data_args.limit(split)):
-        text = {"place": place, "tokens": get_words(row, token_column, place)}
-        text["labels"] = get_words(row, label_column, place)
+        text = get_labelled_words(row, token_column, label_column, place)
         if data_args.intent_column is not None:
             text["intent"] = get_text(row, data_args.intent_column, place)
             if not text["intent"]:
                 raise ValueError(f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text")
-        if len(text["tokens"]) != len(text["labels"]):
-            raise ValueError(
-                f"{place}: there must be one label for each word, got {len(text['labels'])} for {len(text['tokens'])}"
-            )
         yield text
 
 
 def make_tokenizer(
-    pretrained: str | None, texts: dict[str, Dataset], model_args: ModelArguments
+    pretrained: str | None, texts: dict[str, Dataset], model_args: ModelArguments, training_args: TrainingArguments
 ) -> PreTrainedTokenizerBase:
-    if (name := pretrained or model_args.tokenizer_name) is not None:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
-    words = texts["train"]["tokens"]
-    tokenizer = train_new_tokenizer("texts", lambda: map(" ".join, words), model_args.tokenizer, model_args)
-    if parse_config_overrides(model_args.config_overrides).get("character_size"):
-        return AttentionRnnWordTokenizer.from_tokenizer(tokenizer, model_args.max_word_length)
+    def train() -> PreTrainedTokenizerBase:
+        words = texts["train"]["tokens"]
+        tokenizer = train_new_tokenizer("texts", lambda: map(" ".join, words), model_args.tokenizer, model_args)
+        if parse_config_overrides(model_args.config_overrides).get("character_size"):
+            return AttentionRnnWordTokenizer.from_tokenizer(tokenizer, model_args.max_word_length)
+        return tokenizer
+
+    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
+    tokenizer.padding_side = "right"  # predictions meet their tokens by position
     return tokenizer
 
 
@@ -262,10 +257,9 @@ def make_model(
     overrides = parse_config_overrides(model_args.config_overrides)
     intents = sorted(set(texts["train"]["intent"])) if "train" in texts and data_args.intent_column is not None else []
     if pretrained is None:
-        labels = settle_labels([], texts, tokenizer, overrides.get("crf", False), data_args)
-        classes = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+        labels = settle_labels([], texts, data_args.extra_labels, tokenizer, overrides.get("crf", False))
         config = AttentionRnnConfig(
-            **{**overrides, **classes, **({"intents": intents} if intents else {})},
+            **{**overrides, **label_fields(labels), **({"intents": intents} if intents else {})},
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
         )
@@ -275,46 +269,14 @@ def make_model(
     )
     if "train" not in texts:
         return model
-    has_field = getattr(model.config, "crf", False)
-    model = with_labels(model, settle_labels(list_labels(model.config), texts, tokenizer, has_field, data_args))
+    known, has_field = list_labels(model.config), getattr(model.config, "crf", False)
+    model = with_labels(model, settle_labels(known, texts, data_args.extra_labels, tokenizer, has_field))
     if intents:
         if not hasattr(model.config, "intents"):
             raise ValueError(f"--intent_column needs an attention RNN, got a model of type {model.config.model_type}")
-        intents, what = merge_labels(list_labels(model.config, of_texts=True), intents)
-        logger.info(f"intents: {what}")
+        intents = merge_labels(list_labels(model.config, of_texts=True), intents, "intents")
         model = with_labels(model, intents, of_texts=True)
     return model
-
-
-def settle_labels(
-    known: list[str],
-    texts: dict[str, Dataset],
-    tokenizer: PreTrainedTokenizerBase,
-    has_field: bool,
-    data_args: DataArguments,
-) -> list[str]:
-    """The labels to train on, in the order of their ids: of the checkpoint, of the data, of pieces of words."""
-    labels = sorted({*chain.from_iterable(texts["train"]["labels"]), *data_args.extra_labels})
-    if known:
-        labels, what = merge_labels(known, labels)
-        logger.info(f"labels: {what}")
-    if has_field and cuts_words(tokenizer, chain.from_iterable(chain(*(rows["tokens"] for rows in texts.values())))):
-        completed = complete_labels(labels)
-        if added := completed[len(labels) :]:
-            logger.info(f"labels: pieces of words need {len(added)} more, {', '.join(added)}")
-        return completed
-    return labels
-
-
-def check_labels(texts: dict[str, Dataset], labels: list[str], intents: list[str]) -> None:
-    for split, rows in texts.items():
-        for row in rows:
-            for name, values, known in (("label", row["labels"], labels), ("intent", [row.get("intent")], intents)):
-                if known and (unknown := [value for value in values if value not in known]):
-                    raise ValueError(
-                        f"{row['place']}: the {name} of the {split} data must be one that the model knows, {known}, "
-                        f"got {unknown[0]!r}. Labels that the training data lack may be given by --extra_labels."
-                    )
 
 
 def encode(

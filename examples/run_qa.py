@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from transformers import (
     AutoModelForQuestionAnswering,
-    AutoTokenizer,
     DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -42,12 +41,13 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.data import drop_empty
-from attention_rnn.heat_maps import draw_heat_maps, qa_alignments
+from attention_rnn.heat_maps import qa_alignments
 from attention_rnn.metrics import describe_metrics, load_metric, score_texts
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
 from attention_rnn.question_answering import read_examples as read_questions
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    load_or_train_tokenizer,
     name_of_model,
     origin,
     read_examples,
@@ -166,16 +166,14 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     )
     scores = run.train_and_evaluate(trainer, evaluate)
 
-    pictures, shown = [], list(examples)[-1]
+    picture, shown = None, list(examples)[-1]
     if shown in answers and trainer.is_world_process_zero():
         write_predictions(run.output_dir, examples[shown], answers[shown])
-        if trainer.has_whole_model and model.config.model_type == AttentionRnnConfig.model_type:
-            first = zip(range(data_args.num_heat_maps), examples[shown], answers[shown], strict=False)
-            asked = [(example["question"], example["context"], best) for _, example, (best, *_) in first]
-            options = (data_args.max_question_length, data_args.doc_stride)
-            pictures = draw_heat_maps(run.output_dir, qa_alignments(trainer.model, tokenizer, asked, *options))
+        first = zip(range(data_args.num_heat_maps), examples[shown], answers[shown], strict=False)
+        asked = [(example["question"], example["context"], best) for _, example, (best, *_) in first]
+        options = (data_args.max_question_length, data_args.doc_stride)
+        picture = run.draw_heat_maps(trainer, qa_alignments(trainer.model, tokenizer, asked, *options))
     example = next(filter(is_whole, examples[shown]), {"question": "?", "context": "."})
-    picture = pictures[0] if pictures else None
     lengths = (data_args.max_question_length, data_args.max_answer_length)
     run.finish(
         trainer,
@@ -224,16 +222,11 @@ def make_tokenizer(
     data_args: DataArguments,
     training_args: TrainingArguments,
 ) -> PreTrainedTokenizerBase:
-    name = pretrained or model_args.tokenizer_name
-    # the main process trains and saves, so that all processes load the same tokens
-    if name is None and training_args.process_index == 0:
-        train = examples["train"]
-        texts = [*dict.fromkeys(train["context"]), *train["question"]]
-        tokenizer = train_new_tokenizer("contexts and questions", lambda: texts, model_args.tokenizer, model_args)
-        tokenizer.save_pretrained(training_args.output_dir)
-    tokenizer = AutoTokenizer.from_pretrained(
-        name or training_args.output_dir, trust_remote_code=model_args.trust_remote_code
-    )
+    def train() -> PreTrainedTokenizerBase:
+        texts = [*dict.fromkeys(examples["train"]["context"]), *examples["train"]["question"]]
+        return train_new_tokenizer("contexts and questions", lambda: texts, model_args.tokenizer, model_args)
+
+    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
     # the pipeline takes the window's size from there
     tokenizer.model_max_length = min(tokenizer.model_max_length, data_args.max_seq_length)
     tokenizer.padding_side = "right"  # logits meet their tokens by position

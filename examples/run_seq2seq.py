@@ -20,13 +20,13 @@ from typing import get_args
 
 import numpy as np
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSeq2SeqLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
 from attention_rnn.arguments import (
-    ExampleDataArguments,
     ScriptModelArguments,
     ScriptTrainingArguments,
+    TableDataArguments,
     check_choice,
     check_shared_arguments,
     option,
@@ -35,12 +35,13 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text
-from attention_rnn.heat_maps import draw_heat_maps, seq2seq_alignments
+from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases, pair_tokenizers
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
+    load_or_train_tokenizer,
     name_of_model,
     number_of,
     origin,
@@ -61,6 +62,7 @@ except ImportError as error:
 
 logger = logging.getLogger("run_seq2seq")
 
+TASKS = ("translation", "summarization", "text2text-generation")  # their pipelines open an encoder-decoder
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
@@ -84,7 +86,7 @@ class ModelArguments(ScriptModelArguments):
 
 
 @dataclass
-class DataArguments(ExampleDataArguments):
+class DataArguments(TableDataArguments):
     """What to read, and what to do with it."""
 
     train_file: str | None = option(
@@ -95,11 +97,9 @@ class DataArguments(ExampleDataArguments):
     train_target_file: str | None = option(None, "Text with one target a line.")
     validation_target_file: str | None = option(None, "The same for validation.")
     test_target_file: str | None = option(None, "The same for testing.")
-    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
     streaming: bool = option(
         False, "Read the training data while training. Needs --max_steps; evaluations come at steps."
     )
-    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
     source_column: str | None = option(
         None, "Column of the source; translation.en is the entry en in the column translation."
     )
@@ -109,7 +109,7 @@ class DataArguments(ExampleDataArguments):
     max_target_length: int = option(256, "Longer targets are cut to that many tokens.")
     bleu_tokenize: str = option("13a", "How sacrebleu tokenizes for BLEU.")
     num_beams: int = option(5, "Beams of the final evaluation and test; within training --generation_num_beams counts.")
-    task: str = option("translation", "The task as the model card tells the Hub.")
+    task: str = option("translation", f"The task as the model card tells the Hub: {', '.join(TASKS)}.")
 
 
 @dataclass
@@ -186,12 +186,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     )
     scores = run.train_and_evaluate(trainer, evaluate)
 
-    pictures = []
-    shown = pairs.get("test", pairs.get("validation"))
-    if shown is not None and trainer.has_whole_model and trainer.is_world_process_zero():
-        options = {"max_source_length": data_args.max_source_length, "copying": copying}
-        sources = shown["source"][: data_args.num_heat_maps]
-        pictures = draw_heat_maps(run.output_dir, seq2seq_alignments(trainer.model, tokenizer, sources, **options))
+    shown = islice(pairs.get("test", pairs.get("validation", ())), data_args.num_heat_maps)
+    sources = (example["source"] for example in shown)
+    options = {"max_source_length": data_args.max_source_length, "copying": copying}
+    alignments = seq2seq_alignments(trainer.model, tokenizer, sources, **options)
     example = next(iter(pairs[list(pairs)[-1]]))
     run.finish(
         trainer,
@@ -199,7 +197,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
         limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer)),
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
-        picture=pictures[0] if pictures else None,
+        picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),
     )
     return scores
@@ -211,6 +209,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     for name in training_args.metrics:
         check_choice("metrics", name, METRICS)
     check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
+    check_choice("task", data_args.task, TASKS)
     for name in ("source_tokenizer", "target_tokenizer"):
         check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -253,13 +252,10 @@ def make_tokenizer(
     model_args: ModelArguments,
     training_args: TrainingArguments,
 ) -> PreTrainedTokenizerBase:
-    name = pretrained or model_args.tokenizer_name
-    if name is not None:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
-    # the main process trains and saves, so that all processes load the same tokens
-    if training_args.process_index == 0:
-        train_tokenizers(pairs["train"], model_args).save_pretrained(training_args.output_dir)
-    return AutoTokenizer.from_pretrained(training_args.output_dir)
+    def train() -> PreTrainedTokenizerBase:
+        return train_tokenizers(pairs["train"], model_args)
+
+    return load_or_train_tokenizer(pretrained, model_args, training_args, train)
 
 
 def train_tokenizers(examples: Dataset | IterableDataset, model_args: ModelArguments) -> PreTrainedTokenizerBase:

@@ -1,20 +1,21 @@
 r"""Search good hyper-parameters for run_classification.py with Optuna, through the Trainer.
 
     python examples/search_hyperparameters.py --n_trials 20 --output_dir runs/search \
-        --train_file train.tsv --validation_file dev.tsv --tokenizer word --num_train_epochs 5
+        --train_file train.tsv --validation_file dev.tsv --column_names label text --tokenizer word --num_train_epochs 5
     python examples/run_classification.py runs/search/best.yaml --do_train --do_eval --output_dir runs/best \
-        --train_file train.tsv --validation_file dev.tsv --tokenizer word --num_train_epochs 5
+        --train_file train.tsv --validation_file dev.tsv --column_names label text --tokenizer word --num_train_epochs 5
 
 All arguments but --n_trials and --timeout are those of run_classification.py. What is tried stands in `training_space`
 and `config_space` below: change them as you like. Each trial trains a new model; one that is worse than most others
 after as many evaluations is stopped early. The output folder receives the best values as arguments, in best.yaml (its
 config_overrides hold those of the command too), and all trials in trials.db, to which the same command adds more.
-Needs `pip install attention-rnn[train] optuna`.
+Needs `pip install attention-rnn[search]`.
 """
 
 import logging
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,13 @@ from run_classification import (
     make_model,
     make_tokenizer,
     read_splits,
-    score,
-    settle_labels,
 )
 from transformers import DataCollatorWithPadding, HfArgumentParser, PreTrainedModel, set_seed
 
 from attention_rnn import ReliableTrainer
 from attention_rnn.arguments import expand_config_file
-from attention_rnn.training import find_checkpoint
+from attention_rnn.classification import score_predictions, settle_labels
+from attention_rnn.training import find_checkpoint, origin
 
 try:
     import optuna
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     find_checkpoint(output_dir, None, training_args.overwrite_output_dir)  # refuses the folder of a finished run
 
     examples = read_splits(data_args, training_args)
-    labels = settle_labels(None, examples, model_args, data_args, training_args)
+    labels = settle_labels([], examples, training_args.problem_type, origin("train", data_args))
     set_seed(training_args.seed)
     tokenizer = make_tokenizer(None, examples, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
@@ -107,6 +107,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         overrides = model_args.config_overrides if trial is None else with_overrides(trial)
         return make_model(None, tokenizer, labels, replace(model_args, config_overrides=overrides), training_args)
 
+    metric = training_args.metrics[0]
     trainer = ReliableTrainer(
         model_init=make_trial_model,
         args=training_args,
@@ -114,9 +115,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         eval_dataset=encoded["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda output: score(output, training_args),
+        compute_metrics=partial(score_predictions, problem_type=training_args.problem_type, metrics=[metric]),
     )
-    metric = training_args.metrics[0]
     output_dir.mkdir(parents=True, exist_ok=True)
     best = trainer.hyperparameter_search(
         backend="optuna",

@@ -1,5 +1,7 @@
 """What becomes of the classes of a checkpoint that is fine-tuned on other labels."""
 
+import logging
+
 import pytest
 import torch
 from tiny import tiny_config
@@ -63,10 +65,16 @@ def build(name):
         (["NOUN", "VERB", "X"], ["NOUN", "VERB", "X"], "no label of the checkpoint, B-X, I-X, O, is one of the data"),
     ],
 )
-def test_known_labels_keep_their_ids(found, expected, told):
-    labels, what = merge_labels(KNOWN, found)
-    assert labels == expected
-    assert told in what
+def test_known_labels_keep_their_ids(found, expected, told, caplog):
+    caplog.set_level(logging.INFO)
+    assert merge_labels(KNOWN, found) == expected
+    assert told in caplog.text
+
+
+def test_a_new_model_has_the_labels_of_the_data(caplog):
+    caplog.set_level(logging.INFO)
+    assert merge_labels([], ["O", "B-X"]) == ["O", "B-X"]
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("name", MODELS)

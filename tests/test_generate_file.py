@@ -62,7 +62,9 @@ def test_every_line_has_its_output_in_its_place(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_int8_weights_on_demand(folder, tmp_path):
+def test_int8_weights_on_demand(folder, tmp_path, monkeypatch):
+    for bound in ("MIN_WEIGHTS", "MIN_SIDE"):  # small matrices stay as they are
+        monkeypatch.setattr(f"attention_rnn.quantization.{bound}", 1)
     rows = run(folder, tmp_path / "out.jsonl", "--int8", "--scores")
     plain = run(folder, tmp_path / "plain.jsonl", "--scores")
     scores = [[row["n_best"][0]["score"] for row in side if row["source"]] for side in (rows, plain)]

@@ -288,7 +288,7 @@ def test_places_are_those_of_the_first_word_and_files_may_be_compressed(tmp_path
         ("a\nb\n", {}, "line 1: there must be a word in column 0 and its label in column -1"),
         ("a\tO\nb\t\n", {}, "line 2: there must be a word in column 0 and its label in column -1"),
         (CONLLU.replace("\tobl\t_\t_", "\tobl\t_"), {"label_column": 3}, "line 7: there must be 10 columns"),
-        ("caf\xe9 O\n".encode("latin-1"), {}, "a.conll must be UTF-8"),
+        ("caf\xe9 O\n".encode("latin-1"), {}, "a.conll, line 1: must be UTF-8"),
     ],
 )
 def test_a_line_of_another_shape_is_an_error_that_says_where(tmp_path, content, columns, message):

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
+from tiny import tiny_model
+from transformers import pipeline
 
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
 from attention_rnn.arguments import parse_config_overrides
+from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))
@@ -36,6 +40,29 @@ def test_a_recipe_makes_a_valid_model_in_every_setting(name):
     script = import_module(TASKS[name].script.removesuffix(".py"))
     arguments = (script.ModelArguments, script.DataArguments, script.TrainingArguments)
     assert set(recipe) <= {field for of_kind in arguments for field in of_kind.__dataclass_fields__}
+
+
+@pytest.fixture(scope="module")
+def encoder_decoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder_decoder")
+    tokenizer = train_tokenizer(["abc"], kind="character")
+    tiny_model(vocab_size=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.script == "run_seq2seq.py"])
+def test_the_tag_of_a_card_and_its_recipe_opens_an_encoder_decoder(name, encoder_decoder):
+    tag = ModelCard.load(report.CARDS / f"{name}.md").data.pipeline_tag
+    recipe = yaml.safe_load((QUALITY / "recipes" / f"{name}.yaml").read_text())
+    assert recipe["task"] == tag
+    assert isinstance(pipeline(tag, encoder_decoder).model, AttentionRnnForConditionalGeneration)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_committed_card_is_that_of_the_committed_results(name):
+    card = (report.CARDS / f"{name}.md").read_text(encoding="utf-8")
+    assert card == report.card(name, report.read_results(report.RESULTS / f"{name}.json"))
 
 
 def test_multi30k_has_two_test_sets_that_are_scored_apart(tmp_path):

@@ -3,12 +3,20 @@
 import contextlib
 import io
 import re
+import shlex
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+from attention_rnn.arguments import parse_arguments
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^python examples/(run_\w+)\.py (.*)$", README.replace("\\\n", " "), re.MULTILINE)
+sys.path.insert(0, str(ROOT / "examples"))
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +51,10 @@ def test_what_the_quickstart_saves_opens_as_it_says(quickstart, tmp_path):
     exec(code, opened)
     outputs = opened["model"].generate(names["batch"]["input_ids"], max_new_tokens=9)
     assert str(opened["tokenizer"].batch_decode(outputs, skip_special_tokens=True)) == printed.strip()
+
+
+@pytest.mark.parametrize(("script", "arguments"), COMMANDS, ids=[script for script, _ in COMMANDS])
+def test_the_arguments_of_a_training_are_accepted(script, arguments):
+    module = import_module(script)
+    kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
+    module.check_arguments(*parse_arguments(shlex.split(arguments), *kinds))

@@ -19,12 +19,15 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
+    EvalPrediction,
     pipeline,
 )
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import parse_arguments
+from attention_rnn.classification import score_predictions, settle_labels
 from attention_rnn.tokenizer_training import train_tokenizer
+from attention_rnn.word_vectors import read_word_vectors
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import run_classification
@@ -69,10 +72,10 @@ def run(output_dir, *arguments):
 
 def read(*arguments):
     """What the script reads for the given arguments, without training."""
-    kinds = (run_classification.ModelArguments, run_classification.DataArguments, run_classification.TrainingArguments)
-    model_args, data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
+    kinds = (run_classification.DataArguments, run_classification.TrainingArguments)
+    data_args, training_args = parse_arguments(["--do_train", *map(str, arguments)], *kinds)
     examples = run_classification.read_splits(data_args, training_args)
-    labels = run_classification.settle_labels(None, examples, model_args, data_args, training_args)
+    labels = settle_labels([], examples, training_args.problem_type, "train")
     return [example["label"] for example in examples["train"]], labels
 
 
@@ -273,10 +276,19 @@ def test_a_multi_label_run(tmp_path):
     ],
 )
 def test_labels_that_are_absent_do_not_count(references, predicted, f1, f1_micro):
-    args = run_classification.TrainingArguments(problem_type="multi_label_classification", metrics=["f1", "f1_micro"])
-    logits = 2 * np.array(predicted) - 1
-    output = run_classification.EvalPrediction(predictions=logits, label_ids=np.array(references, dtype=float))
-    assert run_classification.score(output, args) == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
+    output = EvalPrediction(predictions=2 * np.array(predicted) - 1, label_ids=np.array(references, dtype=float))
+    scores = score_predictions(output, "multi_label_classification", ["f1", "f1_micro"])
+    assert scores == {"f1": pytest.approx(f1), "f1_micro": pytest.approx(f1_micro)}
+
+
+def test_smoothed_labels_leave_the_penalty_of_the_heads_in_the_loss(tmp_path, train_file):
+    losses = []
+    for weight in (0, 1_000):
+        overrides = f"embedding_size=6,hidden_size=8,pooling_heads=2,pooling_penalty_weight={weight}"
+        arguments = ["--do_train", "--train_file", train_file, "--label_smoothing_factor", 0.1, "--max_steps", 1]
+        run(tmp_path / str(weight), *arguments, "--config_overrides", overrides)
+        losses.append(json.loads((tmp_path / str(weight) / "all_results.json").read_text())["train_loss"])
+    assert losses[0] < 10 < losses[1]
 
 
 def test_a_regression_on_pairs_of_texts(tmp_path):
@@ -294,9 +306,8 @@ def test_a_regression_on_pairs_of_texts(tmp_path):
 
 
 def test_the_correlation_with_a_constant_is_zero():
-    args = run_classification.TrainingArguments(problem_type="regression")
-    output = run_classification.EvalPrediction(predictions=np.ones((3, 1)), label_ids=np.array([1.0, 2.0, 3.0]))
-    assert run_classification.score(output, args) == {"pearson": 0, "spearman": 0}
+    output = EvalPrediction(predictions=np.ones((3, 1)), label_ids=np.array([1.0, 2.0, 3.0]))
+    assert score_predictions(output, "regression", ["pearson", "spearman"]) == {"pearson": 0, "spearman": 0}
 
 
 def test_a_data_set_by_its_name_has_the_names_of_its_labels(tmp_path, monkeypatch):
@@ -342,7 +353,7 @@ def test_embeddings_start_from_word_vectors_and_may_be_frozen(tmp_path, train_fi
 def test_broken_files_of_word_vectors_are_refused_with_their_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        run_classification.read_word_vectors(str(tmp_path / name), {"fine"})
+        read_word_vectors(str(tmp_path / name), {"fine"})
 
 
 @pytest.mark.parametrize(
@@ -396,10 +407,7 @@ REFUSED_ARGUMENTS = [
     ("--do_train --train_file {file} --tokenizer syllable", "--tokenizer must be one of bpe, .*'syllable'"),
     ("--do_train --train_file {file} --tokenizer bpe --word_vectors x", "--word_vectors needs --tokenizer word"),
     ("--do_train --train_file {file} --config_overrides hidden_size=3,pooling_heads=0", "pooling_heads.* got 0"),
-    (
-        "--do_train --train_file {file} --config_overrides pooling_penalty_weight=1.0 --label_smoothing_factor 0.1",
-        "--label_smoothing_factor makes a loss without pooling_penalty_weight",
-    ),
+    ("--do_train --train_file {file} --problem_type regression --label_smoothing_factor 0.1", "needs --problem_type"),
     ("--do_train --train_file {file} --early_stopping_patience 2", "--early_stopping_patience needs"),
     ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides"),
 ]

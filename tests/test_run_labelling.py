@@ -243,12 +243,29 @@ def test_a_finished_model_is_tested_again_and_tells_the_same(finished, tmp_path)
     assert found["test"] == scores["test"]
 
 
+def test_a_tokenizer_that_pads_on_the_left_is_decoded_in_place(finished, tmp_path):
+    output_dir, scores = finished
+    tokenizer = AttentionRnnWordTokenizer.from_pretrained(output_dir, padding_side="left")
+    AutoModelForTokenClassification.from_pretrained(output_dir).save_pretrained(tmp_path / "left")
+    tokenizer.save_pretrained(tmp_path / "left")
+    arguments = ["--do_predict", "--test_file", output_dir.parent / "test.jsonl", "--intent_column", "intent"]
+    arguments += ["--model_name_or_path", tmp_path / "left", "--output_dir", tmp_path / "out", "--num_heat_maps", 0]
+    found = run_labelling.main([*map(str, arguments), "--use_cpu", "--disable_tqdm", "True"])
+    assert found["test"] == scores["test"]
+
+
+def test_the_metric_that_chooses_the_best_model_is_checked_early(tmp_path):
+    arguments = ["--do_train", "--train_file", "missing.conll", "--metric_for_best_model", "eval_bleu"]
+    with pytest.raises(ValueError, match=r"--metric_for_best_model must be one of loss, f1, .* got 'bleu'"):
+        run(tmp_path / "out", *arguments)
+
+
 def test_an_unknown_label_at_evaluation_is_an_error_unless_it_is_given(tmp_path):
     train_file = write(tmp_path / "train.conll", conll(ROWS[:3]))
     test_file = write(tmp_path / "test.conll", conll(ROWS[3:]))
     arguments = ["--do_train", "--do_predict", "--train_file", train_file, "--test_file", test_file]
     with pytest.raises(
-        ValueError, match=r"test.conll, line 1: the label of the test data .*'B-number'.*--extra_labels"
+        ValueError, match=r"test.conll, line 1: the label must be among \[.*--extra_labels .* got 'B-number'"
     ):
         run(tmp_path / "out", *arguments)
     scores = run(tmp_path / "out", *arguments, "--extra_labels", "B-number", "I-city")

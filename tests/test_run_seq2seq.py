@@ -445,6 +445,7 @@ REFUSED_ARGUMENTS = [
     ("--do_train --do_eval --train_file {file}", "--do_eval needs either --validation_file or --dataset_name"),
     ("--do_train --train_file {file} --dataset_name wmt14", "needs either --train_file or --dataset_name"),
     ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be one of bleu, .* got 'rouge'"),
+    ("--do_train --train_file {file} --task text-generation", "--task must be one of translation, .*'text-generation'"),
     ("--do_train --train_file {file} --metric_for_best_model bleu", "--metric_for_best_model must be one of loss, "),
     ("--do_train --train_file {file} --max_source_length 1", "--max_source_length must be at least 2, got 1"),
     ("--do_train --train_file {file} --max_train_samples 0", "--max_train_samples must be at least 1, got 0"),

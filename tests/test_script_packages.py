@@ -17,6 +17,8 @@ NEEDS = [
     ("run_labelling", "seqeval", "train"),
     ("run_classification", "datasets", "train"),
     ("run_classification", "sklearn.metrics", "train"),
+    ("generate_file", "accelerate", "train"),
+    ("date_normalisation/make_data", "babel", "demo"),
     ("search_hyperparameters", "optuna", "search"),
 ]
 

@@ -344,7 +344,7 @@ TASKS = {
         limits="A model pronounces single words of one language as Wiktionary transcribes them. It does not see a "
         "sentence, so that it cannot tell homographs apart, and names and loan words of spellings that it has not met "
         "come out wrong. The transcriptions differ in depth and dialect from language to language.",
-        pipeline_tag="text-generation",
+        pipeline_tag="translation",
         language=("ady", "hy", "bg", "nl", "fr", "ka", "el", "hi", "hu", "is", "ja", "ko", "lt", "ro", "vi"),
     ),
     "inflection_sigmorphon2017": Task(
@@ -369,7 +369,7 @@ TASKS = {
         license="CC BY-SA 3.0 (Wiktionary, through UniMorph).",
         limits="A model inflects single words of one language by the features of UniMorph. It does not know a word's "
         "inflection class but by its spelling; irregular words that it has not met come out regular.",
-        pipeline_tag="text-generation",
+        pipeline_tag="translation",
         language=("ar", "en", "fi", "de", "hu", "ru", "es", "tr"),
     ),
     "norm_historical": Task(
@@ -397,7 +397,7 @@ TASKS = {
         license="RIDGES: CC BY 3.0. goo300k: CC BY-SA 4.0.",
         limits="A model writes single words of historical texts in modern spelling, lower-cased, without looking at "
         "their neighbours: where a spelling stands for several modern words it takes the most frequent one.",
-        pipeline_tag="text-generation",
+        pipeline_tag="translation",
         language=("de", "sl"),
     ),
     "summ_aeslc": Task(

@@ -24,8 +24,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from babel import Locale
-from babel.dates import format_date, tokenize_pattern
+try:
+    from babel import Locale
+    from babel.dates import format_date, tokenize_pattern
+except ImportError as error:
+    raise ImportError(f"make_data.py needs more packages ({error}): pip install attention-rnn[demo]") from error
 
 # fmt: off
 LOCALES = [

@@ -79,6 +79,14 @@ class ExampleDataArguments(ScriptDataArguments):
 
 
 @dataclass
+class TableDataArguments(ExampleDataArguments):
+    """What to read, row by row of a table, and what to do with it."""
+
+    file_format: str | None = option(None, "csv, tsv, json or jsonl. Default: the extension of each file.")
+    column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
+
+
+@dataclass
 class ScriptTrainingArguments(ReliableTrainingArguments):
     """
     The arguments of `ReliableTrainer` with defaults that suit recurrent networks.

@@ -1,32 +1,41 @@
-"""Fits a checkpoint that is fine-tuned to the labels of its new data."""
+"""The classes of a model, and what becomes of them where a checkpoint is fine-tuned on other labels."""
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from .data import brief
 
-def merge_labels(known: Sequence[str], found: Sequence[str]) -> tuple[list[str], str]:
+logger = logging.getLogger(__name__)
+
+
+def merge_labels(known: Sequence[str], found: Sequence[str], kind: str = "labels") -> list[str]:
     """
-    The labels that a model is fine-tuned on, and a sentence that says how they came about.
+    The labels that a model is trained on. How those of a checkpoint and of new data come together is logged.
 
     Args:
         known: the labels of the checkpoint, in the order of their ids. They keep their ids, new ones follow them.
+            None of a new model.
         found: the labels of the data. Where they have none in common with `known`, they take its place.
+        kind: what they are called.
     """
-    new = [label for label in found if label not in known]
     if not known:
-        return list(found), "the checkpoint has none, so they start anew"
+        return list(found)
+    new = [label for label in found if label not in known]
     if len(new) == len(found):
-        return list(found), f"no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew"
+        logger.info(f"{kind}: no label of the checkpoint, {_some(known)}, is one of the data: its classes start anew")
+        return list(found)
     parts = [f"the {len(known)} labels of the checkpoint keep their ids and weights"]
     if new:
         parts.append(f"{len(new)} new ones follow them: {_some(new)}")
     if unused := [label for label in known if label not in found]:
         parts.append(f"{len(unused)} do not stand in the training data: {_some(unused)}")
-    return [*known, *new], "; ".join(parts)
+    logger.info(f"{kind}: {'; '.join(parts)}")
+    return [*known, *new]
 
 
 def with_labels(model: PreTrainedModel, labels: Sequence[str], *, of_texts: bool = False) -> PreTrainedModel:
@@ -65,13 +74,31 @@ def list_labels(config: Any, *, of_texts: bool = False) -> list[str]:
     return [config.id2label[index] for index in range(config.num_labels)]
 
 
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """The fields of a config that name its classes, in the order of their ids."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+
+
+def check_labels(labels: Iterable[str], known: Sequence[str], place: str, origin: str, kind: str = "label") -> None:
+    """
+    Refuse labels that are not among those known.
+
+    Args:
+        labels, known: the labels of an example, and those of which they must be.
+        place, origin, kind: where the example stands, where the known ones come from, and what they are.
+    """
+    for label in labels:
+        if label not in known:
+            raise ValueError(f"{place}: the {kind} must be among {brief(list(known))} {origin}, got {brief(label)}")
+
+
 def _config_with(config: Any, labels: Sequence[str], of_texts: bool) -> Any:
     config = copy.deepcopy(config)
     if of_texts:
         config.intents = list(labels)
     else:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+        for name, value in label_fields(labels).items():
+            setattr(config, name, value)
     return config
 
 

@@ -1,15 +1,21 @@
-"""Labels of texts, one or several, and numbers: how they are read, predicted, scored and shown."""
+"""Labels of texts, one or several, and numbers: how they are read, predicted, scored, shown and written."""
 
-from collections.abc import Callable, Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers import EvalPrediction
 
+from .classes import check_labels, merge_labels
 from .data import brief
 
 try:
+    from scipy.special import expit, softmax
     from scipy.stats import pearsonr, spearmanr
     from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 except ImportError as error:
@@ -20,6 +26,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TEXTS = ("text", "text_pair")  # the columns of an example
 IGNORED_LABEL = -100
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 f1_micro = partial(f1_score, average="micro", zero_division=1)
@@ -40,6 +47,53 @@ METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
         "spearman": lambda references, predictions: spearmanr(references, predictions).statistic,
     },
 }
+
+
+def texts_of(example: dict[str, Any]) -> list[Any]:
+    """The text of an example, or the two of a pair; of a batch, the lists of them."""
+    return [example[column] for column in TEXTS if column in example]
+
+
+def settle_labels(
+    known: Sequence[str], examples: Mapping[str, Iterable[dict[str, Any]]], problem_type: str, origin: str
+) -> list[str]:
+    """
+    The names of the labels of a model in the order of their ids, and none for numbers.
+
+    Args:
+        known: those of the checkpoint, none of a new model.
+        examples: by split, each with its `label`, as `read_label` returns it, and its `place`.
+        problem_type: a key of `METRICS`.
+        origin: what the training data are called in messages.
+
+    Raises:
+        ValueError: there are less than two labels, an example has another one, or a model does not tell numbers.
+    """
+    if problem_type == REGRESSION:
+        if "train" not in examples and len(known) != 1:
+            raise ValueError(f"--problem_type {REGRESSION} needs a model that tells a number, got the labels {known}")
+        return []
+    labels, source = list(known), "of the model"
+    if "train" in examples:
+        found = {name for example in examples["train"] for name in _names(example)}
+        labels = merge_labels(known, sort_labels(found))
+        source = f"of {'the model and ' if known else ''}the training data, {origin}"
+    if len(labels) < 2:
+        raise ValueError(f"there must be at least two labels {source}, got {labels}")
+    for example in chain.from_iterable(examples.values()):
+        check_labels(_names(example), labels, example["place"], source)
+    return labels
+
+
+def _names(example: dict[str, Any]) -> list[str]:
+    return example["label"] if isinstance(example["label"], list) else [example["label"]]
+
+
+def label_value(label: str | list[str] | float, ids: Mapping[str, int]) -> int | list[float] | float:
+    """What a model learns of a label: its id; of several labels 1 or 0 for each that there is; the number as it is."""
+    if isinstance(label, list):
+        return [float(name in label) for name in ids]
+    return ids[label] if isinstance(label, str) else label
 
 
 def read_label(
@@ -108,6 +162,32 @@ def predict(logits: np.ndarray, problem_type: str) -> np.ndarray:
     if problem_type == SINGLE_LABEL:
         return logits.argmax(axis=1)
     return (logits > 0).astype(int) if problem_type == MULTI_LABEL else logits[:, 0]
+
+
+def score_predictions(output: EvalPrediction, problem_type: str, metrics: Iterable[str]) -> dict[str, float]:
+    """These of `METRICS` in percent. A correlation with a constant, which is not defined, is 0."""
+    logits: Any = output.predictions
+    references: Any = output.label_ids
+    predictions = predict(logits, problem_type)
+    return {name: 100 * float(np.nan_to_num(METRICS[problem_type][name](references, predictions))) for name in metrics}
+
+
+def write_predictions(
+    output_dir: Path, examples: Iterable[dict[str, Any]], logits: np.ndarray, labels: Sequence[str], problem_type: str
+) -> None:
+    """One JSON object for each text: what the model says of it, its probability for each label, and the reference."""
+    predictions = predict(logits, problem_type)
+    probabilities = expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
+    with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
+        for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
+            row = {column: example[column] for column in TEXTS if column in example}
+            if problem_type == REGRESSION:
+                row["prediction"] = float(prediction)
+            else:
+                several = [labels[index] for index in np.flatnonzero(prediction).tolist()]
+                row["prediction"] = several if problem_type == MULTI_LABEL else labels[prediction]
+                row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
+            file.write(json.dumps(row | {"reference": example["label"]}, ensure_ascii=False) + "\n")
 
 
 def plot_confusion(references: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> "Figure":

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -197,11 +197,6 @@ def read_lines(file: str) -> Iterator[str]:
             ) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{file}, after line {number}: must be a whole gzip file: {error}") from error
-
-
-def open_text(file: str) -> TextIO:
-    """Open a UTF-8 file to read, decompressed if it ends in `.gz`; line ends stay as they are."""
-    return (gzip.open if file.endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="")
 
 
 def brief(value: Any) -> str:

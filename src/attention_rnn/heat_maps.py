@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .alignment import Alignment, alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
+from .models.configuration_attention_rnn import AttentionRnnConfig
 from .plotting import plot_alignment, write_alignment_page
 from .question_answering import answer_positions, encode_windows
 
@@ -79,7 +80,8 @@ def qa_alignments(
     stride: int = 0,
 ) -> Iterator[Alignment]:
     """
-    How the context around an answer looks at the question; nothing of a model without attention and of no answer.
+    How the context around an answer looks at the question; nothing of a model without attention, of another model, and
+    of no answer.
 
     Args:
         model: an `AttentionRnnForQuestionAnswering`.
@@ -87,6 +89,8 @@ def qa_alignments(
         asked: questions, their contexts and answers with `start`, `end` and `answer`, as `find_answers` gives them.
         max_question_length, stride: of the windows, as of `encode_windows`.
     """
+    if model.config.model_type != AttentionRnnConfig.model_type:
+        return
     model.eval()
     for question, context, answer in asked:
         if answer["start"] == answer["end"]:
@@ -115,8 +119,10 @@ def classification_alignments(
 ) -> Iterator[Alignment]:
     """
     Which tokens an `AttentionRnnForSequenceClassification` looks at, head by head, in each text, or pair of texts, that
-    comes with its label; what it says of them is the title.
+    comes with its label; what it says of them is the title. Nothing of another model.
     """
+    if model.config.model_type != AttentionRnnConfig.model_type:
+        return
     model.eval()
     for texts, label in examples:
         inputs = tokenizer(*texts, truncation=True, max_length=max_length, return_tensors="pt")

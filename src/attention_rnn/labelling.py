@@ -5,9 +5,10 @@ the files that they stand in.
 The schemes are BIO (also its variant that marks a beginning only where two chunks touch), BIOES, BILOU and BMES.
 """
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .data import open_text
+from .classes import merge_labels
+from .data import read_lines
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
+
+logger = logging.getLogger(__name__)
 
 _CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
 
@@ -71,6 +75,32 @@ def cuts_words(tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> bool
     ids = tokenizer(sorted(set(words)), is_split_into_words=True, verbose=False).word_ids()
     words_of_tokens = [word for word in ids if word is not None]
     return len(set(words_of_tokens)) < len(words_of_tokens)
+
+
+def settle_labels(
+    known: Sequence[str],
+    texts: Mapping[str, Any],
+    extra_labels: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    has_field: bool,
+) -> list[str]:
+    """
+    The labels to train on, in the order of their ids: of the checkpoint, of the data, of pieces of words.
+
+    Args:
+        known: those of the checkpoint, none of a new model.
+        texts: by split, with the columns `tokens` and `labels`.
+        extra_labels: what the training data lack.
+        tokenizer, has_field: of the model; a conditional random field labels each piece of a word.
+    """
+    labels = merge_labels(known, sorted({*chain.from_iterable(texts["train"]["labels"]), *extra_labels}))
+    words = chain.from_iterable(chain.from_iterable(of_split["tokens"] for of_split in texts.values()))
+    if not has_field or not cuts_words(tokenizer, words):
+        return labels
+    completed = complete_labels(labels)
+    if added := completed[len(labels) :]:
+        logger.info(f"labels: pieces of words need {len(added)} more, {', '.join(added)}")
+    return completed
 
 
 def label_tokens(
@@ -155,6 +185,19 @@ def get_words(row: dict[str, Any], column: str, place: str) -> list[str]:
     return words
 
 
+def get_labelled_words(row: dict[str, Any], token_column: str, label_column: str, place: str) -> dict[str, Any]:
+    """
+    The words of a row as `tokens`, their `labels`, and their `place`; see `get_words`.
+
+    Raises:
+        ValueError: if there is not one label for each word.
+    """
+    tokens, labels = (get_words(row, column, place) for column in (token_column, label_column))
+    if len(tokens) != len(labels):
+        raise ValueError(f"{place}: there must be one label for each word, got {len(labels)} for {len(tokens)}")
+    return {"place": place, "tokens": tokens, "labels": labels}
+
+
 def read_conll(
     file: str, token_column: int | str | None = None, label_column: int | str | None = None
 ) -> Iterator[tuple[str, dict[str, list[str]]]]:
@@ -183,11 +226,7 @@ def read_conll(
         ValueError: for a column that is no number; a line that lacks one of the columns, or has not as many as most
             lines where columns are counted from the last one; an empty word or label; a file that is not UTF-8.
     """
-    try:
-        with open_text(file) as text:
-            lines = [line.strip("\r\n").removeprefix("\ufeff") for line in text]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} must be UTF-8: {error}") from error
+    lines = [line.strip("\r\n").removeprefix("\ufeff") for line in read_lines(file)]
     filled = [line for line in lines if line.strip(" \t") and not line.startswith("-DOCSTART-")]
     filled = [line for line in filled if not line.startswith("#")] or filled
     has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)

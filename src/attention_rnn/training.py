@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from transformers import (
+    AutoTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     TrainerCallback,
@@ -39,6 +40,7 @@ from transformers import (
     set_seed,
 )
 
+from .alignment import Alignment
 from .arguments import (
     ScriptTrainingArguments,
     expand_config_file,
@@ -47,6 +49,7 @@ from .arguments import (
     wanted_splits,
 )
 from .data import choose_columns, read_rows
+from .heat_maps import draw_heat_maps
 from .model_card import format_duration, write_model_card
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
@@ -131,6 +134,12 @@ class Run:
                 trainer.log_metrics(prefix, result)
                 trainer.save_metrics(prefix, result)
         return self.scores
+
+    def draw_heat_maps(self, trainer: ReliableTrainer, alignments: Iterable[Alignment]) -> str | None:
+        """Draw what `heat_maps.py` finds in a trained model, and return the first picture, if any, for the card."""
+        if not (trainer.has_whole_model and trainer.is_world_process_zero()):
+            return None
+        return next(iter(draw_heat_maps(self.output_dir, alignments)), None)
 
     def finish(
         self,
@@ -265,6 +274,24 @@ class _Forecast(TrainerCallback):
             )
 
 
+def load_or_train_tokenizer(
+    pretrained: str | None,
+    model_args: Any,
+    training_args: ScriptTrainingArguments,
+    train: Callable[[], PreTrainedTokenizerBase],
+) -> Any:
+    """
+    The tokenizer of a checkpoint, or that of `--tokenizer_name`, or else a new one: the main process trains and saves
+    it, so that all processes load the same tokens.
+    """
+    name = pretrained or model_args.tokenizer_name
+    if name is None:
+        name = training_args.output_dir
+        if training_args.process_index == 0:
+            train().save_pretrained(str(name))
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)
+
+
 def train_new_tokenizer(
     what: str,
     texts: Callable[[], Iterable[str]],
@@ -345,7 +372,7 @@ def read_examples(
     for split in splits:
         of_split = list(read(split))
         if not of_split:
-            raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+            raise _no_example(split, data_args)
         examples[split] = Dataset.from_list(of_split)
         logger.info(f"{split}: {len(of_split):,} examples of {origin(split, data_args)}")
     return examples
@@ -382,14 +409,23 @@ def number_of(examples: Any) -> int | None:
     return len(examples) if hasattr(examples, "__len__") else None
 
 
+def first_row(split: str, data_args: Any) -> tuple[str, dict[str, Any]]:
+    """The first row of a split with its place."""
+    for place, row in read_split(split, data_args):
+        return place, row
+    raise _no_example(split, data_args)
+
+
 def settle_columns(split: str, data_args: Any, *roles: str) -> None:
     """Choose the columns of these roles, see `choose_columns`, where the arguments `ROLE_column` name none."""
-    place, row = next(read_split(split, data_args), ("", None))
-    if row is None:
-        raise ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
+    place, row = first_row(split, data_args)
     given = {role: getattr(data_args, f"{role}_column") for role in roles}
     for role, column in zip(roles, choose_columns(row, place, **given), strict=True):
         setattr(data_args, f"{role}_column", column)
+
+
+def _no_example(split: str, data_args: Any) -> ValueError:
+    return ValueError(f"the {split} data must hold at least one example, got none in {origin(split, data_args)}")
 
 
 def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:
