@@ -14,6 +14,7 @@ attention and a model card. Needs `pip install attention-rnn[train,plot]`.
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -118,14 +119,15 @@ class TrainingArguments(ScriptTrainingArguments):
     num_train_epochs: float = option(
         None, "Epochs to train. Default: 10; on a CPU as many as make 1,000 steps, and at least 2."
     )
-    per_device_train_batch_size: int = option(32, "Training windows per device and step.")
+    per_device_train_batch_size: int = option(
+        None, "Training windows per device and step. Default: 32, or fewer for few windows."
+    )
     per_device_eval_batch_size: int = option(64, "Evaluation windows per device and step.")
     metric_for_best_model: str | None = option(None, f"{', '.join(METRICS)} or loss. Default: {METRICS[0]}.")
 
     def __post_init__(self):
         self.settle_evaluation(METRICS[0])
-        self.chooses_epochs = self.num_train_epochs is None
-        self.num_train_epochs = 10.0 if self.chooses_epochs else self.num_train_epochs
+        self.settle_length(epochs=10, batch_size=32)
         super().__post_init__()
 
 
@@ -139,9 +141,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, data_args, training_args)
     model = make_model(run.pretrained, tokenizer, len(examples.get("train", ())), model_args)
     encoded = {split: encode(split, of_split, tokenizer, data_args) for split, of_split in examples.items()}
-    if training_args.chooses_epochs and training_args.use_cpu and "train" in encoded:
-        steps = len(encoded["train"]) / training_args.train_batch_size
-        training_args.num_train_epochs = float(min(10, max(2, round(STEPS_ON_A_CPU / steps))))
+    if "train" in encoded:
+        most_steps = STEPS_ON_A_CPU if training_args.use_cpu else math.inf
+        training_args.suit_length(len(encoded["train"]), most_steps=most_steps)
 
     metrics = {name: load_metric(name, unit=data_args.answer_unit) for name in METRICS}
     answers: dict[str, list[list[dict[str, Any]]]] = {}

@@ -66,6 +66,7 @@ TASKS = ("translation", "summarization", "text2text-generation")  # their pipeli
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
+LEAST_STEPS = 2_000
 SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 256, "embedding_size": 128}
 
 
@@ -119,8 +120,12 @@ class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArgument
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
     """
 
-    num_train_epochs: float = option(20.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(64, "Training examples per device and step.")
+    num_train_epochs: float = option(
+        None, f"Epochs to train. Default: 20, or more for few examples, so that there are {LEAST_STEPS:,} steps."
+    )
+    per_device_train_batch_size: int = option(
+        None, "Training examples per device and step. Default: 64, or fewer for few examples."
+    )
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
     predict_with_generate: bool = option(True, "Evaluate what is generated.")
     generation_num_beams: int | None = option(1, "Beams of evaluations within training.")
@@ -133,6 +138,7 @@ class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArgument
         if not self.predict_with_generate:
             raise ValueError("--predict_with_generate must stay True: the metrics need generated text")
         self.settle_evaluation(self.metrics[0], LOWER_IS_BETTER)
+        self.settle_length(epochs=20, batch_size=64)
         super().__post_init__()
 
 
@@ -159,6 +165,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in pairs.items()}
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
+    elif "train" in encoded:
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)

@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,6 +20,11 @@ from .models.configuration_attention_rnn import AttentionRnnConfig
 from .trainer import ReliableTrainingArguments
 
 logger = logging.getLogger(__name__)
+
+# of a training whose length the command line leaves open
+SMALLEST_BATCH = 8
+STEPS_OF_AN_EPOCH = 40  # there are at least so many, unless batches would become smaller than that
+MOST_EPOCHS = 200
 
 
 def option(default: Any, help: str) -> Any:
@@ -127,6 +133,36 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             best = self.metric_for_best_model.removeprefix("eval_")
             self.greater_is_better = best not in ("loss", *lower_is_better)
+
+    def settle_length(self, epochs: float, batch_size: int) -> None:
+        """Take so many epochs of such batches where the command line says nothing; see `suit_length`."""
+        self.chooses_epochs, self.chooses_batch_size = (
+            value is None for value in (self.num_train_epochs, self.per_device_train_batch_size)
+        )
+        if self.chooses_epochs:
+            self.num_train_epochs = epochs
+        if self.chooses_batch_size:
+            self.per_device_train_batch_size = batch_size
+
+    def suit_length(self, examples: int, least_steps: int = 0, most_steps: float = math.inf) -> None:
+        """
+        Suit what `settle_length` has taken to the number of training examples.
+
+        Args:
+            least_steps: take more epochs if there were fewer steps, up to `MOST_EPOCHS`.
+            most_steps: take fewer epochs if there were more, down to 2.
+        """
+        if self.chooses_batch_size:
+            suitable = max(SMALLEST_BATCH, examples // STEPS_OF_AN_EPOCH)
+            self.per_device_train_batch_size = min(self.per_device_train_batch_size, suitable)
+        if self.chooses_epochs:
+            steps = max(1.0, examples / self.train_batch_size)
+            epochs = max(self.num_train_epochs, min(MOST_EPOCHS, math.ceil(least_steps / steps)))
+            self.num_train_epochs = float(round(min(epochs, max(2.0, most_steps / steps))))
+            logger.info(
+                f"The training takes {self.num_train_epochs:g} epochs, with {self.train_batch_size} of {examples:,} "
+                "examples at a step; --num_train_epochs changes that."
+            )
 
     def evaluate_by_steps(self) -> None:
         """Evaluate and save twenty times instead of at each epoch, for data of which nobody knows where they end."""
