@@ -1,9 +1,9 @@
 """
 The code that travels with a checkpoint: the files that its class needs, under names that no file of a user's own has.
 
-A file of this folder is saved as `attention_rnn_<name>.py`, unless its name says `attention_rnn` already; one of a user's
-own, which registers a cell or a score function or is imported there, as `attention_rnn_extension_<name>.py`. Imports are
-rewritten to these names.
+A file of this folder is saved as `attention_rnn_<name>.py`, unless its name says `attention_rnn` already. One of a
+user's own, which registers a cell or a score function or is imported there, is saved as
+`attention_rnn_extension_<name>.py`. Imports are rewritten to these names.
 """
 
 import inspect
