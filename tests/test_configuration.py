@@ -90,6 +90,15 @@ def test_saved_equals_loaded(tmp_path):
     assert AttentionRnnConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
+def test_what_a_user_has_set_besides_the_fields_can_be_set_otherwise_on_loading(tmp_path):
+    config = AttentionRnnConfig(vocab_size=9, embedding_size=4, hidden_size=4)
+    config.note = "first"
+    AttentionRnnForCausalLM(config).save_pretrained(tmp_path)
+    assert AttentionRnnForCausalLM.from_pretrained(tmp_path, note="second").config.note == "second"
+    loaded, unused = AttentionRnnConfig.from_pretrained(tmp_path, note="second", return_unused_kwargs=True)
+    assert (loaded.note, unused) == ("second", {})
+
+
 def test_memory_is_as_wide_as_the_last_encoder_layer():
     assert AttentionRnnConfig(hidden_size=8).memory_size == 16
     assert AttentionRnnConfig(hidden_size=8, encoder_layers=2, bidirectional=[True, False]).memory_size == 8

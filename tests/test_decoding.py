@@ -467,6 +467,30 @@ def test_a_part_of_a_users_own_class_is_used_in_our_loops(feeding, part, strateg
     assert not torch.allclose(ours.logits[1], before.logits[1])
 
 
+class Louder(nn.Module):
+    def forward(self, inputs, mask=None):
+        return 1.7 * inputs
+
+
+@pytest.mark.parametrize("strategy", [{}, {"num_beams": 3}], ids=["greedy", "beam"])
+@pytest.mark.parametrize("part", ["dropout", "word_dropout"])
+def test_what_a_user_has_put_behind_the_embeddings_is_used_in_our_loops(part, strategy):
+    model = double_model()
+    setattr(model.model.decoder, part, Louder().eval())
+    options = {"return_dict_in_generate": True, "output_logits": True, "min_new_tokens": 9, **strategy}
+    ours, theirs = (generate(model, own, **options) for own in (True, False))
+    torch.testing.assert_close(ours.logits, theirs.logits)
+
+
+@pytest.mark.parametrize("source_vocab_size", [None, 23])
+def test_embeddings_of_a_users_own_get_the_loops_of_transformers(source_vocab_size):
+    model = tiny_model(source_vocab_size=source_vocab_size)
+    front = model.model.target_front
+    front.embed = lambda name, tokens: 2 * type(front).embed(front, name, tokens)
+    with pytest.raises(NotCovered):
+        generate(model)
+
+
 @pytest.mark.parametrize("method", ["step", "decode", "_project"])
 def test_a_decoder_of_a_users_own_class_gets_the_loops_of_transformers(method):
     def another(self, *args, **kwargs):

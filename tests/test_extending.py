@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from test_remote_code import run_without_the_package
-from tiny import tiny_batch, tiny_config
+from tiny import tiny_batch, tiny_config, tiny_model
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
+from attention_rnn.models.attention import ATTENTIONS, GeneralAttention
 from attention_rnn.models.cells import CELLS, Cell, register_cell
 
 TEXT = (Path(attention_rnn.__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -97,6 +98,28 @@ def test_they_travel_with_a_checkpoint(extensions, tmp_path):
     torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
 
 
+class SalienceAttention(GeneralAttention):
+    """A position can be worth looking at by itself."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.salience = torch.nn.Linear(config.memory_size, 1)
+
+    def score(self, query, memory, alignment):
+        return super().score(query, memory, alignment) + self.salience(memory.values).transpose(1, 2)[:, None]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beam"])
+def test_a_score_may_read_the_values(options, monkeypatch):
+    monkeypatch.setitem(ATTENTIONS, "general", SalienceAttention)
+    model = tiny_model(attention_type="general")
+    batch = tiny_batch(model)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "max_new_tokens": 8}
+    fast = model.generate(**inputs, **options)
+    monkeypatch.setattr(type(model), "_covers", lambda *args: False)
+    assert torch.equal(fast, model.generate(**inputs, **options))
+
+
 def test_the_users_own_file_is_not_written_over(extensions, tmp_path, monkeypatch):
     model = make()
     before = {file: file.read_text() for file in extensions.glob("*.py")}
@@ -107,6 +130,81 @@ def test_the_users_own_file_is_not_written_over(extensions, tmp_path, monkeypatc
 def test_a_checkpoint_of_another_model_does_not_carry_them(extensions, tmp_path):
     AttentionRnnForCausalLM(tiny_config()).save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*minimal_gated*"))
+
+
+CELL = """
+import torch
+{imports}
+from attention_rnn.models.cells import Cell, register_cell
+
+
+@register_cell("{name}")
+class {name}(Cell):
+    gates = 1
+
+    def forward(self, input_products, state, recurrent_mask=None):
+        return torch.tanh(input_products + self.hidden_products(state, recurrent_mask))
+"""
+
+
+def import_cell(root, monkeypatch, file, imports=""):
+    """A cell of a user's own in a file of a package, both named after the folder of the test."""
+    name = "Cell" + root.name.replace("-", "_")
+    folder = root / f"package_{name}"
+    for path, text in {
+        "__init__.py": "",
+        "dropout.py": "x = 1\n",
+        "part/__init__.py": "x = 1\n",
+        "part/half.py": "x = 1\n",
+        file: CELL.format(name=name, imports=imports),
+    }.items():
+        (folder / path).parent.mkdir(exist_ok=True, parents=True)
+        (folder / path).write_text(text)
+    monkeypatch.syspath_prepend(root)
+    importlib.import_module(f"{folder.name}.{file.removesuffix('.py').replace('/', '.')}")
+    return AttentionRnnForCausalLM(AttentionRnnConfig(vocab_size=9, hidden_size=4, cell_type=name))
+
+
+@pytest.mark.parametrize(
+    ("file", "imports"),
+    [("cells.py", ""), ("configuration_attention_rnn.py", ""), ("own.py", "from .dropout import x")],
+)
+def test_names_of_a_users_files_may_be_those_of_ours(file, imports, tmp_path, monkeypatch):
+    model = import_cell(tmp_path, monkeypatch, file, imports)
+    model.save_pretrained(tmp_path / "checkpoint")
+    code = """
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+        assert type(model.model.layers[0].cell).__name__ == model.config.cell_type
+    """
+    run_without_the_package(code, tmp_path / "checkpoint", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "imports"),
+    [
+        ("own.py", "from . import dropout"),
+        ("own.py", "from .part import x"),
+        ("own.py", "from .part.half import x"),
+        ("part/own.py", "from ..dropout import x"),
+    ],
+)
+def test_a_relative_import_that_cannot_travel_is_named(file, imports, tmp_path, monkeypatch):
+    model = import_cell(tmp_path, monkeypatch, file, imports)
+    with pytest.raises(ValueError, match=f"own.py must import files beside it .* got `{imports}"):
+        model.save_pretrained(tmp_path / "checkpoint")
+
+
+def test_a_class_of_a_module_that_is_not_imported_as_such(tmp_path):
+    """`importlib.util.spec_from_file_location`, as tools load a file that is given by its path."""
+    scope = {"__name__": "loaded_by_its_path"}
+    exec(CELL.format(name="ByPath", imports=""), scope)
+    with pytest.raises(ValueError, match="ByPath must be in a file, which travels with the checkpoint"):
+        AttentionRnnForCausalLM(tiny_config(cell_type="ByPath")).save_pretrained(tmp_path)
+    subclass = type("Subclass", (AttentionRnnForCausalLM,), {"__module__": "loaded_by_its_path"})
+    subclass(tiny_config()).save_pretrained(tmp_path)
+    assert (tmp_path / "modeling_attention_rnn_causal.py").exists()
 
 
 def test_a_file_that_imports_what_does_not_travel_is_named(tmp_path, monkeypatch):

@@ -1,14 +1,18 @@
 """The rules of the house."""
 
 import ast
+import builtins
+import importlib
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import attention_rnn
+from attention_rnn import registration
 
 PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
@@ -128,3 +132,50 @@ def test_modules_are_found_in_many_threads_at_once():
         thread.join()
     assert not errors
     assert finder in sys.meta_path
+
+
+def test_threads_that_import_what_the_other_needs_do_not_wait_for_ever(tmp_path, monkeypatch):
+    """One registers and imports on its way what the other is importing, which has something to register as well."""
+    (tmp_path / "auto_first.py").write_text("")
+    (tmp_path / "auto_second.py").write_text("")
+    (tmp_path / "imported_by_both.py").write_text("begun.set()\nmeets.wait()\nimport auto_second\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    begun, meets, registered = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(builtins, "begun", begun, raising=False)
+    monkeypatch.setattr(builtins, "meets", meets, raising=False)
+
+    def register_first():
+        meets.set()
+        importlib.import_module("imported_by_both")
+        registered.append("first")
+
+    monkeypatch.setitem(registration._waiting, "auto_first", register_first)
+    monkeypatch.setitem(registration._waiting, "auto_second", lambda: registered.append("second"))
+    threads = [threading.Thread(target=importlib.import_module, args=("imported_by_both",), daemon=True)]
+    threads[0].start()
+    begun.wait()
+    threads.append(threading.Thread(target=importlib.import_module, args=("auto_first",), daemon=True))
+    threads[1].start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in threads)
+    assert {*registered} == {"first", "second"}
+    assert not {"auto_first", "auto_second"} & registration._waiting.keys()
+
+
+def test_what_another_thread_has_half_imported_is_registered_later(monkeypatch):
+    """An import that fails for that reason is no error of transformers' import, and not forgotten."""
+    tries = []
+
+    def register():
+        tries.append(None)
+        if len(tries) == 1:
+            raise ImportError("cannot import name 'X' from partially initialized module 'y'")
+
+    monkeypatch.setitem(registration._waiting, "threading", register)
+    thread = threading.Thread(target=lambda: time.sleep(1), daemon=True)
+    thread.start()
+    registration.register_imported()
+    assert "threading" in registration._waiting
+    registration.register_imported()
+    assert "threading" not in registration._waiting

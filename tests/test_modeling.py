@@ -435,7 +435,7 @@ def test_a_foreign_cache_is_refused_by_name():
             tiny_model()(**bad(past_key_values=cache))
 
 
-@pytest.mark.parametrize("num_items_in_batch", [None, 7])
+@pytest.mark.parametrize("num_items_in_batch", [None, 7, 0, torch.tensor(0)])
 def test_the_loss_of_a_batch_without_targets_is_zero(num_items_in_batch):
     model, inputs = tiny_model().train(), bad(labels=torch.full((BATCH, TARGET), -100))
     loss = model(**inputs, num_items_in_batch=num_items_in_batch).loss

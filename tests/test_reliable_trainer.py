@@ -16,7 +16,9 @@ from transformers import (
 )
 
 from attention_rnn import (
+    AttentionRnnConfig,
     AttentionRnnForConditionalGeneration,
+    AttentionRnnForQuestionAnswering,
     AttentionRnnForTokenClassification,
     ReliableSeq2SeqTrainer,
     ReliableSeq2SeqTrainingArguments,
@@ -99,6 +101,13 @@ def test_other_arguments_are_refused(tmp_path):
         ReliableTrainer(model(), TrainingArguments(str(tmp_path)))
     with pytest.raises(TypeError, match="args must be ReliableSeq2SeqTrainingArguments, got Seq2SeqTrainingArguments"):
         ReliableSeq2SeqTrainer(model(), Seq2SeqTrainingArguments(str(tmp_path)))
+
+
+def test_labels_are_not_smoothed_where_there_are_none(tmp_path):
+    config = AttentionRnnConfig(vocab_size=12, embedding_size=4, hidden_size=4)
+    args = ReliableTrainingArguments(str(tmp_path), label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match=r"label_smoothing_factor must be 0 for question answering.* got 0.1"):
+        ReliableTrainer(AttentionRnnForQuestionAnswering(config), args)
 
 
 @pytest.mark.parametrize("kind", [ReliableTrainingArguments, ReliableSeq2SeqTrainingArguments])

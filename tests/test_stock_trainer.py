@@ -161,3 +161,15 @@ def test_smoothing_spreads_over_what_a_row_can_copy():
     alone = model(ids[:1], copy_ids=copy_ids[:1], labels=labels[:1]).loss
     together = model(ids, copy_ids=copy_ids, labels=torch.cat([labels[:1], torch.full_like(labels[1:], -100)])).loss
     torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "question answering"])
+def test_a_step_without_any_label_leaves_numbers(head, tmp_path):
+    """The Trainer then counts no items in all the batches of the step."""
+    options = {"max_steps": 1, "gradient_accumulation_steps": 2, "logging_steps": 1, "logging_nan_inf_filter": False}
+    run = trainer(tmp_path, head, **options)
+    for example in run.train_dataset:
+        example["labels"] = -100 if head == "sequence classification" else [-100] * len(example["input_ids"])
+    run.train()
+    assert run.state.log_history[0]["loss"] == 0
+    assert all(parameter.isfinite().all() for parameter in run.model.parameters())

@@ -10,7 +10,8 @@ import importlib.abc
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -73,16 +74,44 @@ _waiting: dict[str, Callable[[], None]] = {
 }
 
 
-# imports of several threads may end at the same time
-_lock = threading.RLock()
+_executed: set[str] = set()  # modules that are whole, though their import may not have ended
+_thread = threading.local()
 
 
 def register_imported() -> None:
-    """Register with the Auto classes that have been imported since the last call."""
-    with _lock:
-        for name in list(_waiting):
-            if name in sys.modules and (register := _waiting.pop(name, None)):
-                register()
+    """
+    Register with the Auto classes that have been imported since the last call.
+
+    No lock is held meanwhile: what is imported here may wait for another thread, and that one for the lock. So two
+    threads may register the same, which is harmless. What another thread has half imported is left to its own call.
+    """
+    with _import_under_way():
+        for name, register in list(_waiting.items()):
+            if _is_whole(name):
+                try:
+                    register()
+                except (ImportError, AttributeError):
+                    if threading.active_count() == 1:
+                        raise
+                else:
+                    _waiting.pop(name, None)
+
+
+def _is_whole(name: str) -> bool:
+    if name not in sys.modules:
+        return False
+    return name in _executed or not getattr(sys.modules[name].__spec__, "_initializing", False)
+
+
+@contextmanager
+def _import_under_way() -> Iterator[bool]:
+    """Whether this import is the outermost of its thread."""
+    is_outermost = not getattr(_thread, "is_importing", False)
+    _thread.is_importing = True
+    try:
+        yield is_outermost
+    finally:
+        _thread.is_importing = not is_outermost
 
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):
@@ -92,9 +121,6 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     Our own files import transformers' Auto classes on their way, when they are themselves half imported; so it waits
     until the outermost import of its thread that it has seen is done.
     """
-
-    def __init__(self) -> None:
-        self.of_thread = threading.local()
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in _waiting and not fullname.startswith((_OWN_MODELS, _OWN_PIPELINES)):
@@ -107,13 +133,10 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
 
         def execute_and_register(module: ModuleType) -> None:
-            under_way = getattr(self.of_thread, "imports_under_way", 0)
-            self.of_thread.imports_under_way = under_way + 1
-            try:
+            with _import_under_way() as is_outermost:
                 execute(module)
-            finally:
-                self.of_thread.imports_under_way = under_way
-            if under_way == 0:
+            _executed.add(fullname)
+            if is_outermost:
                 register_imported()
 
         spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]

@@ -134,8 +134,8 @@ class ReliableTrainer(Trainer):
         FloatingPointError: the loss or gradients of a step are NaN or infinite, and `non_finite_loss` is `"stop"`.
         OSError: a checkpoint or the model cannot be written.
         TypeError: `args` are those of another Trainer.
-        ValueError: the tokenizer has more tokens than the model, or `train` is to resume from a checkpoint that is not
-            whole.
+        ValueError: the tokenizer has more tokens than the model, labels are to be smoothed where there are none, or
+            `train` is to resume from a checkpoint that is not whole.
     """
 
     def __init__(self, model: Any = None, args: Any = None, *others: Any, **kwargs: Any) -> None:
@@ -144,6 +144,11 @@ class ReliableTrainer(Trainer):
             raise TypeError(f"args must be ReliableTrainingArguments, got {type(args).__name__}")
         super().__init__(model, args, *others, **kwargs)
         config: Any = getattr(self.model, "config", None)
+        if self.label_smoother is not None and "start_positions" in self.label_names:
+            raise ValueError(
+                "label_smoothing_factor must be 0 for question answering, whose loss has no labels to smooth, got "
+                f"{args.label_smoothing_factor}"
+            )
         if self.label_smoother is not None and getattr(config, "model_type", "").startswith("attention_rnn"):
             # in the model's own loss, of which the Trainer's smoothing would leave parts out
             config.label_smoothing, self.label_smoother = self.args.label_smoothing_factor, None

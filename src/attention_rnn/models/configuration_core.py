@@ -223,10 +223,13 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
                 "the checkpoint carries (`trust_remote_code=True`)."
             )
         known = {name: value for name, value in config_dict.items() if name not in unknown}
+        of_user = {  # transformers drops settings of generation
+            name: kwargs.pop(name, value) for name, value in unknown.items() if name not in _generation_settings()
+        }
         loaded: Any = super().from_dict(known, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
-        for name in unknown.keys() - _generation_settings():  # which transformers drops
-            setattr(config, name, unknown[name])
+        for name, value in of_user.items():
+            setattr(config, name, value)
         return loaded
 
     @classmethod

@@ -13,12 +13,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import Attention, Memory
+from .attention import (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+    LocalAttention,
+    LocationAttention,
+    Memory,
+    ScaledDotAttention,
+)
 from .cells import Cell
 from .decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer, DecoderState, Noise
 from .dropout import NO_NOISE
 from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain, place_side_by_side
 from .readout import AttentionRnnReadout, CopyGate, mix_copies
+
+# Of these the context is the mean of the values, which nothing else of them reads. Multi-head attention has a matrix of
+# its own after the mean; one of a user's own may read what it likes.
+_MEANS_OF_VALUES = (
+    AdditiveAttention,
+    ConcatAttention,
+    DotAttention,
+    GeneralAttention,
+    LocalAttention,
+    LocationAttention,
+    ScaledDotAttention,
+)
 
 
 class DecoderStep:
@@ -73,7 +94,7 @@ class DecoderStep:
         if self.copy_ids is not None:
             # copied tokens that the vocabulary lacks have no embedding
             tokens = tokens.where(tokens < decoder.config.vocab_size, decoder.config.unk_token_id)
-        embeddings = self.embed_tokens(tokens[:, None])
+        embeddings = decoder.dropout(decoder.word_dropout(self.embed_tokens(tokens[:, None])))
         decoded = decoder.step(embeddings, state, self.memory, None, self.noise, keep_states=False)
         logits = self.lm_head(decoded.vectors).float()
         if self.copy_ids is not None:
@@ -157,11 +178,8 @@ def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextRea
     places.append((decoder.readout.projection, after_output))
     if decoder.copy_gate is not None:
         places.append((decoder.copy_gate.projection, 0))
-    attention: Any = type(decoder.attention)
     as_written = (
-        decoder.attention is not None
-        and attention.forward is Attention.forward
-        and attention._attend is Attention._attend  # multi-head attention has a matrix of its own after the mean
+        type(decoder.attention) in _MEANS_OF_VALUES
         and type(decoder.readout) is AttentionRnnReadout
         and type(decoder.copy_gate) in (CopyGate, type(None))
         and all(type(layer) is AttentionRnnDecoderLayer for layer in layers)

@@ -20,7 +20,8 @@ def divisor(count: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | 
     By what the sum of the losses of `count` targets is divided: `num_items_in_batch` where the Trainer gives the number
     of all accumulated batches, else their own, so that it is the mean; the loss of no target at all is zero.
     """
-    return count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+    divisor = count if num_items_in_batch is None else num_items_in_batch
+    return divisor.clamp(min=1) if isinstance(divisor, Tensor) else max(divisor, 1)
 
 
 def target_cross_entropy(
