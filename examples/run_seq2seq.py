@@ -67,7 +67,13 @@ SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
 LEAST_STEPS = 2_000
-SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 256, "embedding_size": 128}
+SIZES_FOR_FEW_EXAMPLES: dict[str, float] = {
+    "hidden_size": 256,
+    "embedding_size": 128,
+    "embedding_dropout": 0.3,
+    "hidden_dropout": 0.3,
+    "readout_dropout": 0.3,
+}
 
 
 @dataclass

@@ -145,7 +145,7 @@ def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
     assert (config.hidden_size, config.embedding_size) == (256, 128)
     assert "tokenizer of the sources: character (chosen for short texts, 3 characters" in caplog.text
     assert "tokenizer of the targets: word (chosen for 11 distinct units between spaces" in caplog.text
-    assert "The model gets hidden_size=256 and embedding_size=128, for 48 training examples" in caplog.text
+    assert "The model gets hidden_size=256, embedding_size=128, embedding_dropout=0.3" in caplog.text
     assert "does not suit" not in caplog.text
 
 

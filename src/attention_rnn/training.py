@@ -335,7 +335,7 @@ def train_new_tokenizer(
     )
 
 
-def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, int]) -> dict[str, Any]:
+def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, float]) -> dict[str, Any]:
     """
     The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
     examples; those of the config are for many.
@@ -344,7 +344,7 @@ def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str
     chosen = {name: size for name, size in sizes.items() if name not in values}
     if chosen and examples is not None and examples < FEW_EXAMPLES:
         values |= chosen
-        told = " and ".join(f"{name}={size}" for name, size in chosen.items())
+        told = ", ".join(f"{name}={size}" for name, size in chosen.items())
         logger.info(f"The model gets {told}, for {examples:,} training examples; --config_overrides changes that.")
     return values
 
