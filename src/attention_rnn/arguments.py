@@ -155,7 +155,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         if self.chooses_batch_size:
             suitable = max(SMALLEST_BATCH, examples // STEPS_OF_AN_EPOCH)
             self.per_device_train_batch_size = min(self.per_device_train_batch_size, suitable)
-        if self.chooses_epochs:
+        if self.chooses_epochs and self.max_steps <= 0:
             steps = max(1.0, examples / self.train_batch_size)
             epochs = max(self.num_train_epochs, min(MOST_EPOCHS, math.ceil(least_steps / steps)))
             self.num_train_epochs = float(round(min(epochs, max(2.0, most_steps / steps))))
