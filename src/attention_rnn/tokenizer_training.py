@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
-from .models.tokenization_attention_rnn import AttentionRnnTokenizer
+from .models.tokenization_attention_rnn import AttentionRnnTokenizer, arguments_of
 
 logger = logging.getLogger(__name__)
 
@@ -260,15 +260,7 @@ def pair_tokenizers(source: PreTrainedTokenizerFast, target: PreTrainedTokenizer
     for name, tokenizer in (("source", source), ("target", target)):
         if not isinstance(tokenizer, PreTrainedTokenizerFast) or isinstance(tokenizer, AttentionRnnTokenizer):
             raise TypeError(f"`{name}` must be a PreTrainedTokenizerFast of one vocabulary, got {type(tokenizer)}.")
-    return AttentionRnnTokenizer(
-        tokenizer_object=source.backend_tokenizer,
-        target=target,
-        model_max_length=source.model_max_length,
-        padding_side=source.padding_side,
-        truncation_side=source.truncation_side,
-        extra_special_tokens=source.extra_special_tokens,
-        **source.special_tokens_map,
-    )
+    return AttentionRnnTokenizer(target=target, **arguments_of(source))
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -190,8 +190,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     def _forget_untied(self) -> set[str]:
         """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
         untied = set() if self.config.tie_word_embeddings else {"lm_head.weight"} & self.all_tied_weights_keys.keys()
-        for name in untied:
-            del self.all_tied_weights_keys[name]
+        if untied:
+            del self.all_tied_weights_keys["lm_head.weight"]
             self._tied_weights_keys = {}
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
         return untied

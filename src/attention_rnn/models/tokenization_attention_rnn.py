@@ -54,6 +54,18 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
 
 
+def arguments_of(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What makes the same tokenizer of another class."""
+    return {
+        "tokenizer_object": tokenizer.backend_tokenizer,
+        "model_max_length": tokenizer.model_max_length,
+        "padding_side": tokenizer.padding_side,
+        "truncation_side": tokenizer.truncation_side,
+        "extra_special_tokens": tokenizer.extra_special_tokens,
+        **tokenizer.special_tokens_map,
+    }
+
+
 class AttentionRnnTokenizer(PreTrainedTokenizerFast):
     """
     Encodes the source by one vocabulary, and encodes and decodes the target by another.

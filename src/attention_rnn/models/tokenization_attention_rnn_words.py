@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from .tokenization_attention_rnn import UNREADABLE_IDS, UNREADABLE_TEXT, named, whole_offsets
+from .tokenization_attention_rnn import UNREADABLE_IDS, UNREADABLE_TEXT, arguments_of, named, whole_offsets
 
 
 class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
@@ -49,15 +49,7 @@ class AttentionRnnWordTokenizer(PreTrainedTokenizerFast):
         cls, tokenizer: PreTrainedTokenizerFast, max_word_length: int = 32
     ) -> "AttentionRnnWordTokenizer":
         """The same tokenizer, spelling its tokens."""
-        return cls(
-            tokenizer_object=tokenizer.backend_tokenizer,
-            max_word_length=max_word_length,
-            model_max_length=tokenizer.model_max_length,
-            padding_side=tokenizer.padding_side,
-            truncation_side=tokenizer.truncation_side,
-            extra_special_tokens=tokenizer.extra_special_tokens,
-            **tokenizer.special_tokens_map,
-        )
+        return cls(max_word_length=max_word_length, **arguments_of(tokenizer))
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
