@@ -4,6 +4,7 @@ import ast
 import json
 import logging
 import math
+import platform
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
@@ -115,6 +117,18 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         "checkpoints is whole.",
     )
 
+    def __post_init__(self) -> None:
+        on_cpu = self.use_cpu or (self.use_cpu is None and not torch.accelerator.is_available())
+        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not _multiplies_bfloat16()
+        if emulated:
+            self.bf16 = self.bf16_full_eval = False
+        super().__post_init__()
+        if emulated and self.process_index == 0:
+            logger.warning(
+                "bf16 has no effect: this CPU lacks the instructions (AVX512-BF16, AMX or Arm's BF16), without which it "
+                "is many times slower. All is computed in float32."
+            )
+
     def settle_evaluation(self, best_metric: str | None = None, lower_is_better: Sequence[str] = ()) -> None:
         """
         Give what depends on other arguments its value; to be called first in `__post_init__`.
@@ -170,6 +184,14 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
             if getattr(self, f"{action}_strategy") == "epoch":
                 setattr(self, f"{action}_strategy", IntervalStrategy.STEPS)
                 setattr(self, f"{action}_steps", max(1, self.max_steps // 20))
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it; others emulate it."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # for x86 oneDNN counts AVX512 alone as support
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
