@@ -11,7 +11,7 @@ run_seq2seq.py reads, a table with sources and targets or two aligned text files
 SQuAD's format. A classifier, a tagger and a language model are scored by run_classification.py, run_labelling.py and
 run_clm.py: --metrics are then those of that script, which may be left out, and what else is given goes to it. Scores
 are printed as json and, with --output_dir, written there with the predictions. Needs
-`pip install attention-rnn[train]`.
+`pip install 'attention-rnn[train]'`.
 """
 
 import argparse

@@ -10,7 +10,7 @@ The output is jsonl, one object for each text: `source`, `prediction`, and with 
 
 The file is read piece by piece and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
 interrupted, the same command continues behind them, also with another number of processes, and the output is the same
-as without the interruption, sampling included. Needs `pip install attention-rnn[train]`.
+as without the interruption, sampling included. Needs `pip install 'attention-rnn[train]'`.
 """
 
 import argparse
@@ -34,7 +34,7 @@ try:
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 except ImportError as error:
-    raise ImportError(f"generate_file.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"generate_file.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
 SETTINGS = "settings.json"

@@ -10,7 +10,7 @@ that stands before it.
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the curve of the loss, a text
-that the model has written and a model card. Needs `pip install attention-rnn[train,plot]`.
+that the model has written and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import logging
@@ -178,7 +178,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     if training_args.n_gpu > 1:
         raise ValueError(f"each process needs a GPU of its own, got {training_args.n_gpu}: start them by torchrun")
     if training_args.do_train and find_spec("matplotlib") is None:
-        raise ImportError("the curve of the loss needs matplotlib: pip install attention-rnn[plot]")
+        raise ImportError("the curve of the loss needs matplotlib: pip install 'attention-rnn[plot]'")
 
     check_model(model_args, training_args)
     if model_args.model_name_or_path is not None:

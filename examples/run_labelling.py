@@ -7,7 +7,7 @@ chunks, entities, slots; with --intent_column also the intent of the whole text.
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, heat maps of
-the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import logging
@@ -71,7 +71,7 @@ try:
     import seqeval  # noqa: F401  # scores chunks, when the training is over
     from datasets import Dataset
 except ImportError as error:
-    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 logger = logging.getLogger("run_labelling")
 

@@ -6,7 +6,7 @@ r"""Train an attention RNN, or fine-tune any other sequence-to-sequence model, o
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, heat maps of
-the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import json
@@ -58,7 +58,7 @@ from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 try:
     from datasets import Dataset, IterableDataset
 except ImportError as error:
-    raise ImportError(f"run_seq2seq.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"run_seq2seq.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 logger = logging.getLogger("run_seq2seq")
 

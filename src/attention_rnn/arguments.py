@@ -125,7 +125,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         super().__post_init__()
         if emulated and self.process_index == 0:
             logger.warning(
-                "bf16 has no effect: this CPU lacks the instructions (AVX512-BF16, AMX or Arm's BF16), without which it "
+                "bf16 has no effect: this CPU lacks the instructions (AVX512-BF16, AMX, Arm's BF16), without which it "
                 "is many times slower. All is computed in float32."
             )
 
@@ -202,7 +202,7 @@ def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
     parser = HfArgumentParser(kinds, allow_abbrev=False)
     missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
     if missing:
-        raise ImportError(f"a training needs {' and '.join(missing)}: pip install attention-rnn[train]")
+        raise ImportError(f"a training needs {' and '.join(missing)}: pip install 'attention-rnn[train]'")
     return parser.parse_args_into_dataclasses(expand_config_file(list(argv)), look_for_args_file=False)
 
 
@@ -319,7 +319,7 @@ def check_values(data_args: Any, training_args: TrainingArguments, smallest_valu
         if (value := getattr(data_args, name, None)) is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if getattr(data_args, "num_heat_maps", 0) and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+        raise ImportError("--num_heat_maps needs matplotlib: pip install 'attention-rnn[plot]', or set it to 0")
     if training_args.push_to_hub and (data_args.language or data_args.license):
         metadata = ModelCardData(language=data_args.language, license=data_args.license)
         try:

@@ -20,7 +20,7 @@ try:
     from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 except ImportError as error:
     raise ImportError(
-        f"attention_rnn.classification needs scikit-learn ({error}): pip install attention-rnn[train]"
+        f"attention_rnn.classification needs scikit-learn ({error}): pip install 'attention-rnn[train]'"
     ) from error
 
 if TYPE_CHECKING:
