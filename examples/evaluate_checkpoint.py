@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, PreTrainedConfig, pipeline
+from transformers import PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
+from attention_rnn.checkpoints import open_config
 from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    config = open_config(options.model, trust_remote_code=options.trust_remote_code)
     architecture = next(iter(config.architectures or []), None)
     task = options.task or ending_of(architecture, TASKS)
     script = None if options.task else ending_of(architecture, SCRIPTS)
