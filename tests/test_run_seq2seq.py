@@ -443,6 +443,7 @@ REFUSED_ARGUMENTS = [
     ("", "give one or several of --do_train"),
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_train --do_eval --train_file {file}", "--do_eval needs either --validation_file or --dataset_name"),
+    ("--do_train --train_file a.en", r"--train_file must be csv, .*, or plain text with --train_target_file .* a\.en"),
     ("--do_train --train_file {file} --dataset_name wmt14", "needs either --train_file or --dataset_name"),
     ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be one of bleu, .* got 'rouge'"),
     ("--do_train --train_file {file} --task text-generation", "--task must be one of translation, .*'text-generation'"),

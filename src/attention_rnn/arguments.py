@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from .checkpoints import open_config
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .trainer import ReliableTrainingArguments
 
@@ -269,6 +270,7 @@ def check_shared_arguments(
 
     Raises:
         ValueError, ImportError: names the argument, its value and what is allowed.
+        OSError: there is no model of that name.
     """
     check_files(data_args, training_args)
     check_values(data_args, training_args, smallest_values)
@@ -294,6 +296,8 @@ def check_model(model_args: Any, training_args: TrainingArguments) -> None:
         ]
         if getattr(model_args, name, None) is not None and without_effect:
             raise ValueError(f"--{name} brings its {brings}: no {', '.join(without_effect)}")
+    if model_args.model_name_or_path is not None:
+        open_config(model_args.model_name_or_path, trust_remote_code=model_args.trust_remote_code)
 
 
 def check_files(data_args: Any, training_args: TrainingArguments) -> None:

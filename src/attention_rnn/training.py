@@ -48,7 +48,7 @@ from .arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from .data import choose_columns, read_rows
+from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import format_duration, write_model_card
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
@@ -383,10 +383,16 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
     if data_args.dataset_name is None:
         wanted = [value for name, value in vars(data_args).items() if name.endswith("_column")]
         wanted += getattr(data_args, "text_columns", None) or []
+        file, file_format = getattr(data_args, f"{split}_file"), getattr(data_args, "file_format", None)
+        targets = f"{split}_target_file"
+        if getattr(data_args, targets, "") is None and (file_format or extension(file)) not in FORMATS:
+            raise ValueError(
+                f"--{split}_file must be {', '.join(FORMATS)}, or plain text with --{targets} beside it, got {file}"
+            )
         yield from read_rows(
-            getattr(data_args, f"{split}_file"),
-            getattr(data_args, f"{split}_target_file", None),
-            file_format=getattr(data_args, "file_format", None),
+            file,
+            getattr(data_args, targets, None),
+            file_format=file_format,
             column_names=getattr(data_args, "column_names", None),
             wanted_columns=wanted,
         )
