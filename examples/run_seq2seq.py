@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         trainer,
         task=data_args.task,
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
-        limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer)),
+        limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer), data_args.num_beams),
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),

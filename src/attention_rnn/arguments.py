@@ -106,7 +106,9 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
     learning_rate: float = option(1e-3, "Highest learning rate.")
     eval_strategy: str = option(None, "When to evaluate: no, steps, epoch.")
     save_strategy: str = option(None, "When to save. Default: as eval_strategy.")
-    save_total_limit: int | None = option(1, "Checkpoints to keep besides the best one.")
+    save_total_limit: int | None = option(
+        1, "Checkpoints to keep, the best one among them. With 1, the last one too as long as the training goes on."
+    )
     load_best_model_at_end: bool = option(True, "Keep the best model, not the last one.")
     train_sampling_strategy: str = option(
         "group_by_length", "Which examples form a batch: random, group_by_length, ..."

@@ -312,13 +312,11 @@ class EndlessStream(IterableDataset):
 class _EarlyStopping(EarlyStoppingCallback):
     """Takes a lower loss at the same value of the metric for an improvement."""
 
-    def on_evaluate(
-        self, args: Any, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs: Any
-    ) -> None:
-        if _breaks_tie(metrics, args, state):
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if _breaks_tie(kwargs["metrics"], args, state):
             self.early_stopping_patience_counter = 0
         else:
-            super().on_evaluate(args, state, control, metrics, **kwargs)
+            super().on_evaluate(args, state, control, **kwargs)
 
 
 class _FiniteSteps(TrainerCallback):

@@ -315,8 +315,9 @@ def train_new_tokenizer(
         is_target (`bool`): whether the model is to write such texts.
         normalization (`str`), causal (`bool`): as of `train_tokenizer`.
     """
-    size = vocab_size or model_args.vocab_size
-    if kind == "auto":
+    asked = size = vocab_size or model_args.vocab_size
+    is_chosen = kind == "auto"
+    if is_chosen:
         prepared = (
             NORMALIZERS[normalization]().normalize_str(text.lower() if model_args.lowercase else text)
             for text in texts()
@@ -324,7 +325,7 @@ def train_new_tokenizer(
         choice = choose_tokenizer(prepared, is_target)
         kind, size = choice.kind, size or choice.vocab_size
         logger.info(f"tokenizer of the {what}: {kind} (chosen for {choice.reason})")
-    return train_tokenizer(
+    tokenizer = train_tokenizer(
         texts(),
         cast(TokenizerKind, kind),
         size or 10_000,
@@ -333,6 +334,12 @@ def train_new_tokenizer(
         normalization=normalization,
         causal=causal,
     )
+    if is_chosen and asked and kind != "bpe" and len(tokenizer) < asked:
+        logger.warning(
+            f"A vocabulary of {asked:,} has no effect on the tokenizer of the {what}: of the kind {kind} there are "
+            f"{len(tokenizer):,} tokens. Those of bpe and unigram are as many as you ask for."
+        )
+    return tokenizer
 
 
 def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, float]) -> dict[str, Any]:
@@ -387,7 +394,8 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
         targets = f"{split}_target_file"
         if getattr(data_args, targets, "") is None and (file_format or extension(file)) not in FORMATS:
             raise ValueError(
-                f"--{split}_file must be {', '.join(FORMATS)}, or plain text with --{targets} beside it, got {file}"
+                f"--{split}_file must be {', '.join(FORMATS)}, by its name or --file_format, or plain text with "
+                f"--{targets} beside it, got {file}"
             )
         yield from read_rows(
             file,

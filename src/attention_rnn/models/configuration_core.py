@@ -224,10 +224,10 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
                 "the checkpoint carries (`trust_remote_code=True`)."
             )
         for name in ("cell_type", "attention_type"):
-            value, known = kwargs.get(name, config_dict.get(name)), list(cls.choices[name])
-            if value is not None and value not in known:
+            value, allowed = kwargs.get(name, config_dict.get(name)), list(cls.choices[name])
+            if value is not None and value not in allowed:
                 raise ValueError(
-                    f"`{name}` must be one of {known}, got {value!r}. If it is of a user's own, import "
+                    f"`{name}` must be one of {allowed}, got {value!r}. If it is of a user's own, import "
                     "the file that registers it, which the checkpoint carries as `attention_rnn_extension_<name>.py`; "
                     "or load the checkpoint by `trust_remote_code=True` where `attention_rnn` is not imported."
                 )
