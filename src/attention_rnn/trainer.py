@@ -312,7 +312,9 @@ class EndlessStream(IterableDataset):
 class _EarlyStopping(EarlyStoppingCallback):
     """Takes a lower loss at the same value of the metric for an improvement."""
 
-    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(  # type: ignore[override]
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if _breaks_tie(kwargs["metrics"], args, state):
             self.early_stopping_patience_counter = 0
         else:
