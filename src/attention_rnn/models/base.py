@@ -11,7 +11,7 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell
-from .configuration_attention_rnn import AUTO_MAP, CACHE_NAMES, AttentionRnnConfig
+from .configuration_attention_rnn import CACHE_NAMES, AttentionRnnConfig
 from .prepared_linear import is_plain, is_watched
 
 _HUB_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
@@ -173,7 +173,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         code = code_of(type(self), self.config)
         self.config.auto_map = {
             auto_class: reference
-            for auto_class, reference in AUTO_MAP.items()
+            for auto_class, reference in self.config.auto_classes.items()
             if f"{reference.split('.')[0]}.py" in code
         }
         if is_main_process and not Path(save_directory).is_file():
