@@ -189,7 +189,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
 
     def _forget_untied(self) -> set[str]:
         """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
-        untied = set() if self.config.tie_word_embeddings else {"lm_head.weight"} & self.all_tied_weights_keys.keys()
+        untied = {"lm_head.weight"} & self.all_tied_weights_keys.keys()
+        if untied and self.config.tie_word_embeddings:
+            untied = set()
         if untied:
             del self.all_tied_weights_keys["lm_head.weight"]
             self._tied_weights_keys = {}

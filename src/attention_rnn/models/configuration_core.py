@@ -146,8 +146,8 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     variational_dropout: bool = False
     config_version: int = CONFIG_VERSION
 
-    # Which class of which file opens a checkpoint through which Auto class. A saved `config.json` names those whose code
-    # travels with the checkpoint.
+    # Which class of which file opens a checkpoint through which Auto class. A saved `config.json` names those whose
+    # code travels with the checkpoint.
     auto_classes: ClassVar[dict[str, str]] = {}
     # The values of fields that take names. A subclass adds its own.
     choices: ClassVar[dict[str, Any]] = {
