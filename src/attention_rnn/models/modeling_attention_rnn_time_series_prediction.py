@@ -139,8 +139,8 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         samples = _positive("num_parallel_samples", num_parallel_samples, default)
         if length > config.prediction_length and not self._reads_on:
             raise ValueError(
-                f"`prediction_length` beyond that of the config, {config.prediction_length}, needs an encoder that reads "
-                "on (`bidirectional=False`) and forecasts of at least one patch (`patch_length` is "
+                f"`prediction_length` beyond that of the config, {config.prediction_length}, needs an encoder that "
+                "reads on (`bidirectional=False`) and forecasts of at least one patch (`patch_length` is "
                 f"{config.patch_length}), got {length}."
             )
         series = model.read(
