@@ -20,7 +20,7 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnEnsemble, AttentionRnnTokenizer, AttentionRnnWordTokenizer
-from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_decoder import BRIDGES, CONTEXT_FEEDINGS
 from attention_rnn.models.configuration_core import (
     ATTENTION_TYPES,
     CELL_STATES,

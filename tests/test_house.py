@@ -18,20 +18,22 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
-    {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
-    {"configuration_attention_rnn", "cells", "attention", "losses"},
-    {"recurrence", "carried_code", "cache", "dropout", "pooling"},
+    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn", "feature_extraction_attention_rnn"},
+    {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf", "processing_attention_rnn"},
+    {"configuration_decoder", "cells", "attention", "losses"},
+    {"configuration_attention_rnn", "recurrence", "carried_code", "cache", "dropout", "pooling"},
     {"base", "past_attention", "beams", "readout", "generation_checks"},
     {"fronts"},
     {"encoder", "decoder"},
-    {"decoder_step", "modeling_attention_rnn", "modeling_attention_rnn_causal"},
+    {"decoder_step", "encoder_decoder", "modeling_attention_rnn_causal"},
+    {"modeling_attention_rnn"},
     {
         "generation",
         "modeling_attention_rnn_sequence_classification",
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
     },
+    {"sequence_to_sequence"},
     {"modeling_attention_rnn_seq2seq"},
 ]
 

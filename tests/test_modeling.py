@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, DynamicCache, EncoderDecoderCache
 
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnModel
-from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
+from attention_rnn.models.configuration_decoder import BRIDGES, CONTEXT_FEEDINGS
 from attention_rnn.models.configuration_core import ATTENTION_TYPES
 
 every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)

@@ -145,6 +145,8 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     variational_dropout: bool = False
     config_version: int = CONFIG_VERSION
 
+    # Which class of which file opens a checkpoint through which Auto class.
+    auto_classes: ClassVar[dict[str, str]] = {}
     # The values of fields that take names. A subclass adds its own.
     choices: ClassVar[dict[str, Any]] = {
         "cell_type": CELL_STATES,
@@ -236,6 +238,12 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     def _knows(cls, name: str) -> bool:
         return name.startswith("_") or name in _OF_TRANSFORMERS or name in cls.attribute_map or hasattr(cls, name)
 
+    @classmethod
+    def _derives(cls, name: str) -> bool:
+        """Whether it is a property that follows from the fields."""
+        of_class = next((vars(kind)[name] for kind in cls.__mro__ if name in vars(kind)), None)
+        return isinstance(of_class, property) and of_class.fset is None
+
     def _check_others(self, others: dict[str, Any]) -> None:
         """What is given besides the fields. transformers would keep all of it, and a wrong model would come of it."""
         if others.get("model_type", self.model_type) != self.model_type:
@@ -249,7 +257,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
                     f"{type(self).__name__} has no field `{name}`, got {value!r}: it is a setting of generation, to be "
                     "given to `generate` or set in `model.generation_config`."
                 )
-            if not self._knows(name):
+            if not self._knows(name) or self._derives(name):
                 close = get_close_matches(name, self._fields, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else "."
                 raise TypeError(f"{type(self).__name__} has no field `{name}`, got {value!r}{hint}")

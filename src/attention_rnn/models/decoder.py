@@ -15,7 +15,7 @@ from .attention import ATTENTIONS, Memory
 from .cache import cache_field, is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .cells import CELLS
 from .checks import new_tokens_mask, padding_mask
-from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_decoder import AttentionRnnDecoderConfig
 from .dropout import NO_NOISE, LayerNoise, SequenceDropout, draw_recurrent_mask
 from .fronts import TokenFront
 from .outputs import AttentionRnnDecoderOutput
@@ -30,7 +30,7 @@ class AttentionRnnBridge(nn.Module):
     the memory (`mean`; Sennrich et al., 2017, https://arxiv.org/abs/1703.04357).
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
         super().__init__()
         state_size = config.state_size
         self.kind = config.bridge
@@ -69,7 +69,7 @@ class AttentionRnnBridge(nn.Module):
 class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
     """A recurrent layer over the target, whose input may be joined by a context."""
 
-    def __init__(self, config: AttentionRnnConfig, input_size: int, context_size: int) -> None:
+    def __init__(self, config: AttentionRnnDecoderConfig, input_size: int, context_size: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(input_size + context_size) if config.layer_norm else nn.Identity()
         self.cell = CELLS[config.cell_type](config, input_size + context_size)
@@ -165,8 +165,8 @@ class AttentionRnnDecoder(TokenFront):
     All of this is written in `step`, once. `decode` calls it for a whole target, `decoder_step.py` in `generate()`.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config, None if config.source_vocab_size is None else config.vocab_size)
+    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
+        super().__init__(config, None if config.shares_embeddings else config.vocab_size)
         feeding = config.context_feeding
         # what a token attends to changes the state before the next one
         self.feeds_back = feeding in ("input", "conditional")

@@ -29,22 +29,26 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         self.recurrent_dropout = config.recurrent_dropout
         self.residual = config.residual and input_size == directions * config.hidden_size
 
-    def forward(self, hidden_states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_states: Tensor, mask: Tensor | None, initial_state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """
         Args:
             hidden_states: (batch, source, input).
             mask: (batch, source) or `None`.
+            initial_state: the state that the layer begins with, (batch, directions * state); zeros by default.
 
         Returns:
             The outputs (batch, source, directions * hidden) and the final state (batch, directions * state).
         """
         inputs = self.norm(hidden_states)
         outputs, final_states = [], []
+        begun = None if initial_state is None else initial_state.chunk(len(self.cells), dim=-1)
         cell: Any
         for direction, cell in enumerate(self.cells):
-            initial_state = inputs.new_zeros(inputs.shape[0], cell.state_size)
+            start = inputs.new_zeros(inputs.shape[0], cell.state_size) if begun is None else begun[direction]
             recurrent_mask = draw_recurrent_mask(cell, self.recurrent_dropout)
-            output, final_state = recurrence(cell, inputs, mask, initial_state, direction == 1, recurrent_mask)
+            output, final_state = recurrence(cell, inputs, mask, start, direction == 1, recurrent_mask)
             outputs.append(output)
             final_states.append(final_state)
         output = self.dropout(torch.cat(outputs, dim=-1))
@@ -84,9 +88,14 @@ class RecurrentStack(nn.ModuleList):
             output, final_state = layer(outputs[-1], mask)
             outputs.append(output)
             final_states.append(final_state)
-        width = max(final_state.shape[-1] for final_state in final_states)
-        padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
-        return outputs, torch.stack(padded, dim=1)
+        return outputs, stack_states(final_states)
+
+
+def stack_states(final_states: list[Tensor]) -> Tensor:
+    """The states of layers, (batch, layers, width), narrower ones filled up with zeros."""
+    width = max(final_state.shape[-1] for final_state in final_states)
+    padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+    return torch.stack(padded, dim=1)
 
 
 class AttentionRnnEncoder(TokenFront):

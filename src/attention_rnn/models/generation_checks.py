@@ -10,7 +10,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from .cache import CACHE
 from .checks import check_tensors, check_token_ids
-from .configuration_attention_rnn import CACHE_NAMES
+from .configuration_decoder import CACHE_NAMES
 
 _LEAST = {
     "num_beams": 1,
