@@ -20,21 +20,24 @@ MODELS = PACKAGE / "models"
 LEVELS = [
     {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn", "feature_extraction_attention_rnn"},
     {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf", "processing_attention_rnn"},
-    {"configuration_decoder", "cells", "attention", "losses"},
-    {"configuration_attention_rnn", "recurrence", "carried_code", "cache", "dropout", "pooling"},
+    {"configuration_decoder", "cells", "attention", "losses", "spec_augment"},
+    {"configuration_attention_rnn", "configuration_attention_rnn_speech", "recurrence", "carried_code"},
+    {"cache", "dropout", "pooling", "ctc", "subsampling"},
     {"base", "past_attention", "beams", "readout", "generation_checks"},
-    {"fronts"},
+    {"fronts", "classifier"},
     {"encoder", "decoder"},
     {"decoder_step", "encoder_decoder", "modeling_attention_rnn_causal"},
-    {"modeling_attention_rnn"},
+    {"modeling_attention_rnn", "modeling_attention_rnn_speech"},
     {
         "generation",
         "modeling_attention_rnn_sequence_classification",
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
+        "modeling_attention_rnn_audio_classification",
+        "modeling_attention_rnn_ctc",
     },
-    {"sequence_to_sequence"},
-    {"modeling_attention_rnn_seq2seq"},
+    {"sequence_to_sequence", "speech_generation"},
+    {"modeling_attention_rnn_seq2seq", "modeling_attention_rnn_speech_seq2seq"},
 ]
 
 

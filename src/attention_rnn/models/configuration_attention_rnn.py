@@ -68,6 +68,7 @@ class AttentionRnnConfig(AttentionRnnDecoderConfig):
 
     model_type = "attention_rnn"
     auto_classes = AUTO_MAP
+    presets = PRESETS
     attribute_map: ClassVar[dict[str, str]] = {
         **AttentionRnnDecoderConfig.attribute_map,
         "self_attention_window": "past_attention_window",  # its name before
@@ -121,20 +122,6 @@ class AttentionRnnConfig(AttentionRnnDecoderConfig):
             "`intents` must be different names, at least one, got {c.intents}.",
         ),
     ]
-
-    @classmethod
-    def from_preset(cls, name: str, **overrides: Any) -> "AttentionRnnConfig":
-        """
-        The architecture of a paper, see `presets.py` for what differs from it.
-
-        Args:
-            name: `"bahdanau2015"`, `"luong2015"`, `"nematus"`, `"gnmt"`, `"pointer-generator"`, `"sutskever2014"`, or
-                `"tiny"` for small data on a small machine.
-            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"`name` must be one of {list(PRESETS)}, got {name!r}.")
-        return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         if "self_attention_window" in kwargs:

@@ -147,6 +147,8 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
 
     # Which class of which file opens a checkpoint through which Auto class.
     auto_classes: ClassVar[dict[str, str]] = {}
+    # The architectures that `from_preset` knows.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     # The values of fields that take names. A subclass adds its own.
     choices: ClassVar[dict[str, Any]] = {
         "cell_type": CELL_STATES,
@@ -166,6 +168,22 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             "`num_attention_heads` must divide `hidden_size` ({c.hidden_size}), got {c.num_attention_heads}.",
         ),
     ]
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Any:
+        """
+        The architecture of a paper, see `presets.py` for what differs from it.
+
+        Args:
+            name: of a preset of this kind of configuration: of `AttentionRnnConfig` `"bahdanau2015"`, `"luong2015"`,
+                `"nematus"`, `"gnmt"`, `"pointer-generator"`, `"sutskever2014"`, or `"tiny"` for small data on a small
+                machine; of `AttentionRnnSpeechConfig` `"las"`, `"deepspeech2"`, `"kws-att-rnn"` or
+                `"speechbrain-crdnn"`.
+            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"`name` must be one of {list(cls.presets)}, got {name!r}.")
+        return cls(**{**cls.presets[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_others(kwargs)

@@ -162,3 +162,11 @@ class AttentionRnnEncoder(TokenFront):
 def real_positions(encoded: AttentionRnnEncoderOutput) -> Tensor | None:
     """The mask of a memory as booleans, (batch, source), which have been checked; `None` where there is no padding."""
     return None if encoded.attention_mask is None else encoded.attention_mask.bool()
+
+
+def memory_lengths(encoded: AttentionRnnEncoderOutput) -> Tensor:
+    """How many positions of a memory are real, (batch,)."""
+    memory: Any = encoded.last_hidden_state
+    if encoded.attention_mask is None:
+        return torch.full(memory.shape[:1], memory.shape[1], device=memory.device)
+    return encoded.attention_mask.sum(dim=1)
