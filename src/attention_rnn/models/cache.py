@@ -2,7 +2,7 @@
 The decoding state as a transformers cache: constant in size, whatever the length of the target.
 
 `generate` builds an `EncoderDecoderCache` of two caches with one layer per decoder layer, taken from the registry of
-layer types (`AttentionRnnDecoderConfig.layer_types`). Importing this file puts the two classes below into that registry.
+layer types (`layer_types` of the config). Importing this file puts the two classes below into that registry.
 
 - Self-attention half: layer l holds the state of the decoder's layer l in `keys`; the `values` of layer 0 hold what is
   fed back to the next input, those of the others are zero wide. All are (batch, 1, steps, width) with one step, the

@@ -54,9 +54,9 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
             In training and decoding, a token attends to that many positions up to the one where CTC has seen it, and no
             later one, as a stream needs it (triggered attention, Moritz et al., 2019). `None`: to all.
         pooling (`str`, defaults to `"attention"`):
-            How a classifier makes one vector of a recording: `"attention"`, see `pooling.py`; `"query"`: attention whose
-            query is made of the position in the middle (de Andrade et al., 2018, https://arxiv.org/abs/1808.08929);
-            `"last"`: the last state of each direction.
+            How a classifier makes one vector of a recording: `"attention"`, see `pooling.py`; `"query"`: attention
+            whose query is made of the position in the middle (de Andrade et al., 2018,
+            https://arxiv.org/abs/1808.08929); `"last"`: the last state of each direction.
         apply_spec_augment (`bool`, defaults to `True`):
             Whether training masks spans of time and of mel bands (Park et al., 2019,
             https://arxiv.org/abs/1904.08779). What follows is named as in Whisper.

@@ -37,7 +37,7 @@ class CTCHead(nn.Module):
         self.blank: Any = config.pad_token_id
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         silent = {config.bos_token_id, config.decoder_start_token_id, *ends} - {None, self.blank}
-        self.silent = [int(token) for token in silent]  # type: ignore[arg-type]
+        self.silent = [int(token) for token in silent]
 
     def forward(self, memory: Tensor) -> Tensor:
         """(batch, positions, memory) -> (batch, positions, vocabulary)"""
@@ -125,8 +125,8 @@ class PrefixScorer:
     2017, algorithm 2), for a row of hypotheses each. What is known of a prefix is, at each position, the probability of
     having said it, ending in its last token or in a blank.
 
-    With x_t(c) the probability of c at position t, and f_t that of having said the prefix by t, in such a way that c may
-    follow (after a blank, if it is the last token of the prefix again), the prefix followed by c has the probability
+    With x_t(c) the probability of c at position t, and f_t that of having said the prefix by t, in such a way that c
+    may follow (after a blank, if it is the last token of the prefix again), the prefix followed by c has the probability
 
         sum_t f_(t-1) x_t(c)
 
@@ -162,8 +162,8 @@ class PrefixScorer:
 
     def advance(self, parents: Tensor, tokens: Tensor) -> None:
         """
-        Let the rows become `parents`, each followed by a token; a blank changes nothing. Both are (rows,), and a parent is
-        a row about the same recording.
+        Let the rows become `parents`, each followed by a token; a blank changes nothing. Both are (rows,), and a parent
+        is a row about the same recording.
         """
         for name in ("ends_in_token", "ends_in_blank", "last", "scores"):
             setattr(self, name, getattr(self, name)[parents])

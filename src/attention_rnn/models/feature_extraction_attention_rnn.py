@@ -23,7 +23,7 @@ class FeatureState(NamedTuple):
     """What `AttentionRnnFeatureExtractor.stream` knows of the audio before a chunk; its size is constant."""
 
     samples: Tensor  # those that the next frame begins with, (samples,)
-    count: int  # frames so far
+    frames: int  # so far
     total: Tensor  # the sum of these, (mels,)
     total_of_squares: Tensor  # (mels,)
 
@@ -204,7 +204,7 @@ class AttentionRnnFeatureExtractor(SequenceFeatureExtractor):
             )
         if not samples.is_floating_point() and len(samples):
             raise ValueError(
-                f"`raw_speech` must be floats from -1 to 1, got {samples.dtype}: divide integers by their largest value."
+                f"`raw_speech` must be floats from -1 to 1, got {samples.dtype}: divide integers by their largest."
             )
         if not len(samples) and not may_be_empty:
             raise ValueError("`raw_speech` must hold samples, got an empty recording.")
@@ -239,11 +239,11 @@ class AttentionRnnFeatureExtractor(SequenceFeatureExtractor):
         frames = log_mel.double()
         totals = state.total + frames.cumsum(0)
         totals_of_squares = state.total_of_squares + frames.square().cumsum(0)
-        counts = state.count + torch.arange(1, len(frames) + 1, dtype=torch.float64)[:, None]
+        counts = state.frames + torch.arange(1, len(frames) + 1, dtype=torch.float64)[:, None]
         mean = totals / counts
         deviation = (totals_of_squares / counts - mean.square()).clamp(min=LEAST_DEVIATION**2).sqrt()
         state = state._replace(
-            count=state.count + len(frames), total=totals[-1], total_of_squares=totals_of_squares[-1]
+            frames=state.frames + len(frames), total=totals[-1], total_of_squares=totals_of_squares[-1]
         )
         return ((frames - mean) / deviation).float(), state
 

@@ -3,7 +3,6 @@
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
@@ -11,7 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from .checks import check_tensors
 from .classifier import AttentionRnnClassifier
 from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
-from .encoder import memory_lengths, real_positions
+from .encoder import real_positions
 from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnnSpeechPreTrainedModel
 from .pooling import LastStatePooling, QueryPooling, SelfAttentionPooling
 

@@ -28,7 +28,7 @@ from .subsampling import ConvolutionalSubsampling, put_together
 class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
     """What all models of speech share: what they are called with, and their kind of configuration."""
 
-    config: AttentionRnnSpeechConfig
+    config: AttentionRnnSpeechConfig  # type: ignore[assignment]
     main_input_name = "input_features"
     input_modalities = "audio"
 
@@ -64,8 +64,8 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             attention_mask: 1 at real frames, 0 at padding, (batch, frames); padding may stand anywhere.
 
         Returns:
-            `last_hidden_state`: the memory, (batch, source, memory), padding on the right. `attention_mask`: that of the
-            memory, (batch, source), `None` where nothing is padded.
+            `last_hidden_state`: the memory, (batch, source, memory), padding on the right. `attention_mask`: that of
+            the memory, (batch, source), `None` where nothing is padded.
 
         Raises:
             TypeError: an input is no tensor, or one of another type.
