@@ -126,7 +126,7 @@ class PrefixScorer:
     having said it, ending in its last token or in a blank.
 
     With x_t(c) the probability of c at position t, and f_t that of having said the prefix by t, in such a way that c
-    may follow (after a blank, if it is the last token of the prefix again), the prefix followed by c has the probability
+    may follow (after a blank, if it is the last token of the prefix again), the prefix and then c have the probability
 
         sum_t f_(t-1) x_t(c)
 

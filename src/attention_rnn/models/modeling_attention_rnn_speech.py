@@ -38,11 +38,11 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
 
     def __init__(self, config: AttentionRnnSpeechConfig) -> None:
         super().__init__(config)
+        self.time_reduction: Any = config.time_reduction
         self.subsampling = ConvolutionalSubsampling(config) if config.subsampling_channels else None
         directions = config.encoder_directions
         first = config.hidden_size if config.subsampling_channels else config.num_mel_bins
         widths = [first, *(count * config.hidden_size for count in directions[:-1])]
-        self.time_reduction: Any = config.time_reduction
         self.layers = nn.ModuleList(
             AttentionRnnEncoderLayer(config, width * factor, count)
             for width, factor, count in zip(widths, self.time_reduction, directions, strict=True)

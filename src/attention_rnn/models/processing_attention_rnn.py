@@ -23,7 +23,7 @@ class AttentionRnnSpeechProcessor(ProcessorMixin):
     def __init__(self, feature_extractor: Any, tokenizer: Any) -> None:
         super().__init__(feature_extractor, tokenizer)
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         audio: Any = None,
         text: str | Sequence[str] | None = None,

@@ -1,6 +1,6 @@
 """
-What `generate()` of speech adds to that of a source of tokens: scores of CTC and of a language model beside those of the
-decoder, and an output that is no longer than the audio allows.
+What `generate()` of speech adds to that of a source of tokens: scores of CTC and of a language model beside those of
+the decoder, and an output that is no longer than the audio allows.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
     ctc_head: Any
 
     @torch.no_grad()
-    def generate(  # type: ignore[override]
+    def generate(
         self,
         inputs: Tensor | None = None,
         generation_config: GenerationConfig | None = None,
@@ -89,8 +89,8 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
 
 class _FollowingRows(LogitsProcessor):
     """
-    A processor that keeps something for each row. Rows are reordered behind its back, by beam search, and are known again
-    by their tokens.
+    A processor that keeps something for each row. Rows are reordered behind its back, by beam search, and are known
+    again by their tokens.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class SpeechScorer(_FollowingRows):
         self.log_probs: Any = None if head is None else head(encoded.last_hidden_state)
         self.scorer: PrefixScorer | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Of tokens (rows, length) and scores (rows, vocabulary), which are logits or log probabilities."""
         rows = len(input_ids) // len(self.lengths)
         scores = scores.log_softmax(dim=-1)  # which leaves log probabilities as they are
@@ -189,7 +189,7 @@ class LanguageModelScorer(_FollowingRows):
         self.language_model, self.weight = language_model.eval(), weight
         self.cache: Any = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Of tokens (rows, length) and scores (rows, vocabulary)."""
         parents = self.follow(input_ids, len(input_ids))
         new_ids = input_ids
@@ -205,7 +205,6 @@ def _check_weights(**weights: Any) -> None:
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise TypeError(f"`{name}` must be a number, got {weight!r}.")
-        if not 0 <= weight <= (1 if name == "ctc_weight" else 1e6):
-            raise ValueError(
-                f"`{name}` must be {'from 0 to 1' if name == 'ctc_weight' else 'at least 0'}, got {weight}."
-            )
+        most = 1 if name == "ctc_weight" else 1_000_000
+        if not 0 <= weight <= most:
+            raise ValueError(f"`{name}` must be from 0 to {most}, got {weight}.")

@@ -23,17 +23,19 @@ class ConvolutionalSubsampling(nn.Module):
     def __init__(self, config: AttentionRnnSpeechConfig) -> None:
         super().__init__()
         size = config.subsampling_kernel_size
+        channels: Any = config.subsampling_channels
+        strides: Any = config.subsampling_strides
         self.before = size - 1 if config.causal else size // 2  # frames of nothing before the first one
         self.after = size - 1 - self.before
-        widths = zip([1, *config.subsampling_channels], config.subsampling_channels, strict=False)
+        widths = zip([1, *channels], channels, strict=False)
         self.convolutions: Any = nn.ModuleList(
             nn.Conv2d(before, after, size, stride=(stride, FREQUENCY_STRIDE), padding=(0, size // 2))
-            for (before, after), stride in zip(widths, config.subsampling_strides, strict=True)
+            for (before, after), stride in zip(widths, strides, strict=True)
         )
         self.bands = [config.num_mel_bins]  # that each convolution reads, and those that the last one leaves
         for _ in self.convolutions:
             self.bands.append((self.bands[-1] - 1) // FREQUENCY_STRIDE + 1)
-        self.projection = nn.Linear(config.subsampling_channels[-1] * self.bands[-1], config.hidden_size)
+        self.projection = nn.Linear(channels[-1] * self.bands[-1], config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
