@@ -20,7 +20,6 @@ from transformers import DynamicCache, GenerationConfig, GenerationMixin
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnEnsemble, AttentionRnnTokenizer, AttentionRnnWordTokenizer
-from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
 from attention_rnn.models.configuration_core import (
     ATTENTION_TYPES,
     CELL_STATES,
@@ -28,6 +27,7 @@ from attention_rnn.models.configuration_core import (
     RECURRENT_INITIALIZATIONS,
     declared_fields,
 )
+from attention_rnn.models.configuration_decoder import BRIDGES, CONTEXT_FEEDINGS
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 VOCABULARY, LABELS, EMBEDDING = 19, 5, 6

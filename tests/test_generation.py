@@ -8,7 +8,7 @@ from transformers import MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer, GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
 
 from attention_rnn.models.cache import new_cache
-from attention_rnn.models.configuration_attention_rnn import CACHE_NAMES
+from attention_rnn.models.configuration_decoder import CACHE_NAMES
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 COPYING = [

@@ -18,27 +18,33 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
-    {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
-    {"configuration_attention_rnn", "configuration_attention_rnn_time_series", "cells", "attention", "losses"},
-    {"recurrence", "carried_code", "cache", "dropout", "pooling", "scaling", "patches", "distributions", "series"},
+    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn", "feature_extraction_attention_rnn"},
+    {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf", "processing_attention_rnn"},
+    {"configuration_decoder", "cells", "attention", "losses", "spec_augment"},
+    {"configuration_attention_rnn", "configuration_attention_rnn_speech", "recurrence", "carried_code"},
+    {"configuration_attention_rnn_time_series", "cache", "dropout", "pooling", "ctc", "ctc_prefixes", "subsampling"},
     {"base", "past_attention", "beams", "readout", "generation_checks", "decoder_layer"},
-    {"fronts"},
+    {"fronts", "classifier", "language_model_fusion", "scaling", "patches", "distributions", "series"},
     {"encoder", "decoder"},
     {
         "decoder_step",
-        "modeling_attention_rnn",
+        "encoder_decoder",
         "modeling_attention_rnn_causal",
         "modeling_attention_rnn_time_series",
+        "token_times",
     },
+    {"modeling_attention_rnn", "modeling_attention_rnn_speech"},
     {
         "generation",
         "modeling_attention_rnn_sequence_classification",
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
         "modeling_attention_rnn_time_series_prediction",
+        "modeling_attention_rnn_audio_classification",
+        "modeling_attention_rnn_ctc",
     },
-    {"modeling_attention_rnn_seq2seq"},
+    {"sequence_to_sequence", "speech_generation"},
+    {"modeling_attention_rnn_seq2seq", "modeling_attention_rnn_speech_seq2seq"},
 ]
 
 

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, DynamicCache, EncoderDecoderCache
 
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnModel
-from attention_rnn.models.configuration_attention_rnn import BRIDGES, CONTEXT_FEEDINGS
 from attention_rnn.models.configuration_core import ATTENTION_TYPES
+from attention_rnn.models.configuration_decoder import BRIDGES, CONTEXT_FEEDINGS
 
 every_combination = pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
 some_combinations = pytest.mark.parametrize("combination", SOME_COMBINATIONS, ids=name)

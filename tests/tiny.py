@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
-from attention_rnn.models.configuration_attention_rnn import CONTEXT_FEEDINGS
 from attention_rnn.models.configuration_core import ATTENTION_TYPES, CELL_STATES
+from attention_rnn.models.configuration_decoder import CONTEXT_FEEDINGS
 
 BATCH, SOURCE, TARGET = 3, 8, 5
 

@@ -1,5 +1,5 @@
 """
-Makes the model types of the family known to the Auto classes of transformers, and our pipelines to `pipeline`.
+Makes the model types of this package known to the Auto classes of transformers, and our pipelines to `pipeline`.
 
 The Auto classes take classes, not names, and importing a model class costs seconds. So each registration waits until
 transformers imports the Auto class in question; where that has already happened, it is done at once.
@@ -19,15 +19,19 @@ from typing import Any
 _AUTO_CONFIG = "transformers.models.auto.configuration_auto"
 _AUTO_MODELS = "transformers.models.auto.modeling_auto"
 _AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
+_AUTO_FEATURE_EXTRACTORS = "transformers.models.auto.feature_extraction_auto"
+_AUTO_PROCESSORS = "transformers.models.auto.processing_auto"
 _PIPELINES = "transformers.pipelines"
 _OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines"
 
 
-# a configuration for each kind of input
-_CONFIGURATIONS = {
-    "configuration_attention_rnn": "AttentionRnnConfig",
-    "configuration_attention_rnn_time_series": "AttentionRnnTimeSeriesConfig",
-}
+# a configuration for each kind of input, and for each kind of output that transformers tells by it
+_CONFIGURATIONS = [
+    ("configuration_attention_rnn", "AttentionRnnConfig"),
+    ("configuration_attention_rnn_speech", "AttentionRnnSpeechConfig"),
+    ("configuration_attention_rnn_speech", "AttentionRnnCTCConfig"),
+    ("configuration_attention_rnn_time_series", "AttentionRnnTimeSeriesConfig"),
+]
 
 
 def _own(file: str, name: str) -> Any:
@@ -36,20 +40,22 @@ def _own(file: str, name: str) -> Any:
 
 def _register_config() -> None:
     auto = sys.modules[_AUTO_CONFIG]
-    for file, name in _CONFIGURATIONS.items():
+    for file, name in _CONFIGURATIONS:
         config_class = _own(file, name)
         auto.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
 def _register_models() -> None:
     auto = sys.modules[_AUTO_MODELS]
-    for file, name in _CONFIGURATIONS.items():
+    for file, name in _CONFIGURATIONS:
         config_class = _own(file, name)
-        for auto_class, reference in _own(file, "AUTO_MAP").items():
+        for auto_class, reference in config_class.auto_classes.items():
             if auto_class != "AutoConfig":
                 getattr(auto, auto_class).register(config_class, _own(*reference.split(".")), exist_ok=True)
     # the Trainer smoothes shifted labels for the classes that stand here
     auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["attention_rnn"] = "AttentionRnnForCausalLM"
+    # the pipeline of speech recognition runs as CTC what does not stand here
+    auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES["attention_rnn_speech"] = "AttentionRnnForSpeechSeq2Seq"
 
 
 def _register_tokenizer() -> None:
@@ -63,6 +69,26 @@ def _register_tokenizer() -> None:
         auto.AutoTokenizer.register(AttentionRnnConfig, tokenizer_class=tokenizer_class, exist_ok=True)
 
 
+def _register_feature_extractor() -> None:
+    from .models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
+
+    auto = sys.modules[_AUTO_FEATURE_EXTRACTORS]
+    for config_class in _speech_configurations():
+        auto.AutoFeatureExtractor.register(config_class, AttentionRnnFeatureExtractor, exist_ok=True)
+
+
+def _register_processor() -> None:
+    from .models.processing_attention_rnn import AttentionRnnSpeechProcessor
+
+    auto = sys.modules[_AUTO_PROCESSORS]
+    for config_class in _speech_configurations():
+        auto.AutoProcessor.register(config_class, AttentionRnnSpeechProcessor, exist_ok=True)
+
+
+def _speech_configurations() -> list[Any]:
+    return [_own(file, name) for file, name in _CONFIGURATIONS if file == "configuration_attention_rnn_speech"]
+
+
 def _register_pipelines() -> None:
     from .pipelines import register_pipelines
 
@@ -73,6 +99,8 @@ _waiting: dict[str, Callable[[], None]] = {
     _AUTO_CONFIG: _register_config,
     _AUTO_MODELS: _register_models,
     _AUTO_TOKENIZERS: _register_tokenizer,
+    _AUTO_FEATURE_EXTRACTORS: _register_feature_extractor,
+    _AUTO_PROCESSORS: _register_processor,
     _PIPELINES: _register_pipelines,
 }
 

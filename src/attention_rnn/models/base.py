@@ -11,7 +11,8 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell
-from .configuration_attention_rnn import CACHE_NAMES, AttentionRnnConfig
+from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_decoder import CACHE_NAMES
 from .prepared_linear import is_plain, is_watched
 
 _HUB_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
@@ -48,7 +49,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, (nn.Linear, nn.Conv1d)):
+        elif isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)

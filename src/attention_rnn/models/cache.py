@@ -2,7 +2,7 @@
 The decoding state as a transformers cache: constant in size, whatever the length of the target.
 
 `generate` builds an `EncoderDecoderCache` of two caches with one layer per decoder layer, taken from the registry of
-layer types (`AttentionRnnConfig.layer_types`). Importing this file puts the two classes below into that registry.
+layer types (`layer_types` of the config). Importing this file puts the two classes below into that registry.
 
 - Self-attention half: layer l holds the state of the decoder's layer l in `keys`; the `values` of layer 0 hold what is
   fed back to the next input, those of the others are zero wide. All are (batch, 1, steps, width) with one step, the
@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, EncoderDecoderCache, StaticLayer
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from .configuration_attention_rnn import CACHE_NAMES, LAYER_TYPE, AttentionRnnConfig
+from .configuration_decoder import CACHE_NAMES, LAYER_TYPE, AttentionRnnDecoderConfig
 
 # what the transformers that is installed calls it in outputs and arguments
 CACHE = next(field.name for field in fields(Seq2SeqLMOutput) if field.name in CACHE_NAMES)
@@ -173,7 +173,7 @@ def cache_field(cache: Cache | None) -> dict[str, Any]:
     return {CACHE: cache}
 
 
-def new_cache(config: AttentionRnnConfig) -> EncoderDecoderCache:
+def new_cache(config: AttentionRnnDecoderConfig) -> EncoderDecoderCache:
     """An empty decoding state."""
     return EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
 

@@ -149,6 +149,8 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     # Which class of which file opens a checkpoint through which Auto class. A saved `config.json` names those whose
     # code travels with the checkpoint.
     auto_classes: ClassVar[dict[str, str]] = {}
+    # The architectures that `from_preset` knows.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     # The values of fields that take names. A subclass adds its own.
     choices: ClassVar[dict[str, Any]] = {
         "cell_type": CELL_STATES,
@@ -168,6 +170,22 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             "`num_attention_heads` must divide `hidden_size` ({c.hidden_size}), got {c.num_attention_heads}.",
         ),
     ]
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Any:
+        """
+        The architecture of a paper, see `presets.py` for what differs from it.
+
+        Args:
+            name: of a preset of this kind of configuration: of `AttentionRnnConfig` `"bahdanau2015"`, `"luong2015"`,
+                `"nematus"`, `"gnmt"`, `"pointer-generator"`, `"sutskever2014"`, or `"tiny"` for small data on a small
+                machine; of `AttentionRnnSpeechConfig` `"las"`, `"deepspeech2"`, `"kws-att-rnn"` or
+                `"speechbrain-crdnn"`.
+            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it.
+        """
+        if name not in cls.presets:
+            raise ValueError(f"`name` must be one of {list(cls.presets)}, got {name!r}.")
+        return cls(**{**cls.presets[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_others(kwargs)
@@ -249,6 +267,12 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     def _knows(cls, name: str) -> bool:
         return name.startswith("_") or name in _OF_TRANSFORMERS or name in cls.attribute_map or hasattr(cls, name)
 
+    @classmethod
+    def _derives(cls, name: str) -> bool:
+        """Whether it is a property that follows from the fields."""
+        of_class = next((vars(kind)[name] for kind in cls.__mro__ if name in vars(kind)), None)
+        return isinstance(of_class, property) and of_class.fset is None
+
     def _check_others(self, others: dict[str, Any]) -> None:
         """What is given besides the fields. transformers would keep all of it, and a wrong model would come of it."""
         if others.get("model_type", self.model_type) != self.model_type:
@@ -262,7 +286,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
                     f"{type(self).__name__} has no field `{name}`, got {value!r}: it is a setting of generation, to be "
                     "given to `generate` or set in `model.generation_config`."
                 )
-            if not self._knows(name):
+            if not self._knows(name) or self._derives(name):
                 close = get_close_matches(name, self._fields, n=1)
                 hint = f"; did you mean `{close[0]}`?" if close else "."
                 raise TypeError(f"{type(self).__name__} has no field `{name}`, got {value!r}{hint}")

@@ -10,7 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from .attention import ATTENTIONS, Memory
 from .cache import cache_field, is_filled, new_cache, read_memory, read_states, write_memory, write_states
 from .checks import new_tokens_mask, padding_mask
-from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_decoder import AttentionRnnDecoderConfig
 from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import NO_NOISE, LayerNoise
 from .fronts import TokenFront
@@ -66,8 +66,8 @@ class AttentionRnnDecoder(TokenFront):
     All of this is written in `step`, once. `decode` calls it for a whole target, `decoder_step.py` in `generate()`.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
-        super().__init__(config, None if config.source_vocab_size is None else config.vocab_size)
+    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
+        super().__init__(config, None if config.shares_embeddings else config.vocab_size)
         feeding = config.context_feeding
         # what a token attends to changes the state before the next one
         self.feeds_back = feeding in ("input", "conditional")

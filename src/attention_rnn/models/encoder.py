@@ -36,21 +36,19 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         Args:
             hidden_states: (batch, source, input).
             mask: (batch, source) or `None`.
-            initial_state: (batch, directions * state); zeros by default.
+            initial_state: the state that the layer begins with, (batch, directions * state); zeros by default.
 
         Returns:
             The outputs (batch, source, directions * hidden) and the final state (batch, directions * state).
         """
         inputs = self.norm(hidden_states)
         outputs, final_states = [], []
+        begun = None if initial_state is None else initial_state.chunk(len(self.cells), dim=-1)
         cell: Any
         for direction, cell in enumerate(self.cells):
-            if initial_state is None:
-                state = inputs.new_zeros(inputs.shape[0], cell.state_size)
-            else:
-                state = initial_state[:, direction * cell.state_size : (direction + 1) * cell.state_size]
+            start = inputs.new_zeros(inputs.shape[0], cell.state_size) if begun is None else begun[direction]
             recurrent_mask = draw_recurrent_mask(cell, self.recurrent_dropout)
-            output, final_state = recurrence(cell, inputs, mask, state, direction == 1, recurrent_mask)
+            output, final_state = recurrence(cell, inputs, mask, start, direction == 1, recurrent_mask)
             outputs.append(output)
             final_states.append(final_state)
         output = self.dropout(torch.cat(outputs, dim=-1))
@@ -94,9 +92,14 @@ class RecurrentStack(nn.ModuleList):
             output, final_state = layer(outputs[-1], mask, initial_state)
             outputs.append(output)
             final_states.append(final_state)
-        width = max(final_state.shape[-1] for final_state in final_states)
-        padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
-        return outputs, torch.stack(padded, dim=1)
+        return outputs, stack_states(final_states)
+
+
+def stack_states(final_states: list[Tensor]) -> Tensor:
+    """The states of layers, (batch, layers, width), narrower ones filled up with zeros."""
+    width = max(final_state.shape[-1] for final_state in final_states)
+    padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+    return torch.stack(padded, dim=1)
 
 
 class AttentionRnnEncoder(TokenFront):
@@ -163,3 +166,11 @@ class AttentionRnnEncoder(TokenFront):
 def real_positions(encoded: AttentionRnnEncoderOutput) -> Tensor | None:
     """The mask of a memory as booleans, (batch, source), which have been checked; `None` where there is no padding."""
     return None if encoded.attention_mask is None else encoded.attention_mask.bool()
+
+
+def memory_lengths(encoded: AttentionRnnEncoderOutput) -> Tensor:
+    """How many positions of a memory are real, (batch,)."""
+    memory: Any = encoded.last_hidden_state
+    if encoded.attention_mask is None:
+        return torch.full(memory.shape[:1], memory.shape[1], device=memory.device)
+    return encoded.attention_mask.sum(dim=1)

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from .cache import CACHE
 from .checks import check_tensors, check_token_ids
-from .configuration_attention_rnn import CACHE_NAMES
+from .configuration_decoder import CACHE_NAMES
 
 _LEAST = {
     "num_beams": 1,
@@ -58,6 +58,7 @@ class CheckedGenerationMixin(GenerationMixin):
 
     config: Any
     device: Any
+    main_input_name: str
 
     def generate(
         self, inputs: Tensor | None = None, generation_config: GenerationConfig | None = None, *args: Any, **kwargs: Any
@@ -74,7 +75,7 @@ class CheckedGenerationMixin(GenerationMixin):
             kwargs["tokenizer"] = getattr(kwargs["tokenizer"], "target", kwargs["tokenizer"])
         for name in set(CACHE_NAMES).intersection(kwargs) - {CACHE}:
             kwargs[CACHE] = kwargs.pop(name)
-        self._check_inputs(**{"input_ids": inputs, **kwargs})
+        self._check_inputs(**{self.main_input_name: inputs, **kwargs})
         return super().generate(inputs, generation_config, *args, **kwargs)  # type: ignore[misc]
 
     def _prepare_generation_config(self, generation_config: Any, **kwargs: Any) -> Any:
@@ -95,6 +96,7 @@ class CheckedGenerationMixin(GenerationMixin):
         decoder_input_ids: Any = None,
         decoder_attention_mask: Any = None,
         copy_ids: Any = None,
+        input_features: Any = None,
         **kwargs: Any,
     ) -> None:
         """What transformers looks at before `forward`, which checks the rest."""
@@ -105,6 +107,7 @@ class CheckedGenerationMixin(GenerationMixin):
             "decoder_input_ids": decoder_input_ids,
             "decoder_attention_mask": decoder_attention_mask,
             "copy_ids": copy_ids,
+            "input_features": input_features,
         }
         check_tensors(**tensors)
         for name, tensor in tensors.items():

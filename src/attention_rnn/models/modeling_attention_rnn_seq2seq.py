@@ -2,47 +2,26 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
-from .base import AttentionRnnPreTrainedModel
 from .cache import CACHE, cache_field, takes_cache
-from .checks import IGNORED_LABEL, check_labels, warn_without_targets
 from .configuration_attention_rnn import AttentionRnnConfig
-from .generation import AttentionRnnGenerationMixin
-from .losses import coverage_loss, linear_cross_entropy, target_cross_entropy
 from .modeling_attention_rnn import AttentionRnnModel
 from .outputs import AttentionRnnEncoderOutput
-from .readout import mix_copies, reachable_tokens
+from .sequence_to_sequence import AttentionRnnSequenceToSequence
 
 
-class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, AttentionRnnGenerationMixin):
+class AttentionRnnForConditionalGeneration(AttentionRnnSequenceToSequence):
     """The encoder-decoder with a language modelling head, for sequence to sequence tasks."""
 
     def __init__(self, config: AttentionRnnConfig) -> None:
         super().__init__(config)
-        if not config.is_encoder_decoder:
-            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
         self.model = AttentionRnnModel(config)
-        self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=False)
-        # transformers' loss of this class's name shifts the labels, which our decoder inputs already are
-        self.loss_type = "ForMaskedLM"
-        if config.tie_word_embeddings:
-            side = "encoder" if config.source_vocab_size is None else "decoder"
-            self._tied_weights_keys = {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
+        self.make_head()
         self.post_init()
-
-    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
-        config = self.config
-        if config.decoder_start_token_id is None or config.pad_token_id is None:
-            raise ValueError("`decoder_start_token_id` and `pad_token_id` must be set in the config to use `labels`.")
-        start = labels.new_full((labels.shape[0], 1), config.decoder_start_token_id)
-        shifted = torch.cat([start, labels[:, :-1]], dim=1)
-        return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
 
     @can_return_tuple
     @takes_cache
@@ -81,8 +60,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
         config = self.config
         output_attentions = self.option("output_attentions", output_attentions)
         if labels is not None:
-            check_labels(labels, None if config.copy else config.vocab_size)
-            labels = labels.long()
+            labels = self.checked_labels(labels)
             use_cache = False if use_cache is None else use_cache
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
@@ -106,15 +84,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        needs_logits = labels is None or config.copy or not self.trains_without_logits()
-        logits = self._logits(outputs) if needs_logits else None
-        if labels is None:
-            self.refuse_a_loss_from_outside(
-                kwargs.get("num_items_in_batch"),
-                coverage_loss_weight=config.coverage_loss_weight,
-                copy=config.copy and logits is not None and logits.shape[-1] > config.vocab_size,
-            )
-        loss = None if labels is None else self._loss(logits, labels, outputs, **kwargs)
+        loss, logits = self.predict(outputs, labels, kwargs.get("num_items_in_batch"))
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -126,38 +96,6 @@ class AttentionRnnForConditionalGeneration(AttentionRnnPreTrainedModel, Attentio
             encoder_hidden_states=outputs.encoder_hidden_states,
             encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
-
-    def _logits(self, outputs: Any) -> Tensor:
-        logits = self.lm_head(outputs.last_hidden_state)  # (batch, target, vocabulary)
-        if self.config.copy:
-            (weights,) = outputs.cross_attentions
-            logits = mix_copies(logits, outputs.generation_probability, weights, outputs.copy_ids)
-        return logits
-
-    def _loss(self, logits: Tensor | None, labels: Tensor, outputs: Any, **kwargs: Any) -> Tensor:
-        config, vectors = self.config, outputs.last_hidden_state
-        num_items_in_batch = kwargs.get("num_items_in_batch")
-        if labels.shape != vectors.shape[:2]:
-            raise ValueError(
-                "`labels` must have the shape of the decoder's inputs, "
-                f"{tuple(vectors.shape[:2])}, got {tuple(labels.shape)}."
-            )
-        warn_without_targets("labels", labels)
-        smoothing = config.label_smoothing if self.training else 0.0
-        if logits is None:
-            weight = self.lm_head.weight
-            loss = linear_cross_entropy(vectors, weight, labels, IGNORED_LABEL, num_items_in_batch, smoothing)
-        else:
-            reachable = None
-            if config.copy:
-                check_labels(labels, logits.shape[-1])
-                reachable = reachable_tokens(logits, outputs.copy_ids, config.vocab_size)
-            loss = target_cross_entropy(logits, labels, num_items_in_batch, smoothing, reachable)
-        if config.coverage_loss_weight > 0:
-            (weights,) = outputs.cross_attentions
-            covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)
-            loss = loss + config.coverage_loss_weight * covered
-        return loss
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """

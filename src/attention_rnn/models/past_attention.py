@@ -13,7 +13,8 @@ from transformers.cache_utils import Cache
 
 from .attention import ATTENTIONS, Memory, close_holes, open_holes, token_slots
 from .cache import RecurrentStateLayer, StaticRecurrentStateLayer
-from .configuration_attention_rnn import LAYER_TYPE_WITH_PAST, AttentionRnnConfig
+from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_decoder import LAYER_TYPE_WITH_PAST
 
 # So many steps, or as many as the window is wide, look at their past together.
 MIN_STEPS = 16

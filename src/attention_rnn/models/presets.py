@@ -1,5 +1,5 @@
 """
-Architectures of papers, as fields of `AttentionRnnConfig`.
+Architectures of papers, as fields of `AttentionRnnConfig` and, of those that read speech, `AttentionRnnSpeechConfig`.
 
 Vocabularies are the user's. In all of them the readout is one tanh layer as wide as the embeddings, which are tied to
 `lm_head` where a preset does not say otherwise.
@@ -128,5 +128,71 @@ PRESETS: dict[str, dict[str, Any]] = {
         "embedding_dropout": 0.2,
         "hidden_dropout": 0.2,
         "readout_dropout": 0.2,
+    },
+}
+
+SPEECH_PRESETS: dict[str, dict[str, Any]] = {
+    # Chan et al. (2016), https://arxiv.org/abs/1508.01211: a pyramid of bidirectional LSTMs. Differs: the decoder is as
+    # wide as one direction of the encoder, the attention has one hidden layer, and CTC is at hand (`ctc_weight`).
+    "las": {
+        "cell_type": "lstm",
+        "recurrent_initialization": "uniform",
+        "num_mel_bins": 40,
+        "hidden_size": 256,
+        "embedding_size": 256,
+        "encoder_layers": 4,
+        "decoder_layers": 2,
+        "subsampling_channels": [],
+        "time_reduction": [1, 2, 2, 2],
+        "attention_type": "additive",
+        "context_feeding": "input",
+        "ctc_weight": 0.0,
+        "decoding_ctc_weight": 0.0,
+        "apply_spec_augment": False,
+        "hidden_dropout": 0.0,
+    },
+    # Amodei et al. (2016), https://arxiv.org/abs/1512.02595, for `AttentionRnnForCTC`. Differs: layers are normalised
+    # by layer normalisation rather than in the batch, all filters span 11 frames and bands, and there are two
+    # convolutions.
+    "deepspeech2": {
+        "num_mel_bins": 80,
+        "hidden_size": 800,
+        "encoder_layers": 5,
+        "layer_norm": True,
+        "subsampling_channels": [32, 32],
+        "subsampling_kernel_size": 11,
+        "subsampling_strides": [2, 1],
+        "apply_spec_augment": False,
+    },
+    # de Andrade et al. (2018), https://arxiv.org/abs/1808.08929, for `AttentionRnnForAudioClassification`. Differs: the
+    # filters span mel bands too, and one linear layer follows the pooled vector.
+    "kws-att-rnn": {
+        "cell_type": "lstm",
+        "hidden_size": 64,
+        "encoder_layers": 2,
+        "is_encoder_decoder": False,
+        "subsampling_channels": [10, 1],
+        "subsampling_kernel_size": 5,
+        "subsampling_strides": [1, 1],
+        "pooling": "query",
+    },
+    # The recipe of SpeechBrain (Ravanelli et al., 2021, https://arxiv.org/abs/2106.04624) for LibriSpeech. Differs: no
+    # pooling over time beside the strides, no layers between the recurrent ones and the decoder, a decoder as wide as
+    # one direction of the encoder, and filters of the location over 101 positions rather than 100.
+    "speechbrain-crdnn": {
+        "cell_type": "lstm",
+        "num_mel_bins": 40,
+        "hidden_size": 1024,
+        "embedding_size": 128,
+        "encoder_layers": 4,
+        "decoder_layers": 1,
+        "subsampling_channels": [128, 256],
+        "attention_type": "location",
+        "location_channels": 10,
+        "location_kernel_size": 101,
+        "attention_size": 1024,
+        "context_feeding": "input",
+        "ctc_weight": 0.5,
+        "hidden_dropout": 0.15,
     },
 }

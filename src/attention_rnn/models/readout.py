@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .configuration_attention_rnn import AttentionRnnConfig
+from .configuration_decoder import AttentionRnnDecoderConfig
 from .dropout import SequenceDropout
 
 
@@ -15,7 +15,7 @@ class AttentionRnnReadout(nn.Module):
         vector_t = tanh(W [state_t; context_t; embedding_t] + b)
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
         super().__init__()
         width = config.hidden_size + config.context_size + config.embedding_size
         self.projection = nn.Linear(width, config.embedding_size)
@@ -35,7 +35,7 @@ class CopyGate(nn.Module):
         p_t = sigmoid(w [context_t; state_t; embedding_t] + b)
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
         super().__init__()
         self.projection = nn.Linear(config.context_size + config.hidden_size + config.embedding_size, 1)
 
