@@ -1,0 +1,176 @@
+"""How good forecasts are: errors in several measures, and how honest the quantiles are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformers import EvalPrediction
+
+from .forecasting import Windows
+from .forecasting_data import Part, SeriesSet
+
+# what each score is, for cards and tables
+METRICS = {
+    "mse": "mean squared error of the mean forecast, each channel scaled by mean and deviation of its training part",
+    "mae": "mean absolute error of the median, scaled in the same way",
+    "crps": "twice the quantile loss, the mean over the quantiles, scaled in the same way; of a point the absolute error",
+    "smape": "200 |y - f| / (|y| + |f|) in percent, the mean",
+    "mase": "absolute error over that of the season before in the training part",
+    "weighted_quantile_loss": "the sum of twice the quantile losses over that of the absolute values",
+    "coverage": "percent of the values between the lowest and the highest quantile",
+}
+LOWER_IS_BETTER = ("mse", "mae", "crps", "smape", "mase", "weighted_quantile_loss")
+
+
+def seasonal_errors(series: SeriesSet, train: Part, season: int) -> np.ndarray:
+    """
+    The mean absolute difference of values a season apart in the training part, by which MASE divides; NaN where there
+    is none, or where it is 0.
+
+    Returns:
+        `np.ndarray` of shape (series, channels).
+    """
+    errors = np.full((len(series.series), len(series.columns.targets)), np.nan)
+    for row, (one, part) in enumerate(zip(series.series, train, strict=True)):
+        values = one.values[slice(*part)]
+        differences = np.abs(values[season:] - values[:-season])
+        counts = (~np.isnan(differences)).sum(axis=0)
+        seen = np.nansum(differences, axis=0, dtype=np.float64) / np.maximum(counts, 1)
+        errors[row] = np.where(seen > 0, seen, np.nan)
+    return errors
+
+
+class Scores:
+    """
+    The metrics of forecasts that come batch by batch.
+
+    Args:
+        series (`SeriesSet`), train (`Part`), season (`int`): what the errors of MASE are taken from.
+        scales: `standardizers` of the training part.
+        levels (`Sequence[float]`): of the quantiles, ascending.
+    """
+
+    def __init__(
+        self,
+        series: SeriesSet,
+        train: Part,
+        season: int,
+        scales: tuple[np.ndarray, np.ndarray],
+        levels: Sequence[float] = (),
+    ) -> None:
+        self.series, self.scales, self.levels = series, scales, list(levels)
+        self.seasonal_errors = seasonal_errors(series, train, season)
+        shape = self.seasonal_errors.shape
+        names = ("count", "squared", "absolute", "crps", "smape", "scaled", "scaled_count", "pinball", "size", "inside")
+        self.sums = {name: np.zeros(shape) for name in names}
+        self.below = np.zeros(len(self.levels))  # values below each quantile
+
+    def add(self, which: np.ndarray, truth: np.ndarray, mean: np.ndarray, quantiles: np.ndarray | None = None) -> None:
+        """
+        Take note of forecasts, scaled as their windows are.
+
+        Args:
+            which (`np.ndarray` of shape (windows,)): the numbers of their series.
+            truth, mean (`np.ndarray` of shape (windows, horizon[, channels])): NaN in `truth` is left out.
+            quantiles (`np.ndarray` of shape (windows, horizon[, channels], levels), *optional*).
+        """
+        truth = np.asarray(truth, dtype=np.float64).reshape(*np.shape(truth)[:2], -1)
+        mean = np.asarray(mean, dtype=np.float64).reshape(truth.shape)
+        if quantiles is not None:
+            quantiles = np.asarray(quantiles).reshape(*truth.shape, -1)
+        known = ~np.isnan(truth)
+        loc, scale = (of_series[which][:, None] for of_series in self.scales)
+        median = mean if quantiles is None else quantiles[..., int(np.argmin(np.abs(np.array(self.levels) - 0.5)))]
+        raw, raw_median = truth * scale + loc, median * scale + loc
+        absolute = np.abs(raw - raw_median)
+        size = np.abs(raw) + np.abs(raw_median)
+        crps = np.abs(truth - median)
+        if quantiles is not None:
+            crps = np.zeros_like(truth)
+            for index, level in enumerate(self.levels):
+                error = truth - quantiles[..., index]
+                crps += 2 * np.maximum(level * error, (level - 1) * error) / len(self.levels)
+                self.below[index] += (error[known] < 0).sum()
+            inside = (truth >= quantiles[..., 0]) & (truth <= quantiles[..., -1])
+            self._sum("inside", which, inside, known)
+        divisor = self.seasonal_errors[which][:, None]
+        has_divisor = known & ~np.isnan(divisor)
+        self._sum("count", which, known, known)
+        self._sum("squared", which, (truth - mean) ** 2, known)
+        self._sum("absolute", which, np.abs(truth - median), known)
+        self._sum("crps", which, crps, known)
+        self._sum("smape", which, 200 * absolute / np.where(size > 0, size, 1), known)
+        self._sum("scaled", which, absolute / np.where(has_divisor, divisor, 1), has_divisor)
+        self._sum("scaled_count", which, has_divisor, has_divisor)
+        self._sum("pinball", which, crps * scale, known)
+        self._sum("size", which, np.abs(raw), known)
+
+    def _sum(self, name: str, which: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
+        np.add.at(self.sums[name], which, np.sum(values, axis=1, where=where, dtype=np.float64))
+
+    def result(self) -> dict[str, float]:
+        """The metrics of all; those that nothing can be said of are left out."""
+        return _metrics({name: of_series.sum() for name, of_series in self.sums.items()}, bool(self.levels))
+
+    def by_series(self) -> pd.DataFrame:
+        """The metrics of each channel of each series, the worst by MASE first."""
+        rows = []
+        for row, one in enumerate(self.series.series):
+            for column, name in enumerate(self.series.columns.targets):
+                sums = {key: of_series[row, column] for key, of_series in self.sums.items()}
+                if sums["count"]:
+                    rows.append({"item_id": one.item_id, "channel": name, **_metrics(sums, bool(self.levels))})
+        table = pd.DataFrame(rows)
+        worst = "mase" if "mase" in table else "mae"
+        return table.sort_values(worst, ascending=False, ignore_index=True)
+
+    def calibration(self) -> dict[float, float]:
+        """Of each level, the share of the values that lay below its quantile."""
+        count = max(1.0, self.sums["count"].sum())
+        return {level: float(below / count) for level, below in zip(self.levels, self.below, strict=True)}
+
+
+def _metrics(sums: dict[str, Any], has_quantiles: bool) -> dict[str, float]:
+    count = sums["count"]
+    if not count:
+        return {}
+    metrics = {
+        "mse": sums["squared"] / count,
+        "mae": sums["absolute"] / count,
+        "crps": sums["crps"] / count,
+        "smape": sums["smape"] / count,
+    }
+    if sums["scaled_count"]:
+        metrics["mase"] = sums["scaled"] / sums["scaled_count"]
+    if sums["size"]:
+        metrics["weighted_quantile_loss"] = sums["pinball"] / sums["size"]
+    if has_quantiles:
+        metrics["coverage"] = 100 * sums["inside"] / count
+    return {name: float(value) for name, value in metrics.items()}
+
+
+class ForecastMetrics:
+    """`compute_metrics` of a Trainer that evaluates these windows, of which it predicts all, in their order."""
+
+    def __init__(self, windows: Windows, train: Part, levels: Sequence[float] = ()) -> None:
+        if windows.scales is None:
+            raise ValueError("windows must be scaled by `standardizers`, got scales=None")
+        self.windows, self.scales, self.train, self.levels = windows, windows.scales, train, levels
+
+    def scores(self, output: EvalPrediction) -> Scores:
+        """The scores of what the Trainer has predicted: the mean, and behind it the quantiles if there are levels."""
+        windows = self.windows
+        scores = Scores(windows.series, self.train, windows.features.season, self.scales, self.levels)
+        which = np.array([windows.locate(index)[0] for index in range(len(windows))])
+        truth: Any = output.label_ids
+        predictions: Any = output.predictions
+        mean, quantiles = predictions if isinstance(predictions, tuple) else (predictions, None)
+        for begin in range(0, len(windows), 512):
+            chosen = slice(begin, begin + 512)
+            of_levels = None if quantiles is None else quantiles[chosen]
+            scores.add(which[chosen], truth[chosen], mean[chosen], of_levels)
+        return scores
+
+    def __call__(self, output: EvalPrediction) -> dict[str, float]:
+        return self.scores(output).result()
