@@ -4,13 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-
-try:
-    import pandas as pd
-except ImportError as error:
-    raise ImportError(
-        f"attention_rnn.forecasting needs pandas ({error}): pip install attention-rnn[forecasting]"
-    ) from error
+import pandas as pd
 
 _STRETCHES = 50  # in which a frequency is looked for
 # of each cycle, its length in seconds and the phase of time stamps in it, from 0 to 1
@@ -40,6 +34,7 @@ def cycles_of(frequency: str | int) -> list[str]:
 
 
 def check_frequency(frequency: str) -> str:
+    """The frequency as pandas writes it."""
     try:
         return pd.tseries.frequencies.to_offset(frequency).freqstr
     except (ValueError, AttributeError) as error:

@@ -14,7 +14,7 @@ from .forecasting_data import Part, SeriesSet
 METRICS = {
     "mse": "mean squared error of the mean forecast, each channel scaled by mean and deviation of its training part",
     "mae": "mean absolute error of the median, scaled in the same way",
-    "crps": "twice the quantile loss, the mean over the quantiles, scaled in the same way; of a point the absolute error",
+    "crps": "twice the quantile loss, the mean over the quantiles, scaled in the same way; of a point its error",
     "smape": "200 |y - f| / (|y| + |f|) in percent, the mean",
     "mase": "absolute error over that of the season before in the training part",
     "weighted_quantile_loss": "the sum of twice the quantile losses over that of the absolute values",
