@@ -115,9 +115,10 @@ class Features:
     def num_time_features(self) -> int:
         return 2 * len(self.calendar) + len(self.known)
 
-    def time_features(self, series: SeriesSet, one: Series, begin: int, end: int) -> np.ndarray:
+    def time_features(self, series: SeriesSet, one: Series, begin: int, cut: int, end: int) -> np.ndarray:
         """
-        Those of the positions `begin` to `end` of a series, which may lie behind its values.
+        Those of the positions `begin` to `end` of a series, which may lie behind its values. A known column may have
+        gaps before `cut`, where its mean stands for what is missing.
 
         Returns:
             `np.ndarray` of shape (end - begin, time features).
@@ -132,14 +133,15 @@ class Features:
                 phase = 2 * math.pi * np.asarray(CYCLES[cycle][1](stamps))
                 columns += [np.sin(phase), np.cos(phase)]
         for column, (name, (loc, scale)) in enumerate(self.known.items()):
-            values = one.known[begin:end, column]
-            missing = np.flatnonzero(np.isnan(values)).tolist() or ([len(values)] if len(values) < end - begin else [])
-            if missing:
+            values = np.full(end - begin, np.nan, dtype=np.float32)
+            values[: max(0, len(one.known) - begin)] = one.known[begin:end, column]
+            missing = np.flatnonzero(np.isnan(values[cut - begin :]))
+            if len(missing):
                 raise ValueError(
-                    f"series {one.item_id!r}, {series.stamp(one, begin + missing[0])}: column {name!r}, which is known "
-                    "ahead, must hold a number up to the end of the forecast, got nothing"
+                    f"series {one.item_id!r}, {series.stamp(one, cut + int(missing[0]))}: column {name!r}, which is "
+                    "known ahead, must hold a number up to the end of the forecast, got nothing"
                 )
-            columns.append((values - loc) / scale)
+            columns.append(np.nan_to_num((values - loc) / scale))
         return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -244,11 +246,18 @@ class Windows(Dataset):
         missing = np.isnan(one.values).all(axis=1)
         if not missing.any():
             return cuts
+        if self.beyond:
+            if missing[-self.context_length :].all():
+                raise ValueError(
+                    f"series {one.item_id!r}: there must be a value among the last {self.context_length}, which are "
+                    "all that is looked at, got none"
+                )
+            return cuts
         counts = np.concatenate([[0], np.cumsum(~missing)])
         all_cuts = np.asarray(cuts, dtype=np.int64)
         before = counts[all_cuts] > counts[np.maximum(all_cuts - self.context_length, 0)]
         behind = counts[np.minimum(all_cuts + self.prediction_length, len(one))] > counts[all_cuts]
-        return all_cuts[before & (behind | self.beyond)]
+        return all_cuts[before & behind]
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -269,7 +278,7 @@ class Windows(Dataset):
         if self.features.num_time_features:
             # behind the end of a series that is shorter than the horizon nothing is scored, so nothing need be known
             known_end = min(end, len(one.known)) if self.features.known and not self.beyond else end
-            features = self.features.time_features(self.series, one, begin, known_end)
+            features = self.features.time_features(self.series, one, begin, cut, known_end)
             features = np.pad(features, ((0, end - known_end), (0, 0)))
             window |= {"past_time_features": features[: cut - begin], "future_time_features": features[cut - begin :]}
         if self.features.past_only:
@@ -284,6 +293,23 @@ class Windows(Dataset):
         if self.scales is None:
             return values
         return ((values - self.scales[0][which]) / self.scales[1][which]).astype(np.float32)
+
+    def unscaled(self, indices: Sequence[int], values: Any, has_levels: bool = False) -> np.ndarray:
+        """
+        Values of windows, (windows, time[, channels][, levels]), in the units of their series.
+
+        Returns:
+            `np.ndarray` of shape (windows, time, channels[, levels]).
+        """
+        values = np.asarray(values, dtype=np.float64)
+        channels, levels = len(self.series.columns.targets), [-1] if has_levels else []
+        values = values.reshape(*values.shape[:2], channels, *levels)
+        if self.scales is None:
+            return values
+        which = [self.locate(index)[0] for index in indices]
+        shape = (len(which), 1, channels, *(1 for _ in levels))
+        loc, scale = (of_series[which].reshape(shape) for of_series in self.scales)
+        return values * scale + loc
 
 
 def collate(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
@@ -303,12 +329,11 @@ def collate(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
     return batch
 
 
-def batches(windows: Windows, size: int = 256) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
-    """The windows in their order, with the numbers of their series, batch by batch."""
+def batches(windows: Windows, size: int = 256) -> Iterator[tuple[range, dict[str, Tensor]]]:
+    """The windows in their order, batch by batch, each with their indices."""
     for begin in range(0, len(windows), size):
         indices = range(begin, min(begin + size, len(windows)))
-        which = np.array([windows.locate(index)[0] for index in indices])
-        yield which, collate([windows[index] for index in indices])
+        yield indices, collate([windows[index] for index in indices])
 
 
 def forecast_table(
@@ -333,7 +358,9 @@ def forecast_table(
         as `0.1`; with `truth` also `cutoff`, the first time stamp that is forecast, and `truth`.
     """
     series, channels = windows.series, windows.series.columns.targets
-    mean = np.asarray(mean, dtype=np.float64).reshape(len(indices), -1, len(channels))
+    mean = windows.unscaled(indices, mean)
+    ahead = None if quantiles is None else windows.unscaled(indices, quantiles, has_levels=True)
+    came = None if truth is None else windows.unscaled(indices, truth)
     tables = []
     for row, index in enumerate(indices):
         which, cut = windows.locate(index)
@@ -341,19 +368,12 @@ def forecast_table(
         stamps = series.stamps(one.first + cut, one.first + cut + mean.shape[1])
         for column, channel in enumerate(channels):
             table = pd.DataFrame({"item_id": one.item_id, "channel": channel, "timestamp": stamps})
-
-            def unscaled(values: Any, at: tuple[int, int] = (which, column)) -> np.ndarray:
-                values = np.asarray(values, dtype=np.float64)
-                return values if windows.scales is None else values * windows.scales[1][at] + windows.scales[0][at]
-
-            table["target"] = unscaled(mean[row, :, column])
-            for position, level in enumerate(levels):
-                if quantiles is not None:
-                    of_window = np.asarray(quantiles[row]).reshape(mean.shape[1], len(channels), -1)
-                    table[f"{level:g}"] = unscaled(of_window[:, column, position])
-            if truth is not None:
+            table["target"] = mean[row, :, column]
+            if ahead is not None:
+                table = table.assign(**{f"{level:g}": ahead[row, :, column, i] for i, level in enumerate(levels)})
+            if came is not None:
                 table.insert(2, "cutoff", stamps[0])
-                table["truth"] = unscaled(np.asarray(truth[row]).reshape(mean.shape[1], -1)[:, column])
+                table["truth"] = came[row, :, column]
             tables.append(table)
     joined = pd.concat(tables, ignore_index=True)
     return joined.drop(columns="channel") if len(channels) == 1 else joined

@@ -6,10 +6,12 @@ behind it, (windows, horizon, channels), NaN where a channel has no value at all
 """
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
-from .forecasting import Windows
+from .forecasting import Windows, batches
+from .forecasting_metrics import Scores
 
 SEASONS_OF_A_MEAN = 7
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0)  # of the ridge, for each thousand windows
@@ -145,3 +147,20 @@ def forecast_baselines(past: np.ndarray, horizon: int, season: int, ridge: Windo
 def context_of_baselines(context_length: int, season: int) -> int:
     """How far the baselines look back."""
     return max(context_length, SEASONS_OF_A_MEAN * season)
+
+
+def score_baselines(
+    windows: Windows, scores: Callable[[], Scores], season: int, ridge: WindowRidge
+) -> dict[str, dict[str, float]]:
+    """
+    The metrics of each baseline on windows whose context is long enough for all of them, see `context_of_baselines`.
+
+    Args:
+        scores: makes what they are noted in.
+    """
+    of_baseline: dict[str, Scores] = {}
+    for indices, batch in batches(windows):
+        past = batch["past_values"].numpy().reshape(*batch["past_values"].shape[:2], -1)
+        for name, forecast in forecast_baselines(past, windows.prediction_length, season, ridge).items():
+            of_baseline.setdefault(name, scores()).add(windows, indices, batch["future_values"].numpy(), forecast)
+    return {name: of_it.result() for name, of_it in of_baseline.items()}

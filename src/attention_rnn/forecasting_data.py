@@ -1,6 +1,6 @@
 """
-Reads time series from tables, long (a row for each item and time stamp) or wide (a row for each time stamp, a column for
-each channel): from csv, tsv, json, jsonl or parquet, from a data set of the `datasets` library, or from a DataFrame.
+Reads time series from tables, long (a row for each item and time stamp) or wide (a row for each time stamp, a column
+for each channel): from csv, tsv, json, jsonl or parquet, a data set of the `datasets` library, or a DataFrame.
 
 All series of a `SeriesSet` lie on one regular calendar. A time stamp that is missing between two others becomes a
 missing value; one that occurs twice, stands in the wrong order or fits no regular calendar is an error that names it.

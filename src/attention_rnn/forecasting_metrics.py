@@ -62,49 +62,46 @@ class Scores:
         self.series, self.scales, self.levels = series, scales, list(levels)
         self.seasonal_errors = seasonal_errors(series, train, season)
         shape = self.seasonal_errors.shape
-        names = ("count", "squared", "absolute", "crps", "smape", "scaled", "scaled_count", "pinball", "size", "inside")
+        names = ("count", "squared", "absolute", "crps", "smape", "scaled", "scaled_count", "loss", "size", "inside")
         self.sums = {name: np.zeros(shape) for name in names}
         self.below = np.zeros(len(self.levels))  # values below each quantile
 
-    def add(self, which: np.ndarray, truth: np.ndarray, mean: np.ndarray, quantiles: np.ndarray | None = None) -> None:
+    def add(self, windows: Windows, indices: Sequence[int], truth: Any, mean: Any, quantiles: Any = None) -> None:
         """
-        Take note of forecasts, scaled as their windows are.
+        Take note of forecasts, scaled as the windows are.
 
         Args:
-            which (`np.ndarray` of shape (windows,)): the numbers of their series.
+            windows (`Windows`), indices (`Sequence[int]`): of these windows.
             truth, mean (`np.ndarray` of shape (windows, horizon[, channels])): NaN in `truth` is left out.
             quantiles (`np.ndarray` of shape (windows, horizon[, channels], levels), *optional*).
         """
-        truth = np.asarray(truth, dtype=np.float64).reshape(*np.shape(truth)[:2], -1)
-        mean = np.asarray(mean, dtype=np.float64).reshape(truth.shape)
-        if quantiles is not None:
-            quantiles = np.asarray(quantiles).reshape(*truth.shape, -1)
+        which = np.array([windows.locate(index)[0] for index in indices])
+        truth, mean = windows.unscaled(indices, truth), windows.unscaled(indices, mean)
         known = ~np.isnan(truth)
-        loc, scale = (of_series[which][:, None] for of_series in self.scales)
-        median = mean if quantiles is None else quantiles[..., int(np.argmin(np.abs(np.array(self.levels) - 0.5)))]
-        raw, raw_median = truth * scale + loc, median * scale + loc
-        absolute = np.abs(raw - raw_median)
-        size = np.abs(raw) + np.abs(raw_median)
-        crps = np.abs(truth - median)
-        if quantiles is not None:
-            crps = np.zeros_like(truth)
+        scale = self.scales[1][which][:, None]
+        median = mean
+        loss = np.abs(truth - mean)
+        if quantiles is not None and self.levels:
+            quantiles = windows.unscaled(indices, quantiles, has_levels=True)
+            median = quantiles[..., int(np.argmin(np.abs(np.array(self.levels) - 0.5)))]
+            loss = np.zeros_like(truth)
             for index, level in enumerate(self.levels):
                 error = truth - quantiles[..., index]
-                crps += 2 * np.maximum(level * error, (level - 1) * error) / len(self.levels)
+                loss += 2 * np.maximum(level * error, (level - 1) * error) / len(self.levels)
                 self.below[index] += (error[known] < 0).sum()
-            inside = (truth >= quantiles[..., 0]) & (truth <= quantiles[..., -1])
-            self._sum("inside", which, inside, known)
+            self._sum("inside", which, (truth >= quantiles[..., 0]) & (truth <= quantiles[..., -1]), known)
+        absolute, size = np.abs(truth - median), np.abs(truth) + np.abs(median)
         divisor = self.seasonal_errors[which][:, None]
         has_divisor = known & ~np.isnan(divisor)
         self._sum("count", which, known, known)
-        self._sum("squared", which, (truth - mean) ** 2, known)
-        self._sum("absolute", which, np.abs(truth - median), known)
-        self._sum("crps", which, crps, known)
+        self._sum("squared", which, ((truth - mean) / scale) ** 2, known)
+        self._sum("absolute", which, absolute / scale, known)
+        self._sum("crps", which, loss / scale, known)
         self._sum("smape", which, 200 * absolute / np.where(size > 0, size, 1), known)
         self._sum("scaled", which, absolute / np.where(has_divisor, divisor, 1), has_divisor)
         self._sum("scaled_count", which, has_divisor, has_divisor)
-        self._sum("pinball", which, crps * scale, known)
-        self._sum("size", which, np.abs(raw), known)
+        self._sum("loss", which, loss, known)
+        self._sum("size", which, np.abs(truth), known)
 
     def _sum(self, name: str, which: np.ndarray, values: np.ndarray, where: np.ndarray) -> None:
         np.add.at(self.sums[name], which, np.sum(values, axis=1, where=where, dtype=np.float64))
@@ -144,32 +141,34 @@ def _metrics(sums: dict[str, Any], has_quantiles: bool) -> dict[str, float]:
     if sums["scaled_count"]:
         metrics["mase"] = sums["scaled"] / sums["scaled_count"]
     if sums["size"]:
-        metrics["weighted_quantile_loss"] = sums["pinball"] / sums["size"]
+        metrics["weighted_quantile_loss"] = sums["loss"] / sums["size"]
     if has_quantiles:
         metrics["coverage"] = 100 * sums["inside"] / count
     return {name: float(value) for name, value in metrics.items()}
 
 
 class ForecastMetrics:
-    """`compute_metrics` of a Trainer that evaluates these windows, of which it predicts all, in their order."""
+    """`compute_metrics` of a Trainer that predicts these windows, all of them in their order."""
 
-    def __init__(self, windows: Windows, train: Part, levels: Sequence[float] = ()) -> None:
-        if windows.scales is None:
-            raise ValueError("windows must be scaled by `standardizers`, got scales=None")
-        self.windows, self.scales, self.train, self.levels = windows, windows.scales, train, levels
+    def __init__(
+        self, windows: Windows, train: Part, scales: tuple[np.ndarray, np.ndarray], levels: Sequence[float] = ()
+    ) -> None:
+        self.windows, self.train, self.scales, self.levels = windows, train, scales, levels
 
     def scores(self, output: EvalPrediction) -> Scores:
-        """The scores of what the Trainer has predicted: the mean, and behind it the quantiles if there are levels."""
+        """
+        The scores of what the Trainer has predicted, the outputs of a model without its loss: `mean_predictions` and
+        `full_predictions`, the mean and the quantiles behind it.
+        """
         windows = self.windows
         scores = Scores(windows.series, self.train, windows.features.season, self.scales, self.levels)
-        which = np.array([windows.locate(index)[0] for index in range(len(windows))])
         truth: Any = output.label_ids
         predictions: Any = output.predictions
-        mean, quantiles = predictions if isinstance(predictions, tuple) else (predictions, None)
+        mean, full = predictions[:2] if isinstance(predictions, tuple) else (predictions, None)
         for begin in range(0, len(windows), 512):
             chosen = slice(begin, begin + 512)
-            of_levels = None if quantiles is None else quantiles[chosen]
-            scores.add(which[chosen], truth[chosen], mean[chosen], of_levels)
+            quantiles = full[chosen][..., 1:] if full is not None and self.levels else None
+            scores.add(windows, range(len(windows))[chosen], truth[chosen], mean[chosen], quantiles)
         return scores
 
     def __call__(self, output: EvalPrediction) -> dict[str, float]:

@@ -1,13 +1,13 @@
 """
 Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text. One that it
-never had, of forecasting. And its pipeline of token classification, which then also joins chunks whose labels mark their
+never had: forecasting. And its pipeline of token classification, which then also joins chunks whose labels mark their
 ends.
 
 After `import attention_rnn`, `transformers.pipeline` knows them by their old names, `"question-answering"`,
 `"text2text-generation"`, `"translation"`, `"translation_XX_to_YY"` and `"summarization"`, for every model of
-`AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`, and `"time-series-forecasting"` for those of
-`AutoModelForTimeSeriesPrediction`, see [`~pipelines_time_series.TimeSeriesForecastingPipeline`]. Where transformers has a pipeline of such a name, its own
-stays. In place of its `"token-classification"` comes a subclass, see
+`AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`, and `"time-series-forecasting"` for every model of
+`AutoModelForTimeSeriesPrediction`, see [`~pipelines_time_series.TimeSeriesForecastingPipeline`]. Where transformers has
+a pipeline of such a name, its own stays. In place of its `"token-classification"` comes a subclass, see
 [`~pipelines_labelling.TokenClassificationPipeline`].
 """
 
