@@ -1,7 +1,8 @@
 """
 Attention-augmented recurrent networks as first-class transformers models.
 
-After `import attention_rnn` the Auto classes of transformers know the model type `attention_rnn`.
+After `import attention_rnn` the Auto classes of transformers know the model types of the family, `attention_rnn` and
+`attention_rnn_time_series`.
 """
 
 from importlib import import_module
@@ -20,6 +21,9 @@ _PUBLIC_NAMES = {
     "AttentionRnnForSequenceClassification": "models.modeling_attention_rnn_sequence_classification",
     "AttentionRnnForQuestionAnswering": "models.modeling_attention_rnn_question_answering",
     "AttentionRnnForTokenClassification": "models.modeling_attention_rnn_token_classification",
+    "AttentionRnnTimeSeriesConfig": "models.configuration_attention_rnn_time_series",
+    "AttentionRnnTimeSeriesModel": "models.modeling_attention_rnn_time_series",
+    "AttentionRnnForTimeSeriesPrediction": "models.modeling_attention_rnn_time_series",
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
     "AttentionRnnWordTokenizer": "models.tokenization_attention_rnn_words",
     "register_cell": "models.cells",

@@ -1,5 +1,5 @@
 """
-Makes the model type `attention_rnn` known to the Auto classes of transformers, and our pipelines to `pipeline`.
+Makes the model types of the family known to the Auto classes of transformers, and our pipelines to `pipeline`.
 
 The Auto classes take classes, not names, and importing a model class costs seconds. So each registration waits until
 transformers imports the Auto class in question; where that has already happened, it is done at once.
@@ -24,7 +24,10 @@ _OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines
 
 
 # a configuration for each kind of input
-_CONFIGURATIONS = {"configuration_attention_rnn": "AttentionRnnConfig"}
+_CONFIGURATIONS = {
+    "configuration_attention_rnn": "AttentionRnnConfig",
+    "configuration_attention_rnn_time_series": "AttentionRnnTimeSeriesConfig",
+}
 
 
 def _own(file: str, name: str) -> Any:

@@ -11,7 +11,7 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell
-from .configuration_attention_rnn import AUTO_MAP, CACHE_NAMES, AttentionRnnConfig
+from .configuration_attention_rnn import CACHE_NAMES, AttentionRnnConfig
 from .prepared_linear import is_plain, is_watched
 
 _HUB_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
@@ -173,7 +173,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         code = code_of(type(self), self.config)
         self.config.auto_map = {
             auto_class: reference
-            for auto_class, reference in AUTO_MAP.items()
+            for auto_class, reference in self.config.auto_classes.items()
             if f"{reference.split('.')[0]}.py" in code
         }
         if is_main_process and not Path(save_directory).is_file():
@@ -189,7 +189,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
 
     def _forget_untied(self) -> set[str]:
         """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
-        untied = set() if self.config.tie_word_embeddings else {"lm_head.weight"} & self.all_tied_weights_keys.keys()
+        untied = {"lm_head.weight"} & self.all_tied_weights_keys.keys()
+        if untied and self.config.tie_word_embeddings:
+            untied = set()
         if untied:
             del self.all_tied_weights_keys["lm_head.weight"]
             self._tied_weights_keys = {}

@@ -7,8 +7,7 @@ from .configuration_core import AttentionRnnCoreConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
 from .presets import PRESETS
 
-# Which class of which file opens a checkpoint through which Auto class. A saved `config.json` names those whose code
-# travels with the checkpoint.
+# see `auto_classes` of the core
 AUTO_MAP = {
     "AutoConfig": "configuration_attention_rnn.AttentionRnnConfig",
     "AutoModel": "modeling_attention_rnn.AttentionRnnModel",
@@ -162,6 +161,7 @@ class AttentionRnnConfig(AttentionRnnCoreConfig):
     decoder_start_token_id: int | None = 1
     is_encoder_decoder: bool = True
 
+    auto_classes: ClassVar[dict[str, str]] = AUTO_MAP
     choices: ClassVar[dict[str, Any]] = {
         **AttentionRnnCoreConfig.choices,
         "context_feeding": CONTEXT_FEEDINGS,

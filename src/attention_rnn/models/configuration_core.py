@@ -51,6 +51,7 @@ _KINDS: dict[Any, str] = {
     str: "a string",
     list[int]: "a list of ints",
     list[bool]: "a list of bools",
+    list[float]: "a list of numbers",
     list[str]: "a list of strings",
 }
 
@@ -145,6 +146,9 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     variational_dropout: bool = False
     config_version: int = CONFIG_VERSION
 
+    # Which class of which file opens a checkpoint through which Auto class. A saved `config.json` names those whose
+    # code travels with the checkpoint.
+    auto_classes: ClassVar[dict[str, str]] = {}
     # The values of fields that take names. A subclass adds its own.
     choices: ClassVar[dict[str, Any]] = {
         "cell_type": CELL_STATES,

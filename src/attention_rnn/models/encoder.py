@@ -29,11 +29,14 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         self.recurrent_dropout = config.recurrent_dropout
         self.residual = config.residual and input_size == directions * config.hidden_size
 
-    def forward(self, hidden_states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden_states: Tensor, mask: Tensor | None, initial_state: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """
         Args:
             hidden_states: (batch, source, input).
             mask: (batch, source) or `None`.
+            initial_state: (batch, directions * state); zeros by default.
 
         Returns:
             The outputs (batch, source, directions * hidden) and the final state (batch, directions * state).
@@ -42,9 +45,12 @@ class AttentionRnnEncoderLayer(GradientCheckpointingLayer):
         outputs, final_states = [], []
         cell: Any
         for direction, cell in enumerate(self.cells):
-            initial_state = inputs.new_zeros(inputs.shape[0], cell.state_size)
+            if initial_state is None:
+                state = inputs.new_zeros(inputs.shape[0], cell.state_size)
+            else:
+                state = initial_state[:, direction * cell.state_size : (direction + 1) * cell.state_size]
             recurrent_mask = draw_recurrent_mask(cell, self.recurrent_dropout)
-            output, final_state = recurrence(cell, inputs, mask, initial_state, direction == 1, recurrent_mask)
+            output, final_state = recurrence(cell, inputs, mask, state, direction == 1, recurrent_mask)
             outputs.append(output)
             final_states.append(final_state)
         output = self.dropout(torch.cat(outputs, dim=-1))
@@ -68,11 +74,14 @@ class RecurrentStack(nn.ModuleList):
             AttentionRnnEncoderLayer(config, width, count) for width, count in zip(widths, directions, strict=True)
         )
 
-    def forward(self, vectors: Tensor, mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, vectors: Tensor, mask: Tensor | None, initial_states: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """
         Args:
             vectors: what the front has made of the input, (batch, source, input).
             mask: true at real positions, (batch, source), or `None`.
+            initial_states: of another call, its final states, from which these layers read on; zeros by default.
 
         Returns:
             The vectors and the outputs of each layer, of which the last is the memory (batch, source, memory); and the
@@ -80,8 +89,9 @@ class RecurrentStack(nn.ModuleList):
             with zeros.
         """
         outputs, final_states = [vectors], []
-        for layer in self:
-            output, final_state = layer(outputs[-1], mask)
+        for index, layer in enumerate(self):
+            initial_state = None if initial_states is None else initial_states[:, index]
+            output, final_state = layer(outputs[-1], mask, initial_state)
             outputs.append(output)
             final_states.append(final_state)
         width = max(final_state.shape[-1] for final_state in final_states)

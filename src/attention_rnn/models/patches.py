@@ -1,0 +1,114 @@
+"""Patches: successive values of a series that are read, or forecast, as one step."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
+
+
+class Past(NamedTuple):
+    """What has been read of a batch of sequences, for the decoder to look at."""
+
+    values: Tensor  # scaled, zero where missing, (batch, patches, patch length * channels)
+    observed: Tensor  # 1 where observed, of the same shape
+    memory: Tensor  # (batch, patches, memory)
+    mask: Tensor  # true at patches with an observed value, (batch, patches)
+    final_state: Tensor  # (batch, encoder layers, width)
+
+
+def past_patches(values: Tensor, patch_length: int, fill: float = 0.0) -> Tensor:
+    """
+    Patches counted from the end; the first one is filled up on its left.
+
+    Args:
+        values: (batch, time, channels).
+
+    Returns:
+        (batch, patches, patch_length * channels)
+    """
+    missing = -values.shape[1] % patch_length
+    return pad(values, (0, 0, missing, 0), value=fill).unflatten(1, (-1, patch_length)).flatten(2)
+
+
+def future_patches(values: Tensor, patch_length: int, fill: float = 0.0) -> Tensor:
+    """As `past_patches`, counted from the beginning; the last one is filled up on its right."""
+    missing = -values.shape[1] % patch_length
+    return pad(values, (0, 0, 0, missing), value=fill).unflatten(1, (-1, patch_length)).flatten(2)
+
+
+class PatchEmbedding(nn.Module):
+    """
+    A vector for each patch: a rectified linear layer on its values, on which of them are observed, and on the features
+    of their times.
+
+    Args:
+        num_features: features of each time.
+    """
+
+    def __init__(self, config: AttentionRnnTimeSeriesConfig, num_features: int) -> None:
+        super().__init__()
+        width = config.patch_length * (2 * config.channels_together + num_features)
+        self.projection = nn.Linear(width, config.hidden_size)
+
+    def forward(self, values: Tensor, features: Tensor, of_series: Tensor) -> Tensor:
+        """
+        Args:
+            values: scaled, NaN where missing, (batch, patches, patch length * channels).
+            features: (batch, patches, patch length * features).
+            of_series: what is known of the whole series, (batch, 1, hidden).
+
+        Returns:
+            (batch, patches, hidden)
+        """
+        is_missing = values.isnan()
+        parts = [values.masked_fill(is_missing, 0), (~is_missing).to(values.dtype), features]
+        return torch.relu(self.projection(torch.cat(parts, dim=-1)) + of_series)
+
+
+class PatchReadout(nn.Module):
+    """
+    Numbers for each future value, of the vector of its patch; and, with `copy`, what the attention copies of the past
+    instead (after See et al., 2017, https://arxiv.org/abs/1704.04368, equation 9):
+
+        first = g * sum_j a_j past_j + (1 - g) * W v,  g = sigmoid(W_g v + b_g)
+
+    where past_j is the value at the same place of the past patch j, left out where it is missing. The bias of the gate
+    starts at -1.
+
+    Args:
+        numbers: how many there are for each value; copied is what the first one stands for.
+    """
+
+    def __init__(self, config: AttentionRnnTimeSeriesConfig, numbers: int) -> None:
+        super().__init__()
+        self.shape = (config.patch_length, config.channels_together, numbers)
+        width = config.patch_length * config.channels_together
+        self.projection = nn.Linear(config.hidden_size, width * numbers)
+        self.gate = nn.Linear(config.hidden_size, width) if config.copy else None
+
+    def forward(self, vectors: Tensor, weights: Tensor | None, past: Past, link: Any) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            vectors: (batch, future patches, hidden).
+            weights: the attention, (batch, heads, future patches, past patches), averaged over the heads.
+            link: what makes a value of the first number.
+
+        Returns:
+            The first numbers (batch, time, channels), through `link` and mixed with what is copied, and the others
+            (batch, time, channels, numbers - 1).
+        """
+        numbers = self.projection(vectors).unflatten(-1, self.shape)
+        first, others = link(numbers[..., 0]), numbers[..., 1:]
+        if self.gate is not None and weights is not None:
+            gate = torch.sigmoid(self.gate(vectors)).unflatten(-1, self.shape[:2])
+            first = torch.lerp(first, self._copied(weights.mean(dim=1), past).unflatten(-1, self.shape[:2]), gate)
+        return first.flatten(1, 2), others.flatten(1, 2)
+
+    @staticmethod
+    def _copied(weights: Tensor, past: Past) -> Tensor:
+        """Weighted means of the past values at the same place, (batch, future patches, patch length * channels)."""
+        shares = weights @ past.observed
+        return weights @ past.values / shares.clamp(min=torch.finfo(shares.dtype).tiny)

@@ -1,0 +1,54 @@
+"""What is subtracted from each series, and by what it is divided, so that series of all sizes look alike."""
+
+import torch
+from torch import Tensor
+
+# A series whose values differ by a smaller part of their size is constant in single precision.
+FLAT_BELOW = 1e-6
+
+
+def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Tensor]:
+    """
+    Of each series, from its observed values alone. By `scaling`:
+
+    - `"std"`: mean and standard deviation;
+    - `"last"`: last value and 1;
+    - `"last_std"`: last value and standard deviation;
+    - `"mean"`: 0 and mean absolute value;
+    - `None`: 0 and 1.
+
+    Where all values are equal, the scale is their absolute value; where all are zero, or none is observed, 1.
+
+    Args:
+        values: (batch, time, channels), NaN where missing.
+
+    Returns:
+        The location and the scale, (batch, 1, channels).
+    """
+    observed = ~values.isnan()
+    filled = values.where(observed, 0)
+    zeros = torch.zeros_like(values[:, :1])
+    if scaling is None:
+        return zeros, zeros + 1
+    # (batch, 1, channels) all of them; no sum of values overflows, or of their squares
+    count = observed.sum(dim=1, keepdim=True).clamp(min=1)
+    largest = filled.abs().amax(dim=1, keepdim=True)
+    size = largest.where(largest > 0, 1)
+    if scaling == "mean":
+        return zeros, _positive((filled / size).abs().sum(dim=1, keepdim=True) / count * size, size)
+    location = (filled / size).sum(dim=1, keepdim=True) / count * size
+    deviations = ((filled - location) / size).where(observed, 0)
+    if scaling in ("last", "last_std"):
+        position = torch.arange(values.shape[1], device=values.device)[None, :, None]
+        last = torch.where(observed, position, 0).amax(dim=1, keepdim=True)
+        location = filled.gather(1, last)
+    if scaling == "last":
+        return location, zeros + 1
+    variance = deviations.square().sum(dim=1, keepdim=True) / count
+    is_flat = variance <= FLAT_BELOW**2
+    deviation = variance.where(~is_flat, 1).sqrt() * size  # no gradient of a root of zero
+    return location, deviation.where(~is_flat, size)
+
+
+def _positive(scale: Tensor, otherwise: Tensor) -> Tensor:
+    return scale.where(scale > 0, otherwise)
