@@ -38,9 +38,9 @@ def split_by_time(
     series: SeriesSet, prediction_length: int, num_cutoffs: int = 5, stride: int | None = None
 ) -> dict[str, Part]:
     """
-    Where the parts `train`, `validation` and `test` of each series begin and end. Where series were read from several
-    splits, those; else test and validation each have the last values before `num_cutoffs` cut-offs need them, which
-    become fewer where that were more than a fifth of the longest series.
+    Where the parts `train`, `validation` and `test` of each series begin and end. Those that series were read from stay
+    as they are. What there is not is taken from the end of the training part, a test only where there is one source:
+    as much as `num_cutoffs` cut-offs need, fewer where that were more than a fifth of the longest series.
 
     Args:
         series (`SeriesSet`): the series.
@@ -48,25 +48,27 @@ def split_by_time(
         num_cutoffs (`int`): how many there are in a part.
         stride (`int`, *optional*): steps from one to the next; the prediction length if omitted.
     """
-    splits = list(dict.fromkeys(split for one in series.series for split in one.begins))
-    parts: dict[str, Part] = {"train": [], "validation": [], "test": []}
-    if len(splits) > 1:
-        for one in series.series:
-            edges = [*((split, begin) for split, begin in one.begins.items()), ("", len(one))]
-            of_series = {split: (begin, end) for (split, begin), (_, end) in pairwise(edges)}
-            for split, part in parts.items():
-                part.append(of_series.get(split, (0, 0)))
-        return parts
     longest = max(len(one) for one in series.series)
     stride = stride or prediction_length
     held = min(longest // 5, prediction_length + (num_cutoffs - 1) * stride)
     held = max(1, held if held < prediction_length else held - (held - prediction_length) % stride)
+    splits = list(dict.fromkeys(split for one in series.series for split in one.begins))
+    parts: dict[str, Part] = {"train": [], "validation": [], "test": []}
     for one in series.series:
-        # what is too short to lose two parts is tested, but not validated
-        test = max(len(one) - held, 0) if len(one) > held else len(one)
-        validation = test - held if test - held >= held else test
-        for split, begin, end in (("train", 0, validation), ("validation", validation, test), ("test", test, len(one))):
-            parts[split].append((begin, end))
+        edges = [*one.begins.items(), ("", len(one))]
+        of_series = {split: (begin, end) for (split, begin), (_, end) in pairwise(edges)}
+        begin, end = of_series.get("train", (0, 0)) if len(splits) > 1 else (0, len(one))
+        if len(splits) == 1:
+            of_series["test"] = (max(end - held, begin), end)
+            end = of_series["test"][0]
+        if "validation" not in splits or len(splits) == 1:
+            # what is too short to lose two parts is not validated
+            cut = end - held if end - held >= begin + held else end
+            of_series["validation"] = (cut, end)
+            end = cut
+        of_series["train"] = (begin, end)
+        for split, part in parts.items():
+            part.append(of_series.get(split, (0, 0)))
     return parts
 
 
@@ -217,7 +219,7 @@ class Windows(Dataset):
             stride = math.ceil(total / most)
             while math.gcd(stride, features.season) > 1:  # or some hours of the day would never be seen
                 stride += 1
-            logger.info(f"Of {total:,} windows every {stride}th is trained on.")
+            logger.info(f"Of {total:,} windows one in {stride} is used.")
         self.cuts = [
             self._seen(one, range(first + (last - first) % stride, last + 1, stride))
             for one, (first, last) in zip(series.series, bounds, strict=True)

@@ -29,6 +29,7 @@ ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sens
 TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
 ROWS_OF_A_CHUNK = 50_000
+SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
 # integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
 _EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
 
@@ -138,7 +139,7 @@ def read_series(
         columns (`Columns`, *optional*):
             What the user names. What it leaves open is recognised: the time stamp and the item by usual names, the
             time stamp also by what it looks like; the target by a usual name beside an item, otherwise all columns
-            that are left and hold numbers.
+            that are left and hold numbers. A row may also hold a whole series, as lists.
         frequency (`str`, *optional*):
             An alias of pandas, such as `"15min"`. Inferred if omitted.
         time_zone (`str`, *optional*):
@@ -149,7 +150,7 @@ def read_series(
         ValueError: names the series and its time stamp, or the place in the file.
     """
     chunks = (
-        (split, chunk)
+        (split, _explode(chunk))
         for split, source in sources.items()
         for chunk in _read_chunks(source, columns or Columns(), file_format, column_names)
     )
@@ -175,8 +176,8 @@ def _read_chunks(
         yield source.set_axis([f"row {index}" for index in source.index])
         return
     if not isinstance(source, (str, Path)):
-        number = 0
-        for batch in source.with_format("pandas").iter(batch_size=ROWS_OF_A_CHUNK):
+        number, has_lists = 0, any(hasattr(kind, "feature") for kind in (source.features or {}).values())
+        for batch in source.with_format("pandas").iter(batch_size=SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK):
             frame = pd.DataFrame(batch)
             yield frame.set_axis([f"row {number + row}" for row in range(1, len(frame) + 1)])
             number += len(frame)
@@ -194,9 +195,26 @@ def _read_chunks(
         return
     wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(file)]
     rows = read_rows(file, file_format=file_format, column_names=column_names, wanted_columns=wanted)
-    while chunk := list(islice(rows, ROWS_OF_A_CHUNK)):
+    size = ROWS_OF_A_CHUNK
+    while chunk := list(islice(rows, size)):
         places, values = zip(*chunk, strict=True)
+        if any(isinstance(value, list) for value in values[0].values()):
+            size = SERIES_OF_A_CHUNK
         yield pd.DataFrame(list(values), index=list(places), dtype=object)
+
+
+def _explode(chunk: pd.DataFrame) -> pd.DataFrame:
+    """A row for each value, where a row holds a series as lists."""
+    if chunk.empty:
+        return chunk
+    lists = [name for name in chunk.columns if isinstance(_first(chunk[name]), (list, np.ndarray))]
+    if not lists:
+        return chunk
+    for place, values in zip(chunk.index, zip(*(chunk[name] for name in lists), strict=True), strict=True):
+        lengths = {name: len(of_row) for name, of_row in zip(lists, values, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{place}: the lists of a row must have the same length, got {lengths}")
+    return chunk.explode(lists)
 
 
 def _header(file: str) -> list[str]:
@@ -267,6 +285,8 @@ def _first(values: pd.Series) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
+    if isinstance(value, (list, np.ndarray)):
+        return len(value) == 0
     return value is None or (value.strip().lower() in MISSING if isinstance(value, str) else bool(pd.isna(value)))
 
 

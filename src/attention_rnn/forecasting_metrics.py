@@ -1,6 +1,6 @@
 """How good forecasts are: errors in several measures, and how honest the quantiles are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,3 +173,32 @@ class ForecastMetrics:
 
     def __call__(self, output: EvalPrediction) -> dict[str, float]:
         return self.scores(output).result()
+
+
+def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> tuple[str, str]:
+    """
+    What a model reached beside others.
+
+    Args:
+        tables: by split, by system, the model first, the metrics.
+        metric (`str`): what decides; `"mae"` where there is none of it.
+
+    Returns:
+        a table in Markdown, and a sentence that says whether the model beats all others on the last split.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for of_it in table.values() for name in of_it))
+    lines = [["", *names], ["---"] * (len(names) + 1)]
+    for split, table in tables.items():
+        for system, of_it in table.items():
+            cells = [f"{of_it[name]:.3f}" if name in of_it else "" for name in names]
+            lines.append([f"{split}, {system}", *cells])
+    split, (model, *others) = list(tables)[-1], list(tables[list(tables)[-1]])
+    last = tables[split]
+    metric = metric if all(metric in of_it for of_it in last.values()) else "mae"
+    best = min(others, key=lambda name: last[name][metric])
+    told = f"its {metric} on the {split} is {last[model][metric]:.3f}, that of {best} {last[best][metric]:.3f}"
+    if last[model][metric] < last[best][metric]:
+        verdict = f"The model beats what needs no training: {told}."
+    else:
+        verdict = f"**The model does not beat {best}**, which needs no training: {told}. Use {best}."
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines), verdict

@@ -1,15 +1,26 @@
 """Pictures of forecasts: what came before, what was said and what came; where the model looked; how honest it is."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+
+from .forecasting import Windows, collate
+from .forecasting_metrics import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PICTURES = {
+    "forecasts.png": "Forecasts (blue, with bands) behind what came before, and what came (black)",
+    "worst.png": "The series that are forecast worst",
+    "attention.png": "Where each step of the first forecast looked",
+    "calibration.png": "The share of the values below each quantile; on the diagonal quantiles say what they mean",
+}
 _BLUE, _BLACK = "#1f68c4", "0.25"
 
 
@@ -105,3 +116,82 @@ def plot_calibration(shares: Mapping[float, float]) -> "Figure":
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="level", ylabel="share of the values below the quantile")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_pictures(folder: Path, model: Any, windows: Windows, scores: Scores, count: int) -> dict[str, str]:
+    """
+    Draw the forecasts of a model into a folder: of `count` series, of those that it forecasts worst, where it looked,
+    and its calibration.
+
+    Returns:
+        `dict[str, str]`: what each file shows, of `PICTURES`.
+    """
+    if not count:
+        return {}
+    last = {windows.locate(index)[0]: index for index in range(len(windows))}  # of each series
+    names = [one.item_id for one in windows.series.series]
+    channels = windows.series.columns.targets
+    worst = [(names.index(row.item_id), channels.index(row.channel)) for row in scores.by_series().itertuples()]
+    shown = [(which, channel) for which in last for channel in range(len(channels))]
+    figures = {"forecasts.png": plot_forecasts(_panels(model, windows, last, shown[:count], scores.levels))}
+    if len(worst) > count:
+        figures["worst.png"] = plot_forecasts(_panels(model, windows, last, worst[:count], scores.levels))
+    which, channel = shown[0]
+    weights = _attention(model, windows, last[which], channel)
+    if weights is not None:
+        one, (_, cut) = windows.series.series[which], windows.locate(last[which])
+        begin = one.first + max(0, cut - windows.context_length)
+        stamps = windows.series.stamps(one.first + cut, one.first + cut + windows.prediction_length)
+        past = windows.series.stamps(begin, one.first + cut)
+        title = f"{one.item_id}, {channels[channel]}"
+        figures["attention.png"] = plot_forecast_attention(weights, stamps, past, model.config.patch_length, title)
+    if scores.levels:
+        figures["calibration.png"] = plot_calibration(scores.calibration())
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=150)
+    return {name: PICTURES[name] for name in figures}
+
+
+@torch.no_grad()
+def _panels(
+    model: Any, windows: Windows, last: Mapping[int, int], chosen: Sequence[tuple[int, int]], levels: Sequence[float]
+) -> list[dict[str, Any]]:
+    panels = []
+    for which, channel in chosen:
+        index, one = last[which], windows.series.series[which]
+        window = windows[index]
+        batch = {name: values.to(model.device) for name, values in collate([window]).items()}
+        truth = batch.pop("future_values")
+        outputs = model.eval()(**batch)
+        mean, came = (windows.unscaled([index], values.float().cpu()) for values in (outputs.mean_predictions, truth))
+        quantiles = windows.unscaled([index], outputs.full_predictions.float().cpu(), has_levels=True)[..., 1:]
+        shown = min(len(window["past_values"]), 3 * windows.prediction_length + 24)
+        cut = one.first + windows.locate(index)[1]
+        names = windows.series.columns.targets
+        panels.append(
+            {
+                "title": f"{one.item_id}, {names[channel]}" if len(names) > 1 else one.item_id,
+                "past_stamps": windows.series.stamps(cut - shown, cut),
+                "past": windows.unscaled([index], window["past_values"][None])[0, -shown:, channel],
+                "stamps": windows.series.stamps(cut, cut + windows.prediction_length),
+                "mean": mean[0, :, channel],
+                "truth": came[0, :, channel],
+                "quantiles": quantiles[0, :, channel],
+                "levels": levels,
+            }
+        )
+    return panels
+
+
+@torch.no_grad()
+def _attention(model: Any, windows: Windows, index: int, channel: int) -> np.ndarray | None:
+    """The weights of one channel, the mean over the heads, (steps, past patches); `None` without attention."""
+    batch = {name: values.to(model.device) for name, values in collate([windows[index]]).items()}
+    batch.pop("future_values")
+    attentions = model.eval()(**batch, output_attentions=True).cross_attentions
+    if not attentions:
+        return None
+    weights = attentions[0][0].float().cpu()
+    if weights.dim() == 4:  # of channels that are not mixed, each has its own
+        weights = weights[channel]
+    return weights.mean(dim=0).numpy()

@@ -98,34 +98,53 @@ class TimeSeriesForecastingPipeline(Pipeline):
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """The forecast of a series, or of each of several; see the class."""
         options = {**self._forward_params, **self._sanitize_parameters(**kwargs)[1]}
-        horizon = self._horizon(options.get("prediction_length"))
-        chosen = self._chosen(options.get("quantile_levels"))
-        levels = [self.levels[index] for index in chosen]
-        frame = _is_frame(inputs)
-        if frame:
-            series, several = self._read(inputs, options.get("frequency")), True
+        horizon, levels = self._horizon(options.get("prediction_length")), options.get("quantile_levels")
+        several, frequency = True, options.get("frequency")
+        if _is_frame(inputs):
+            series = self._read(inputs, frequency)
         else:
             several, items = self._items(inputs)
             if not items:
                 return []
-            series = self._series_set(items, options.get("frequency"), horizon)
+            series = self._series_set(items, frequency, horizon)
         windows = self._windows(series, horizon)
-        indices = range(len(windows))
-        forecasts = list(self.forecast(windows, indices, batch_size, options.get("num_parallel_samples")))
-        mean = np.concatenate([of_batch for of_batch, _ in forecasts])
-        quantiles = np.concatenate([of_batch for _, of_batch in forecasts])[..., chosen]
-        if frame:
-            from .forecasting import forecast_table
-
-            return forecast_table(windows, indices, mean, quantiles, levels)
+        forecasts = self.forecast(windows, range(len(windows)), batch_size, options.get("num_parallel_samples"))
+        if _is_frame(inputs):
+            return self._table(windows, forecasts, levels)
+        chosen = self._chosen(levels)
         results = [
             {
                 "target": of_series.tolist(),
-                "quantiles": {f"{level:g}": of_levels[..., index].tolist() for index, level in enumerate(levels)},
+                "quantiles": {f"{self.levels[index]:g}": of_levels[..., index].tolist() for index in chosen},
             }
+            for mean, quantiles in forecasts
             for of_series, of_levels in zip(mean, quantiles, strict=True)
         ]
         return results if several else results[0]
+
+    def forecast_table(self, series: "SeriesSet", batch_size: int | None = None) -> "pd.DataFrame":
+        """What comes behind the end of each series, as for a DataFrame."""
+        windows = self._windows(series, self._horizon(None))
+        return self._table(windows, self.forecast(windows, range(len(windows)), batch_size), None)
+
+    def _table(
+        self,
+        windows: "Windows",
+        forecasts: Iterator[tuple[np.ndarray, np.ndarray]],
+        levels: Sequence[float] | None,
+    ) -> "pd.DataFrame":
+        import pandas as pd
+
+        from .forecasting import forecast_table
+
+        chosen = self._chosen(levels)
+        names = [self.levels[index] for index in chosen]
+        tables, begin = [], 0
+        for mean, quantiles in forecasts:
+            indices = range(begin, begin + len(mean))
+            tables.append(forecast_table(windows, indices, mean, quantiles[..., chosen], names))
+            begin += len(mean)
+        return pd.concat(tables, ignore_index=True)
 
     def forecast(
         self,
