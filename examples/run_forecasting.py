@@ -42,10 +42,11 @@ from attention_rnn.usage import forecasting_limits, forecasting_usage
 try:
     from attention_rnn.forecasting import Features, Windows, collate, forecast_table, split_by_time, standardizers
     from attention_rnn.forecasting_baselines import WindowRidge, context_of_baselines, score_baselines
-    from attention_rnn.forecasting_data import Columns, SeriesSet, read_series
+    from attention_rnn.forecasting_data import SeriesSet, read_series
     from attention_rnn.forecasting_metrics import LOWER_IS_BETTER, METRICS, ForecastMetrics, Scores, compare
     from attention_rnn.forecasting_plots import draw_pictures
     from attention_rnn.forecasting_settings import Settings, choose_settings
+    from attention_rnn.forecasting_tables import Columns
     from attention_rnn.pipelines_time_series import TimeSeriesForecastingPipeline
 except ImportError as error:
     raise ImportError(
@@ -314,7 +315,7 @@ def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> 
     """A table of what comes behind the end of the data, where all is known that the model wants to know ahead."""
     forecast = TimeSeriesForecastingPipeline(model=model.eval(), task="time-series-forecasting")
     try:
-        table = forecast.forecast_table(series)
+        table = forecast.forecast_series(series)
     except ValueError as error:
         logger.info(f"forecast.csv is not written: {error}")
     else:

@@ -7,57 +7,24 @@ missing value; one that occurs twice, stands in the wrong order or fits no regul
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .data import brief, read_lines, read_rows
+from .data import brief
 from .forecasting_calendar import check_frequency, frequency_of_counts, infer_frequency
+from .forecasting_tables import Columns, is_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 
 Part = list[tuple[int, int]]  # of each series, where a part of it begins and ends
 
-# what columns are usually called, in lower case
-TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
-ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sensor", "station", "store")
-TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
-MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
-ROWS_OF_A_CHUNK = 50_000
-SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
 # integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
 _EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
-
-
-@dataclass
-class Columns:
-    """
-    What the columns of a table hold.
-
-    Attributes:
-        timestamp (`str`, *optional*): the time; without it, rows are numbered.
-        item (`str`, *optional*): the name of the series that a row belongs to; without it, there is one series.
-        targets (`list[str]`): what is forecast, a channel each.
-        known (`list[str]`): numbers that are known ahead: prices, holidays, a weather forecast.
-        past_only (`list[str]`): numbers that are known up to now.
-        static (`list[str]`): numbers that are the same in all rows of a series.
-    """
-
-    timestamp: str | None = None
-    item: str | None = None
-    targets: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    past_only: list[str] = field(default_factory=list)
-    static: list[str] = field(default_factory=list)
-
-    @property
-    def numbers(self) -> list[str]:
-        return [*self.targets, *self.known, *self.past_only, *self.static]
 
 
 @dataclass
@@ -150,162 +117,18 @@ def read_series(
         ValueError: names the series and its time stamp, or the place in the file.
     """
     chunks = (
-        (split, _explode(chunk))
+        (split, chunk)
         for split, source in sources.items()
-        for chunk in _read_chunks(source, columns or Columns(), file_format, column_names)
+        for chunk in read_chunks(source, columns or Columns(), file_format, column_names)
     )
     first = next(chunks, None)
     if first is None or first[1].empty:
-        raise ValueError(f"there must be at least one row, got none in {', '.join(map(_name, sources.values()))}")
+        raise ValueError(f"there must be at least one row, got none in {', '.join(map(name_of, sources.values()))}")
     columns = recognise_columns(first[1], columns or Columns())
     collected = _Collected(columns, time_zone)
     for split, chunk in chain([first], chunks):
         collected.add(split, chunk)
     return collected.series_set(frequency)
-
-
-def _name(source: Any) -> str:
-    return Path(source).name if isinstance(source, (str, Path)) else f"a {type(source).__name__}"
-
-
-def _read_chunks(
-    source: Any, columns: Columns, file_format: str | None, column_names: list[str] | None
-) -> Iterator[pd.DataFrame]:
-    """The rows of a source in pieces, each with the places of its rows as index."""
-    if isinstance(source, pd.DataFrame):
-        yield source.set_axis([f"row {index}" for index in source.index])
-        return
-    if not isinstance(source, (str, Path)):
-        number, has_lists = 0, any(hasattr(kind, "feature") for kind in (source.features or {}).values())
-        for batch in source.with_format("pandas").iter(batch_size=SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK):
-            frame = pd.DataFrame(batch)
-            yield frame.set_axis([f"row {number + row}" for row in range(1, len(frame) + 1)])
-            number += len(frame)
-        return
-    file = str(source)
-    if (file_format or Path(file).suffix.removeprefix(".")) == "parquet":
-        from pyarrow.parquet import ParquetFile
-
-        number = 0
-        for batch in ParquetFile(file).iter_batches(batch_size=ROWS_OF_A_CHUNK):
-            frame = batch.to_pandas().reset_index()
-            frame = frame.drop(columns=[name for name in ("index", "level_0") if name in frame.columns])
-            yield frame.set_axis([f"{file}, row {number + row}" for row in range(1, len(frame) + 1)])
-            number += len(frame)
-        return
-    wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(file)]
-    rows = read_rows(file, file_format=file_format, column_names=column_names, wanted_columns=wanted)
-    size = ROWS_OF_A_CHUNK
-    while chunk := list(islice(rows, size)):
-        places, values = zip(*chunk, strict=True)
-        if any(isinstance(value, list) for value in values[0].values()):
-            size = SERIES_OF_A_CHUNK
-        yield pd.DataFrame(list(values), index=list(places), dtype=object)
-
-
-def _explode(chunk: pd.DataFrame) -> pd.DataFrame:
-    """A row for each value, where a row holds a series as lists."""
-    if chunk.empty:
-        return chunk
-    lists = [name for name in chunk.columns if isinstance(_first(chunk[name]), (list, np.ndarray))]
-    if not lists:
-        return chunk
-    for place, values in zip(chunk.index, zip(*(chunk[name] for name in lists), strict=True), strict=True):
-        lengths = {name: len(of_row) for name, of_row in zip(lists, values, strict=True)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{place}: the lists of a row must have the same length, got {lengths}")
-    return chunk.explode(lists)
-
-
-def _header(file: str) -> list[str]:
-    """The values of the first line if they may be names: none of them is a number."""
-    line = next(read_lines(file), "").strip()
-    names = [name.strip('"') for name in line.split("\t" if "\t" in line else ",")]
-    return names if all(_as_number(name) is None and not _is_time(name) for name in names) else []
-
-
-def _as_number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _is_time(value: Any) -> bool:
-    if not isinstance(value, str) or not any(character.isdigit() for character in value):
-        return isinstance(value, (pd.Timestamp, np.datetime64)) or hasattr(value, "isoformat")
-    try:
-        pd.Timestamp(value)
-    except ValueError:
-        return False
-    return True
-
-
-def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
-    """
-    What the columns of these rows hold; see `read_series`.
-
-    Raises:
-        ValueError: a column that is named is not there, or none is left for the target.
-    """
-    place = rows.index[0]
-    for name in filter(None, [given.timestamp, given.item, *given.numbers]):
-        if name not in rows.columns:
-            raise ValueError(f"{place}: there must be a column {name!r}, got the columns {brief(list(rows.columns))}")
-    taken = {given.timestamp, given.item, *given.numbers}
-    left = [name for name in rows.columns if name not in taken]
-    usual = {str(name).lower(): name for name in reversed(left)}
-
-    def find(names: Sequence[str]) -> Any:
-        return next((usual[name] for name in names if name in usual), None)
-
-    timestamp = given.timestamp or find(TIMESTAMP_NAMES)
-    if timestamp is None:
-        timestamp = next(
-            (name for name in left if _as_number(_first(rows[name])) is None and _is_time(_first(rows[name]))), None
-        )
-    item = given.item or find([name for name in ITEM_NAMES if usual.get(name) != timestamp])
-    targets = given.targets
-    if not targets:
-        left = [name for name in left if name not in (timestamp, item)]
-        usual_target = find(TARGET_NAMES)
-        numeric = [name for name in left if _as_number(_first(rows[name])) is not None]
-        targets = [usual_target] if usual_target is not None and (item is not None or len(numeric) == 1) else numeric
-        if not targets:
-            raise ValueError(
-                f"{place}: there must be a column of numbers left for the target, got the columns "
-                f"{brief(list(rows.columns))}"
-            )
-    return Columns(timestamp, item, list(targets), list(given.known), list(given.past_only), list(given.static))
-
-
-def _first(values: pd.Series) -> Any:
-    """The first one that is not missing."""
-    return next((value for value in values if not _is_missing(value)), None)
-
-
-def _is_missing(value: Any) -> bool:
-    if isinstance(value, (list, np.ndarray)):
-        return len(value) == 0
-    return value is None or (value.strip().lower() in MISSING if isinstance(value, str) else bool(pd.isna(value)))
-
-
-def to_numbers(values: pd.Series, what: str = "") -> np.ndarray:
-    """
-    A column as 32-bit numbers, NaN where it says that a value is missing.
-
-    Raises:
-        ValueError: a value is neither; names its place, the index of `values`.
-    """
-    numbers = pd.to_numeric(values, errors="coerce")
-    for index in np.flatnonzero(numbers.isna().to_numpy()):
-        if not _is_missing(values.iloc[index]):
-            raise ValueError(
-                f"{values.index[index]}: column {values.name!r} must hold a number or nothing, got "
-                f"{brief(values.iloc[index])}{what}"
-            )
-    with np.errstate(over="ignore"):
-        return numbers.to_numpy(dtype=np.float32, na_value=np.nan)
 
 
 class _Collected:
@@ -328,7 +151,7 @@ class _Collected:
         if columns.item is None:
             self.rows.setdefault("series", []).append((split, stamps, numbers))
             return
-        missing = [index for index, name in zip(chunk.index, chunk[columns.item], strict=True) if _is_missing(name)]
+        missing = [index for index, name in zip(chunk.index, chunk[columns.item], strict=True) if is_missing(name)]
         if missing:
             raise ValueError(f"{missing[0]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
@@ -341,7 +164,7 @@ class _Collected:
             self._settle_kind("number", chunk.index[0])
             return np.full(len(chunk), -1)
         values = chunk[name]
-        if missing := [index for index, value in zip(values.index, values, strict=True) if _is_missing(value)]:
+        if missing := [index for index, value in zip(values.index, values, strict=True) if is_missing(value)]:
             raise ValueError(f"{missing[0]}: column {name!r} must hold a time stamp, got nothing")
         as_numbers = None if pd.api.types.is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
         if as_numbers is not None and as_numbers.notna().all() and not self._are_dates(as_numbers):
@@ -393,7 +216,7 @@ class _Collected:
             else:
                 self.day_first = day_first
                 return stamps
-        wrong = next((index for index, value in values.items() if not _is_time(str(value))), values.index[0])
+        wrong = next((index for index, value in values.items() if not is_time(str(value))), values.index[0])
         value = values[wrong] if values.index.is_unique else values.iloc[0]
         raise ValueError(
             f"{wrong}: column {values.name!r} must hold a time stamp in the form of those before it, such as "

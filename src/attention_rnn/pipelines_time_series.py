@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .forecasting import Windows
     from .forecasting_data import SeriesSet
+    from .forecasting_tables import Columns
 
 # Any, as every pipeline takes other arguments than the base class declares
 Pipeline: Any = transformers_pipelines.base.Pipeline
@@ -98,20 +99,15 @@ class TimeSeriesForecastingPipeline(Pipeline):
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **kwargs: Any) -> Any:
         """The forecast of a series, or of each of several; see the class."""
         options = {**self._forward_params, **self._sanitize_parameters(**kwargs)[1]}
-        horizon, levels = self._horizon(options.get("prediction_length")), options.get("quantile_levels")
-        several, frequency = True, options.get("frequency")
+        frequency = options.pop("frequency", None)
         if _is_frame(inputs):
-            series = self._read(inputs, frequency)
-        else:
-            several, items = self._items(inputs)
-            if not items:
-                return []
-            series = self._series_set(items, frequency, horizon)
-        windows = self._windows(series, horizon)
+            return self.forecast_series(self._read(inputs, frequency), batch_size=batch_size, **options)
+        several, items = self._items(inputs)
+        if not items:
+            return []
+        horizon, chosen = self._horizon(options.get("prediction_length")), self._chosen(options.get("quantile_levels"))
+        windows = self._windows(self._series_set(items, frequency, horizon), horizon)
         forecasts = self.forecast(windows, range(len(windows)), batch_size, options.get("num_parallel_samples"))
-        if _is_frame(inputs):
-            return self._table(windows, forecasts, levels)
-        chosen = self._chosen(levels)
         results = [
             {
                 "target": of_series.tolist(),
@@ -122,27 +118,27 @@ class TimeSeriesForecastingPipeline(Pipeline):
         ]
         return results if several else results[0]
 
-    def forecast_table(self, series: "SeriesSet", batch_size: int | None = None) -> "pd.DataFrame":
-        """What comes behind the end of each series, as for a DataFrame."""
-        windows = self._windows(series, self._horizon(None))
-        return self._table(windows, self.forecast(windows, range(len(windows)), batch_size), None)
-
-    def _table(
+    def forecast_series(
         self,
-        windows: "Windows",
-        forecasts: Iterator[tuple[np.ndarray, np.ndarray]],
-        levels: Sequence[float] | None,
+        series: "SeriesSet",
+        *,
+        prediction_length: int | None = None,
+        quantile_levels: Sequence[float] | None = None,
+        batch_size: int | None = None,
+        num_parallel_samples: int | None = None,
     ) -> "pd.DataFrame":
+        """What comes behind the end of each series, as of a DataFrame."""
         import pandas as pd
 
         from .forecasting import forecast_table
 
-        chosen = self._chosen(levels)
-        names = [self.levels[index] for index in chosen]
+        windows = self._windows(series, self._horizon(prediction_length))
+        chosen = self._chosen(quantile_levels)
+        levels = [self.levels[index] for index in chosen]
         tables, begin = [], 0
-        for mean, quantiles in forecasts:
+        for mean, quantiles in self.forecast(windows, range(len(windows)), batch_size, num_parallel_samples):
             indices = range(begin, begin + len(mean))
-            tables.append(forecast_table(windows, indices, mean, quantiles[..., chosen], names))
+            tables.append(forecast_table(windows, indices, mean, quantiles[..., chosen], levels))
             begin += len(mean)
         return pd.concat(tables, ignore_index=True)
 
@@ -190,8 +186,7 @@ class TimeSeriesForecastingPipeline(Pipeline):
         return mean, quantiles
 
     def _horizon(self, prediction_length: int | None) -> int:
-        config = self.model.config
-        longest = config.prediction_length if self.is_own else config.horizon_length
+        longest = self.prediction_length
         horizon = longest if prediction_length is None else prediction_length
         if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
             raise ValueError(f"prediction_length must be a whole number of at least 1, got {prediction_length!r}")
@@ -209,27 +204,39 @@ class TimeSeriesForecastingPipeline(Pipeline):
             raise ValueError(f"quantile_levels must be among those of the model, {known}, got {wrong}")
         return [known.index(round(float(level), 6)) for level in levels]
 
-    def _read(self, frame: "pd.DataFrame", frequency: str | None) -> "SeriesSet":
-        from .forecasting_data import Columns, read_series
+    @property
+    def prediction_length(self) -> int:
+        """How far the model looks ahead."""
+        config = self.model.config
+        return int(config.prediction_length if self.is_own else config.horizon_length)
+
+    @property
+    def context_length(self) -> int:
+        """How far it looks back, 4,096 steps where it sets no limit."""
+        return int(getattr(self.model.config, "context_length", None) or 4096)
+
+    @property
+    def frequency(self) -> str | None:
+        """The step of the time stamps that it was trained on, if they were any."""
+        frequency = self._features().frequency
+        return frequency if isinstance(frequency, str) else None
+
+    def columns(
+        self, timestamp: str | None = None, item: str | None = None, targets: Sequence[str] | None = None
+    ) -> "Columns":
+        """The columns of a table that the model was trained on, as far as they are not given."""
+        from .forecasting_tables import Columns
 
         features = self._features()
-        targets = [name for name in features.targets if name in frame.columns]
-        columns = Columns(
-            targets=targets if len(targets) == len(features.targets) else [],
-            known=list(features.known),
-            past_only=list(features.past_only),
-            static=list(features.static),
-        )
-        if frequency is None and isinstance(features.frequency, str):
-            frequency = features.frequency
-        series = read_series({"data": frame}, columns, frequency=frequency)
-        channels = getattr(self.model.config, "num_channels", 1)
-        if len(series.columns.targets) != channels:
-            raise ValueError(
-                f"the DataFrame must have {channels} column{'s' if channels > 1 else ''} to forecast, got "
-                f"{series.columns.targets}; give it the columns of the training, {features.targets}"
-            )
-        return series
+        known = [list(kind) for kind in (features.known, features.past_only, features.static)]
+        return Columns(timestamp, item, list(targets or ()), *known)
+
+    def _read(self, frame: "pd.DataFrame", frequency: str | None) -> "SeriesSet":
+        from .forecasting_data import read_series
+
+        targets = self._features().targets
+        columns = self.columns(targets=targets if set(targets) <= set(frame.columns) else None)
+        return read_series({"data": frame}, columns, frequency=frequency or self.frequency)
 
     def _features(self) -> Any:
         from .forecasting import Features
@@ -240,10 +247,14 @@ class TimeSeriesForecastingPipeline(Pipeline):
     def _windows(self, series: "SeriesSet", horizon: int) -> "Windows":
         from .forecasting import Windows
 
-        config = self.model.config
-        context = getattr(config, "context_length", None) or max(map(len, series.series))
+        channels, targets = getattr(self.model.config, "num_channels", 1), series.columns.targets
+        if len(targets) != channels:
+            raise ValueError(
+                f"there must be {channels} column{'s' if channels > 1 else ''} to forecast, got {targets}; the model "
+                f"was trained on {self._features().targets}"
+            )
         ends = [(0, len(one)) for one in series.series]
-        return Windows(series, ends, context, horizon, self._features(), beyond=True)
+        return Windows(series, ends, self.context_length, horizon, self._features(), beyond=True)
 
     def _items(self, inputs: Any) -> tuple[bool, list[dict[str, Any]]]:
         """Whether these are several series, and each as a dict with its `target`."""
@@ -278,7 +289,8 @@ class TimeSeriesForecastingPipeline(Pipeline):
         """Series that no table holds, each on the calendar from its own start on."""
         import pandas as pd
 
-        from .forecasting_data import Columns, Series, SeriesSet
+        from .forecasting_data import Series, SeriesSet
+        from .forecasting_tables import Columns
 
         features = self._features()
         step: str | int = frequency or features.frequency
