@@ -58,10 +58,10 @@ def split_by_time(
         edges = [*one.begins.items(), ("", len(one))]
         of_series = {split: (begin, end) for (split, begin), (_, end) in pairwise(edges)}
         begin, end = of_series.get("train", (0, 0)) if len(splits) > 1 else (0, len(one))
-        if len(splits) == 1:
+        if len(splits) <= 1:
             of_series["test"] = (max(end - held, begin), end)
             end = of_series["test"][0]
-        if "validation" not in splits or len(splits) == 1:
+        if "validation" not in splits or len(splits) <= 1:
             # what is too short to lose two parts is not validated
             cut = end - held if end - held >= begin + held else end
             of_series["validation"] = (cut, end)
@@ -241,7 +241,9 @@ class Windows(Dataset):
         if sees_before:
             return max(begin, 1), last
         # a short series is trained on with the context that it has, and a very short one with less to forecast
-        least = min(self.context_length, max(1, (end - begin - self.prediction_length) // 2, (end - begin) // 3))
+        length, least = end - begin, self.context_length
+        if length - self.prediction_length < least:
+            least = max(1, (length - self.prediction_length) // 2, length // 3)
         return begin + least, max(last, begin + least)
 
     def _seen(self, one: Series, cuts: range) -> range | np.ndarray:

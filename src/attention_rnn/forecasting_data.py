@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 Part = list[tuple[int, int]]  # of each series, where a part of it begins and ends
 
+# of time stamps in a text, the first that fits
+_FORMS = ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True})
 # integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
 _EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
 
@@ -138,7 +140,7 @@ class _Collected:
         self.columns, self.time_zone = columns, time_zone
         self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
         self.rows: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
-        self.day_first = False
+        self.forms: list[dict[str, Any]] = list(_FORMS)
         self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
 
     def add(self, split: str, chunk: pd.DataFrame) -> None:
@@ -195,32 +197,28 @@ class _Collected:
         return bool(numbers.between(19000101, 21001231).all() and (numbers % 100).between(1, 31).all())
 
     def _parse(self, values: pd.Series) -> pd.Series:
-        for day_first in dict.fromkeys((self.day_first, True)):
+        if not (values.dtype == object or pd.api.types.is_string_dtype(values)):
+            return pd.to_datetime(values)
+        texts = values.map(lambda value: value.strip() if isinstance(value, str) else str(value))
+        has_offset = texts.str.contains(r"\d:\d\d.*(?:[+-]\d\d:?\d\d|Z)$").to_numpy()
+        odd = int(np.flatnonzero(has_offset != has_offset[0])[0]) if has_offset.any() and not has_offset.all() else None
+        if odd is not None:
+            raise ValueError(
+                f"{values.index[odd]}: time stamps must have an offset from UTC in all rows or in none, unlike those "
+                f"before, got {brief(values.iloc[odd])}"
+            )
+        for form in self.forms:
             try:
-                if values.dtype == object or pd.api.types.is_string_dtype(values):
-                    texts = values.map(lambda value: value.strip() if isinstance(value, str) else str(value))
-                    has_offset = texts.str.contains(r"(?:[+-]\d{2}:?\d{2}|Z)$").to_numpy()
-                    if has_offset.any() and not has_offset.all():
-                        other = values.index[int(np.flatnonzero(has_offset != has_offset[0])[0])]
-                        raise ValueError(
-                            f"{other}: time stamps must have an offset from UTC in all rows or in none, unlike those "
-                            f"before, got {brief(values[other])}"
-                        )
-                    stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), dayfirst=day_first)
-                else:
-                    stamps = pd.to_datetime(values)
+                stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
             except (ValueError, OverflowError) as error:
-                if "offset from UTC" in str(error):
-                    raise
                 fault = error
             else:
-                self.day_first = day_first
+                self.forms = [form]  # what is the month in one row is not the day in another
                 return stamps
-        wrong = next((index for index, value in values.items() if not is_time(str(value))), values.index[0])
-        value = values[wrong] if values.index.is_unique else values.iloc[0]
+        wrong = next((row for row, text in enumerate(texts) if not is_time(text)), 0)
         raise ValueError(
-            f"{wrong}: column {values.name!r} must hold a time stamp in the form of those before it, such as "
-            f"2024-01-31 13:00, got {brief(value)}: {str(fault).splitlines()[0]}"
+            f"{values.index[wrong]}: column {values.name!r} must hold time stamps in one form, such as "
+            f"2024-01-31 13:00, got {brief(values.iloc[wrong])}: {str(fault).splitlines()[0]}"
         ) from fault
 
     def _settle_kind(self, kind: str, place: str) -> None:
