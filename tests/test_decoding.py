@@ -17,7 +17,8 @@ from attention_rnn.models.attention import AdditiveAttention, Memory
 from attention_rnn.models.beams import Beams, top
 from attention_rnn.models.cache import CACHE, new_cache
 from attention_rnn.models.cells import GRUCell
-from attention_rnn.models.decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer
+from attention_rnn.models.decoder import AttentionRnnDecoder
+from attention_rnn.models.decoder_layer import AttentionRnnDecoderLayer
 from attention_rnn.models.decoder_step import DecoderStep
 from attention_rnn.models.generation import AttentionRnnGenerationMixin
 from attention_rnn.models.prepared_linear import ContextReader, PreparedLinear

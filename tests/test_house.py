@@ -20,17 +20,23 @@ MODELS = PACKAGE / "models"
 LEVELS = [
     {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
     {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
-    {"configuration_attention_rnn", "cells", "attention", "losses"},
-    {"recurrence", "carried_code", "cache", "dropout", "pooling"},
-    {"base", "past_attention", "beams", "readout", "generation_checks"},
+    {"configuration_attention_rnn", "configuration_attention_rnn_time_series", "cells", "attention", "losses"},
+    {"recurrence", "carried_code", "cache", "dropout", "pooling", "scaling", "patches", "distributions", "series"},
+    {"base", "past_attention", "beams", "readout", "generation_checks", "decoder_layer"},
     {"fronts"},
     {"encoder", "decoder"},
-    {"decoder_step", "modeling_attention_rnn", "modeling_attention_rnn_causal"},
+    {
+        "decoder_step",
+        "modeling_attention_rnn",
+        "modeling_attention_rnn_causal",
+        "modeling_attention_rnn_time_series",
+    },
     {
         "generation",
         "modeling_attention_rnn_sequence_classification",
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
+        "modeling_attention_rnn_time_series_prediction",
     },
     {"modeling_attention_rnn_seq2seq"},
 ]

@@ -23,7 +23,7 @@ _PUBLIC_NAMES = {
     "AttentionRnnForTokenClassification": "models.modeling_attention_rnn_token_classification",
     "AttentionRnnTimeSeriesConfig": "models.configuration_attention_rnn_time_series",
     "AttentionRnnTimeSeriesModel": "models.modeling_attention_rnn_time_series",
-    "AttentionRnnForTimeSeriesPrediction": "models.modeling_attention_rnn_time_series",
+    "AttentionRnnForTimeSeriesPrediction": "models.modeling_attention_rnn_time_series_prediction",
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
     "AttentionRnnWordTokenizer": "models.tokenization_attention_rnn_words",
     "register_cell": "models.cells",

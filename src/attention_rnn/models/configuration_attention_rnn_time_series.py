@@ -10,7 +10,9 @@ from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint br
 AUTO_MAP = {
     "AutoConfig": "configuration_attention_rnn_time_series.AttentionRnnTimeSeriesConfig",
     "AutoModel": "modeling_attention_rnn_time_series.AttentionRnnTimeSeriesModel",
-    "AutoModelForTimeSeriesPrediction": "modeling_attention_rnn_time_series.AttentionRnnForTimeSeriesPrediction",
+    "AutoModelForTimeSeriesPrediction": (
+        "modeling_attention_rnn_time_series_prediction.AttentionRnnForTimeSeriesPrediction"
+    ),
 }
 
 SCALINGS = ("std", "last", "last_std", "mean")

@@ -24,7 +24,8 @@ from .attention import (
     ScaledDotAttention,
 )
 from .cells import Cell
-from .decoder import AttentionRnnDecoder, AttentionRnnDecoderLayer, DecoderState, Noise
+from .decoder import AttentionRnnDecoder, DecoderState, Noise
+from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import NO_NOISE
 from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain, place_side_by_side
 from .readout import AttentionRnnReadout, CopyGate, mix_copies

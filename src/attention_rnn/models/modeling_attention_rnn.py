@@ -23,7 +23,8 @@ from .base import AttentionRnnPreTrainedModel
 from .cache import CACHE, cache_field, is_filled, takes_cache
 from .checks import padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
-from .decoder import AttentionRnnBridge, AttentionRnnDecoder
+from .decoder import AttentionRnnDecoder
+from .decoder_layer import AttentionRnnBridge
 from .encoder import AttentionRnnEncoder, real_positions
 from .fronts import TokenFront
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput

@@ -28,7 +28,7 @@ from .checks import (
     warn_without_targets,
 )
 from .configuration_attention_rnn import AttentionRnnConfig
-from .decoder import AttentionRnnDecoderLayer
+from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import SequenceDropout
 from .fronts import TokenFront
 from .generation_checks import CheckedGenerationMixin

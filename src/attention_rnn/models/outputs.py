@@ -50,3 +50,47 @@ class AttentionRnnModelOutput(Seq2SeqModelOutput):
 
     generation_probability: Tensor | None = None
     copy_ids: Tensor | None = None
+
+
+@dataclass
+class AttentionRnnTimeSeriesModelOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state: the vectors of the future patches, (batch, patches, hidden); of several channels that are not
+            mixed, (batch * channels, patches, hidden).
+        encoder_last_hidden_state: the memory, (batch, past patches, memory), likewise.
+        cross_attentions: see `AttentionRnnTimeSeriesPredictionOutput`.
+        loc, scale: likewise.
+    """
+
+    last_hidden_state: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    loc: Tensor | None = None
+    scale: Tensor | None = None
+
+
+@dataclass
+class AttentionRnnTimeSeriesPredictionOutput(ModelOutput):
+    """
+    Args:
+        loss: where `future_values` are given.
+        mean_predictions: the point forecast, (batch, prediction length), or (batch, prediction length, channels): the
+            mean; of quantiles, the median. NaN for a channel of which no value is observed.
+        full_predictions: the point forecast and, behind it, the `quantile_levels`, (batch, prediction length
+            [, channels], 1 + levels), as TimesFM has them; the point forecast alone of `"point"`. `None` in training.
+        params: the parameters of the distribution in the units of the scaled series, a tensor (batch, prediction length
+            [, channels]) for each; of quantiles, one for each level.
+        loc, scale: what was subtracted from each series, and by what it was divided, (batch, 1[, channels]).
+        cross_attentions: when asked for, a tuple of one tensor: the attention of each future patch over the past
+            patches, (batch, heads, patches, past patches); of several channels that are not mixed, (batch, channels,
+            heads, patches, past patches). Past patches are counted from the end; the first may begin before the series.
+    """
+
+    loss: Tensor | None = None
+    mean_predictions: Tensor | None = None
+    full_predictions: Tensor | None = None
+    params: tuple[Tensor, ...] | None = None
+    loc: Tensor | None = None
+    scale: Tensor | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None

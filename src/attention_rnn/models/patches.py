@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from .checks import has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
 
 
@@ -17,6 +18,17 @@ class Past(NamedTuple):
     memory: Tensor  # (batch, patches, memory)
     mask: Tensor  # true at patches with an observed value, (batch, patches)
     final_state: Tensor  # (batch, encoder layers, width)
+
+    def followed_by(self, later: "Past") -> "Past":
+        """This past and what has been read after it."""
+        names = ("values", "observed", "memory", "mask")
+        joined = {name: torch.cat([getattr(self, name), getattr(later, name)], dim=1) for name in names}
+        return Past(**joined, final_state=later.final_state)
+
+
+def unless_whole(mask: Tensor) -> Tensor | None:
+    """The mask, or `None` where nothing is known to be missing, which is faster."""
+    return None if has_values(mask) and bool(mask.all()) else mask
 
 
 def past_patches(values: Tensor, patch_length: int, fill: float = 0.0) -> Tensor:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# A series whose values differ by a smaller part of their size is constant in single precision.
-FLAT_BELOW = 1e-6
+# A series whose values differ by no more than so many units in their last place is constant.
+FLAT_UNITS = 8
 
 
 def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Tensor]:
@@ -35,7 +35,8 @@ def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Ten
     largest = filled.abs().amax(dim=1, keepdim=True)
     size = largest.where(largest > 0, 1)
     if scaling == "mean":
-        return zeros, _positive((filled / size).abs().sum(dim=1, keepdim=True) / count * size, size)
+        absolute = (filled / size).abs().sum(dim=1, keepdim=True) / count
+        return zeros, absolute.where(largest > 0, 1) * size
     location = (filled / size).sum(dim=1, keepdim=True) / count * size
     deviations = ((filled - location) / size).where(observed, 0)
     if scaling in ("last", "last_std"):
@@ -45,10 +46,6 @@ def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Ten
     if scaling == "last":
         return location, zeros + 1
     variance = deviations.square().sum(dim=1, keepdim=True) / count
-    is_flat = variance <= FLAT_BELOW**2
-    deviation = variance.where(~is_flat, 1).sqrt() * size  # no gradient of a root of zero
+    is_flat = variance.sqrt() <= FLAT_UNITS * torch.finfo(values.dtype).eps
+    deviation = variance.where(~is_flat, 1).sqrt() * size  # a root has no gradient at zero
     return location, deviation.where(~is_flat, size)
-
-
-def _positive(scale: Tensor, otherwise: Tensor) -> Tensor:
-    return scale.where(scale > 0, otherwise)

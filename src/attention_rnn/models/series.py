@@ -32,6 +32,8 @@ def read_values(name: str, values: Any, mask: Any, config: AttentionRnnTimeSerie
         ValueError: another shape, or an infinite value.
     """
     mask_name = name.replace("values", "observed_mask")
+    if values is None:
+        raise ValueError(f"`{name}` must be given, got None.")
     check_tensors(**{name: values, mask_name: mask})
     channels = config.num_channels
     if values.dim() == 2 and channels == 1:
