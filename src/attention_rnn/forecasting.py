@@ -244,7 +244,8 @@ class Windows(Dataset):
         length, least = end - begin, self.context_length
         if length - self.prediction_length < least:
             least = max(1, (length - self.prediction_length) // 2, length // 3)
-        return begin + least, max(last, begin + least)
+        first = begin + least
+        return (first, max(last, first)) if first < end else (0, -1)
 
     def _seen(self, one: Series, cuts: range) -> range | np.ndarray:
         missing = np.isnan(one.values).all(axis=1)

@@ -346,7 +346,8 @@ def _item(item: Mapping[str, Any], channels: int, index: int | None) -> dict[str
     try:
         if isinstance(target, Tensor):
             target = target.detach().cpu().float().numpy()
-        values = np.asarray(target, dtype=np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large is refused as infinite
+            values = np.asarray(target, dtype=np.float64).astype(np.float32)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be made of numbers, with NaN or None for what is missing: {error}") from error
     if values.ndim == 1:
