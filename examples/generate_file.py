@@ -15,7 +15,6 @@ as without the interruption, sampling included. Needs `pip install 'attention-rn
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -29,7 +28,8 @@ from transformers import pipeline
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.checkpoints import open_encoder_decoder
-from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_lines, read_rows
+from attention_rnn.data import FORMATS, choose_columns, get_text, read_lines, read_rows
+from attention_rnn.parts import merge, parts_of, prepare, write_whole
 
 try:
     from accelerate import Accelerator, InitProcessGroupKwargs
@@ -38,7 +38,6 @@ except ImportError as error:
     raise ImportError(f"generate_file.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
-SETTINGS = "settings.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     # looks at every row before any work is done
     total = sum(1 for _ in read_texts(options))
-    folder = options.output.with_name(options.output.name + ".parts")
+    folder = parts_of(options.output)
     if accelerator.is_main_process:
-        prepare(folder, total, options)
+        settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
+        settings |= {"texts": total, "bytes": Path(options.input).stat().st_size}
+        prepare(options.output, settings, options.overwrite)
     accelerator.wait_for_everyone()
 
     model, tokenizer = open_encoder_decoder(options.model, trust_remote_code=options.trust_remote_code)
@@ -88,13 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if number % accelerator.num_processes == accelerator.process_index and not file.exists():
                 set_seed(options.seed + number)  # so that a part does not depend on those before it
                 lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in generate(generator, part, options)]
-                unfinished = file.with_suffix(".unfinished")
-                unfinished.write_text("".join(lines), encoding="utf-8")
-                unfinished.rename(file)
+                write_whole(file, "".join(lines))
             progress.update(len(part))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        merge(folder, options.output)
+        merge(options.output)
     accelerator.end_training()
 
 
@@ -110,29 +109,6 @@ def read_texts(options: argparse.Namespace) -> Iterator[str]:
     for place, row in rows:
         column = column or choose_columns(row, place, source=None)[0]
         yield get_text(row, column, place)
-
-
-def prepare(folder: Path, total: int, options: argparse.Namespace) -> None:
-    """Make the folder of the parts, or check that the one that is there belongs to the same command."""
-    settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
-    settings |= {"texts": total, "bytes": Path(options.input).stat().st_size}
-    if options.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-        options.output.unlink(missing_ok=True)
-    if options.output.exists():
-        raise ValueError(f"{options.output} is there already: name another file, or give --overwrite")
-    if (folder / SETTINGS).exists():
-        earlier = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        if changed := {name for name in settings if settings[name] != earlier.get(name)}:
-            raise ValueError(
-                f"{folder} holds parts of a command with other {', '.join(sorted(changed))}: give that command again "
-                "to continue it, or --overwrite to begin anew"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{SETTINGS}.unfinished"
-    unfinished.write_text(json.dumps(settings), encoding="utf-8")
-    unfinished.rename(folder / SETTINGS)
 
 
 def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -175,17 +151,6 @@ def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:
         row |= {name: hypothesis[name] for name in ("source_tokens", "target_tokens")}
         row["alignment"] = to_pharaoh([hypothesis["alignment"]])[0] if hypothesis["alignment"] else ""
     return row
-
-
-def merge(folder: Path, output: Path) -> None:
-    """Join the parts in their order; the output is there when it is whole."""
-    whole = folder / "whole.unfinished"
-    with open(whole, "wb") as target:
-        for part in sorted(folder.glob("*.jsonl")):
-            with open(part, "rb") as source:
-                shutil.copyfileobj(source, target)
-    whole.rename(output)
-    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

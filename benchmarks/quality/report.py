@@ -115,20 +115,22 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
     columns = [*task.metrics, "cpu_minutes"]
     rows = []
     for line, settings in task.results.items():
-        rows.append([f"**{line}**{coverage(runs, settings)}", *summary(runs, settings, columns)])
+        rows.append([f"**{line}**{coverage(runs, settings)}", *summary(task, runs, settings, columns)])
         rows += goal(task, line, columns)
         if task.ensemble and ensembles:
             members = max(len(entry["seeds"]) for entry in ensembles)
             entries = [entry for entry in ensembles if len(entry["seeds"]) == members]
             rows.append(
-                [f"**ensemble of {members}**{coverage(entries, settings)}", *summary(entries, settings, columns)]
+                [f"**ensemble of {members}**{coverage(entries, settings)}", *summary(task, entries, settings, columns)]
             )
             rows += goal(task, "ensemble", columns)
     for system, scores in task.published.items():
-        rows.append([f"*{system}*", *(f"*{scores[column]:.2f}*" if column in scores else "" for column in columns)])
+        rows.append(
+            [f"*{system}*", *(f"*{scores[column]:.{task.digits}f}*" if column in scores else "" for column in columns)]
+        )
     parts = [f"## {heading or task.title}", task.notes, table(["", *task.metrics.values(), "CPU minutes"], rows)]
     if any(len(settings) > 1 for settings in task.results.values()) and runs:
-        by_setting = [[setting, *summary(runs, [setting], columns)] for setting in task.settings]
+        by_setting = [[setting, *summary(task, runs, [setting], columns)] for setting in task.settings]
         parts.append(table(["", *task.metrics.values(), "CPU minutes"], by_setting))
     text = RESULTS / f"{name}.md"  # what there is to say about the figures
     parts += [text.read_text(encoding="utf-8").strip()] if text.is_file() else []
@@ -162,7 +164,7 @@ def seeds_of_all(entries: list[dict[str, Any]], settings: list[str]) -> list[Any
     return sorted(set.intersection(*seeds)) if seeds else []
 
 
-def summary(entries: list[dict[str, Any]], settings: list[str], columns: list[str]) -> list[str]:
+def summary(task: Task, entries: list[dict[str, Any]], settings: list[str], columns: list[str]) -> list[str]:
     """The mean of each column over settings and then seeds, and its deviation over seeds."""
     measured = [setting for setting in settings if any(entry["setting"] == setting for entry in entries)]
     cells = []
@@ -173,7 +175,7 @@ def summary(entries: list[dict[str, Any]], settings: list[str], columns: list[st
             values = [e["test"].get(column, e.get(column)) for e in of_seed]
             if None not in values:
                 by_seed.append(mean(values))
-        cells.append(with_deviation(by_seed, 1 if column == "cpu_minutes" else 2))
+        cells.append(with_deviation(by_seed, 1 if column == "cpu_minutes" else task.digits))
     return cells
 
 

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             key = {"setting": setting, "seed": seed}
             if find(results["runs"], key) is None or options.again:
                 overrides = (recipe["config_overrides"], task.settings[setting], options.config_overrides)
-                arguments = ["--config_overrides", ",".join(filter(None, overrides)), *extra]
+                arguments = ["--config_overrides", ",".join(filter(None, overrides)), *task.arguments(setting), *extra]
                 folder = runs_dir / options.task / setting / f"seed{seed}"
                 run = {**key, **train(folder, options.task, plan["split"], seed, arguments, options.threads)}
                 run |= test(task, folder, plan["split"])
@@ -126,7 +126,11 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
     files = {"train": "train", "validation": "dev", "test": split}
     script = TASKS[task].script
     command = [sys.executable, str(EXAMPLES / script), str(HERE / "recipes" / f"{task}.yaml")]
-    command += ["--do_train", "--do_eval", "--do_predict", "--output_dir", str(folder), "--overwrite_output_dir"]
+    command += ["--do_train", "--do_eval", "--output_dir", str(folder), "--overwrite_output_dir"]
+    if follows_in_time(TASKS[task], split):
+        del files["test"]
+    else:
+        command += ["--do_predict"]
     for name, of_split in files.items():
         extension = "txt" if script == "run_clm.py" else "jsonl"
         command += [f"--{name}_file", str(folder.parent / f"{of_split}.{extension}")]
@@ -162,11 +166,17 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
     }
 
 
+def follows_in_time(task: Task, split: str) -> bool:
+    """Whether a split cannot be tested too, since a test follows the development set in time."""
+    return task.script == "run_forecasting.py" and split == "dev"
+
+
 def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
     """Score what the script has decoded, unless it has done so itself."""
     if task.score is None:
         results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
-        return {"test": {name: results[f"predict_{name}"] for name in task.metrics}}
+        prefix = "eval" if follows_in_time(task, split) else "predict"
+        return {"test": {name: results[f"{prefix}_{name}"] for name in task.metrics}}
     predictions = [row["prediction"] for row in read_jsonl(folder / "generated_predictions.jsonl")]
     rows = read_rows(folder.parent, split)[: len(predictions)]  # --max_predict_samples takes the first ones
     scores: dict[str, Any] = {"test": task.score(predictions, rows)}
@@ -220,7 +230,7 @@ def is_of(entry: dict[str, Any], key: dict[str, Any]) -> bool:
 
 def describe(entry: dict[str, Any]) -> str:
     seed = f"seed {entry['seed']}" if "seed" in entry else f"ensemble of {len(entry['seeds'])}"
-    scores = ", ".join(f"{name} {value:.2f}" for name, value in entry["test"].items())
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in entry["test"].items())
     minutes = f", {entry['cpu_minutes']:.1f} CPU minutes" if "cpu_minutes" in entry else ""
     return f"{entry['setting']}, {seed}: {scores}{minutes}"
 

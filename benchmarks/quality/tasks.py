@@ -14,13 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import forecasting
+
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
 
 Row = dict[str, Any]
 Scores = dict[str, float]
 
-LOWER_IS_BETTER = (*metrics.LOWER_IS_BETTER, "nats_per_character", "cpu_minutes")
+LOWER_IS_BETTER = (*metrics.LOWER_IS_BETTER, "nats_per_character", "mse", "mae", "crps", "cpu_minutes")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Task:
         ensemble (`bool`): whether the models of all seeds are also tested together.
         script (`str`): what trains it, a file of `examples/`.
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
+        arguments: setting to further arguments of the script.
+        digits (`int`): behind the point, in the table.
     """
 
     title: str
@@ -64,6 +68,8 @@ class Task:
     seeds: tuple[int, ...] = (1, 2, 3)
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
+    arguments: Callable[[str], list[str]] = lambda setting: []
+    digits: int = 2
 
 
 def scores_by_length(task: Task, predictions: list[str], rows: list[Row]) -> dict[str, Scores]:
@@ -592,5 +598,76 @@ TASKS = {
         "it.",
         pipeline_tag="text-generation",
         language=("en",),
+    ),
+    "ts_etth1": Task(
+        title="Forecasting: ETTh1, seven channels",
+        home="https://github.com/zhouhaoyi/ETDataset (ETT-small/ETTh1.csv)",
+        script="run_forecasting.py",
+        settings=forecasting.settings(),
+        arguments=forecasting.arguments,
+        read=forecasting.read_etth1,
+        metrics={"mse": "MSE", "mae": "MAE", "crps": "CRPS"},
+        digits=3,
+        results=forecasting.results(),
+        goals={
+            "mean, MSE loss": {"mse": 0.416},
+            "mean, MAE loss": {"mae": 0.412},
+            "720, MSE loss": {"mse": 0.455, "cpu_minutes": 2},
+            "96, 9 quantiles": {"crps": 0.307},
+        },
+        published=forecasting.by_horizon(
+            {
+                "repeat-last, measured here": [(1.294, 0.713), (1.325, 0.733), (1.330, 0.746), (1.335, 0.755)],
+                "the day before, measured here": [(0.512, 0.433), (0.581, 0.469), (0.650, 0.501), (0.655, 0.514)],
+                "mean of the last 7 days by hour, measured here": [
+                    (0.400, 0.400),
+                    (0.446, 0.422),
+                    (0.469, 0.431),
+                    (0.451, 0.441),
+                ],
+                "ridge on 336 values, measured here": [
+                    (0.373, 0.396),
+                    (0.408, 0.416),
+                    (0.434, 0.432),
+                    (0.449, 0.460),
+                ],
+                "DLinear": [(0.375, 0.399), (0.405, 0.416), (0.439, 0.443), (0.472, 0.490)],
+                "NLinear": [(0.374, 0.394), (0.408, 0.415), (0.429, 0.427), (0.440, 0.453)],
+                "PatchTST/64": [(0.370, 0.400), (0.413, 0.429), (0.422, 0.440), (0.447, 0.468)],
+                "SegRNN (last test batch dropped)": [(0.351, 0.392), (0.392, 0.414), (0.423, 0.433), (0.466, 0.472)],
+                "xLSTMTime (unverified)": [(0.368, 0.395), (0.401, 0.416), (0.422, 0.437), (0.441, 0.465)],
+            }
+        ),
+        notes=forecasting.NOTES,
+        license="CC BY-ND 4.0.",
+        limits="It forecasts the load and the oil temperature of one transformer station from their past alone.",
+        pipeline_tag="time-series-forecasting",
+        language=(),
+    ),
+    "ts_exchange_rate": Task(
+        title="Forecasting: exchange rates, eight currencies",
+        home="https://github.com/laiguokun/multivariate-time-series-data (exchange_rate/exchange_rate.txt.gz)",
+        script="run_forecasting.py",
+        settings=forecasting.settings(),
+        arguments=forecasting.arguments,
+        read=forecasting.read_exchange_rate,
+        metrics={"mse": "MSE", "mae": "MAE", "crps": "CRPS"},
+        digits=3,
+        results=forecasting.results(),
+        goals={"96, MSE loss": {"mse": 0.083, "cpu_minutes": 2}},
+        published=forecasting.by_horizon(
+            {
+                "repeat-last, measured here": [(0.081,), (0.167,), (0.306,), (0.810,)],
+                "Autoformer": [(0.197,), (0.300,), (0.509,), (1.447,)],
+                "LSTNet, as Autoformer reports": [(1.551,), (1.477,), (1.507,), (2.285,)],
+            }
+        ),
+        notes=forecasting.NOTES + " An exchange rate is close to a random walk, of which nothing better can be said "
+        "than its last value: what comes near repeat-last is as good as it gets, and what is published as progress on "
+        "this set is mostly the distance to weaker models.",
+        license="None is stated; the rates are public.",
+        limits="None: use the last rate.",
+        pipeline_tag="time-series-forecasting",
+        language=(),
     ),
 }

@@ -1,11 +1,13 @@
 """
-Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text. And its
-pipeline of token classification, which then also joins chunks whose labels mark their ends.
+Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text. One that it
+never had: forecasting. And its pipeline of token classification, which then also joins chunks whose labels mark their
+ends.
 
 After `import attention_rnn`, `transformers.pipeline` knows them by their old names, `"question-answering"`,
 `"text2text-generation"`, `"translation"`, `"translation_XX_to_YY"` and `"summarization"`, for every model of
-`AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`. Where transformers has a pipeline of such a name, its own
-stays. In place of its `"token-classification"` comes a subclass, see
+`AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`, and `"time-series-forecasting"` for every model of
+`AutoModelForTimeSeriesPrediction`, see [`~pipelines_time_series.TimeSeriesForecastingPipeline`]. Where transformers has
+a pipeline of such a name, its own stays. In place of its `"token-classification"` comes a subclass, see
 [`~pipelines_labelling.TokenClassificationPipeline`].
 """
 
@@ -16,12 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
+from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM, AutoModelForTimeSeriesPrediction
 from transformers import pipelines as transformers_pipelines
 
 from .alignment import alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
 from .pipelines_labelling import TokenClassificationPipeline
+from .pipelines_time_series import TimeSeriesForecastingPipeline
 from .question_answering import Window, encode_windows, find_answers
 from .tokenizer_training import check_vocabulary
 
@@ -351,6 +354,7 @@ PIPELINES: dict[str, tuple[Any, Any]] = {
     "text2text-generation": (Text2TextGenerationPipeline, AutoModelForSeq2SeqLM),
     "translation": (TranslationPipeline, AutoModelForSeq2SeqLM),
     "summarization": (SummarizationPipeline, AutoModelForSeq2SeqLM),
+    "time-series-forecasting": (TimeSeriesForecastingPipeline, AutoModelForTimeSeriesPrediction),
 }
 
 

@@ -114,6 +114,19 @@ are, punctuation marks being words of their own. On other texts expect worse tha
 errors and biases of its training data, and nothing was tested beyond the scores above."""
 
 
+_FORECASTING = """import attention_rnn  # pip install attention-rnn[forecasting]
+import pandas as pd
+from transformers import pipeline
+
+forecast = pipeline("time-series-forecasting", {name})
+print(forecast(pd.read_csv({file})))  # a table with {levels}
+"""
+_FORECASTING_LIMITS = """The model forecasts {targets} up to {prediction_length} steps of {frequency} ahead, from the
+last {context_length}; farther ahead it goes on from its own forecasts. It knows nothing but the past of a series{told},
+and expects that what comes resembles what was: it does not foresee a break. The scores above are of the cut-offs that
+were tested. Compare them with the forecasts that need no training, and use the best."""
+
+
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
     values = {"name": _quote(name), "source": _quote(source)}
@@ -181,6 +194,24 @@ def labelling_usage(model: PreTrainedModel, name: str, text: str) -> str:
     elif marks_ends(labels):
         usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
     return _python(usage)
+
+
+def forecasting_usage(model: PreTrainedModel, name: str, file: str) -> str:
+    """How to forecast the series of a table."""
+    is_point = model.config.distribution_output == "point"
+    levels = "the forecast" if is_point else "the mean and a column for each quantile"
+    return _python(_FORECASTING.format(name=_quote(name), file=_quote(file), levels=levels))
+
+
+def forecasting_limits(model: PreTrainedModel, features: Mapping[str, Any]) -> str:
+    told = [*features["known"], *features["past_only"], *features["static"]]
+    return _FORECASTING_LIMITS.format(
+        targets=", ".join(features["targets"]),
+        prediction_length=model.config.prediction_length,
+        context_length=model.config.context_length,
+        frequency=features["frequency"],
+        told=f", and {', '.join(told)}" if told else "",
+    )
 
 
 def _is_ours(model: PreTrainedModel) -> bool:

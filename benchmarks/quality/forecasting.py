@@ -1,0 +1,60 @@
+"""The tasks of forecasting: their data, and which trainings and lines of the table there are."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HORIZONS = (96, 192, 336, 720)
+NOTES = (
+    "All channels are forecast, z-scored by the training part, from every time step of the test part, the last batch "
+    "included. MSE and MAE are of a model trained by one of the two; CRPS is the mean of twice the quantile losses of "
+    "nine quantiles, and the absolute error of what gives none."
+)
+
+
+def read_etth1(data_dir: Path, setting: str, split: str) -> Iterator[dict[str, Any]]:
+    """The first 12 months, the next 4 and the next 4, as Informer splits them."""
+    begin, end = {"train": (0, 8640), "dev": (8640, 11520), "test": (11520, 14400)}[split]
+    with open(data_dir / "ETTh1.csv", encoding="utf-8") as lines:
+        names, *rows = csv.reader(lines)
+    for date, *values in rows[begin:end]:
+        yield {"date": date, **dict(zip(names[1:], map(float, values), strict=True))}
+
+
+def read_exchange_rate(data_dir: Path, setting: str, split: str) -> Iterator[dict[str, Any]]:
+    """70, 10 and 20 % of the days, which the file does not date."""
+    with open(data_dir / "exchange_rate.txt", encoding="utf-8") as lines:
+        rows = [list(map(float, row)) for row in csv.reader(lines)]
+    train, test = int(len(rows) * 0.7), len(rows) - int(len(rows) * 0.2)
+    begin, end = {"train": (0, train), "dev": (train, test), "test": (test, len(rows))}[split]
+    for day, values in enumerate(rows[begin:end], start=begin):
+        yield {"day": day, **{f"rate{number}": value for number, value in enumerate(values, start=1)}}
+
+
+def arguments(setting: str) -> list[str]:
+    """Of a setting such as `96_mse`; every window of the test set counts."""
+    return ["--prediction_length", setting.split("_")[0], "--cutoff_stride", "1", "--num_pictures", "0"]
+
+
+def settings() -> dict[str, str]:
+    """Each horizon trained by both errors, and the first one for quantiles."""
+    points = {f"{h}_{loss}": f"distribution_output=point,loss={loss}" for h in HORIZONS for loss in ("mse", "mae")}
+    return {**points, "96_quantiles": ""}
+
+
+def results() -> dict[str, list[str]]:
+    lines = {}
+    for loss in ("mse", "mae"):
+        lines |= {f"{horizon}, {loss.upper()} loss": [f"{horizon}_{loss}"] for horizon in HORIZONS}
+        lines[f"mean, {loss.upper()} loss"] = [f"{horizon}_{loss}" for horizon in HORIZONS]
+    return {**lines, "96, 9 quantiles": ["96_quantiles"]}
+
+
+def by_horizon(systems: dict[str, list[tuple[float, ...]]]) -> dict[str, dict[str, float]]:
+    """Of each system MSE and, where it is known, MAE at each of `HORIZONS`."""
+    return {
+        f"{horizon}, {system}": dict(zip(("mse", "mae"), of_system[index], strict=False))
+        for index, horizon in enumerate(HORIZONS)
+        for system, of_system in systems.items()
+    }

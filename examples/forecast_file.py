@@ -1,0 +1,123 @@
+r"""Forecast every series of a file, however many there are.
+
+    python examples/forecast_file.py runs/sales sales.csv forecast.csv
+    accelerate launch --num_processes 4 examples/forecast_file.py runs/load meters.parquet forecast.csv \
+        --prediction_length 48 --quantile_levels 0.1 0.5 0.9
+
+The input is csv, tsv, json, jsonl (which may be compressed, .gz) or parquet with the columns that the model was trained
+on; the rows of a series follow each other. Rows behind the last value of a series may tell what is known ahead. The
+output is csv: item_id, timestamp, target and a column for each quantile, the series in the order of the input.
+
+The file is read series by series and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
+interrupted, the same command continues behind them, also with another number of processes, and the output is the same
+as without the interruption. Needs `pip install attention-rnn[forecasting]`.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import pipeline
+
+import attention_rnn  # noqa: F401, registers the models and the pipeline
+from attention_rnn.data import FORMATS
+from attention_rnn.parts import merge, parts_of, prepare, write_whole
+
+try:
+    import pandas as pd
+    from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.utils import set_seed
+
+    from attention_rnn.forecasting_data import read_series
+    from attention_rnn.forecasting_tables import Columns, read_by_item
+except ImportError as error:
+    raise ImportError(
+        f"forecast_file.py needs more packages ({error}): pip install attention-rnn[forecasting]"
+    ) from error
+
+PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a folder that run_forecasting.py left, or a name on the Hub; TimesFM too")
+    parser.add_argument("input", help="the file to read")
+    parser.add_argument("output", type=Path, help="the csv file to write")
+    parser.add_argument("--file_format", choices=[*FORMATS, "parquet"], help="of the input (from its name)")
+    parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
+    parser.add_argument("--timestamp_column", help="column of the time stamps (timestamp, date, ...)")
+    parser.add_argument("--item_column", help="column that names the series of a row (item_id, series, ...)")
+    parser.add_argument("--target_columns", nargs="+", help="what to forecast (as in the training)")
+    parser.add_argument("--frequency", help="step of the time stamps (that of the model)")
+    parser.add_argument("--time_zone", help="of time stamps without an offset")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
+    parser.add_argument("--prediction_length", type=int, help="how far to look ahead (as the model was trained to)")
+    parser.add_argument("--quantile_levels", nargs="*", type=float, help="those to write (all of the model)")
+    parser.add_argument("--seed", type=int, default=42, help="of paths beyond the trained horizon (%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=256, help="series at once (%(default)s)")
+    parser.add_argument("--part_size", type=int, default=2048, help="series of a part (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
+    options = parser.parse_args(arguments)
+    for name in ("batch_size", "part_size", "prediction_length"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"argument --{name}: {value} is below 1")
+
+    on_cpu = not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    forecast = pipeline(
+        "time-series-forecasting",
+        options.model,
+        trust_remote_code=options.trust_remote_code,
+        device=accelerator.device,
+    )
+    # looks at every row before any work is done
+    total = sum(1 for _ in read_items(options, forecast))
+    folder = parts_of(options.output)
+    if accelerator.is_main_process:
+        settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
+        settings |= {"series": total, "bytes": Path(options.input).stat().st_size}
+        prepare(options.output, settings, options.overwrite)
+    accelerator.wait_for_everyone()
+
+    items = read_items(options, forecast)
+    with tqdm(total=total, unit=" series", disable=not accelerator.is_main_process) as progress:
+        for number, _ in enumerate(range(0, total, options.part_size)):
+            part = list(islice(items, options.part_size))
+            file = folder / f"{number:08}.csv"
+            if number % accelerator.num_processes == accelerator.process_index and not file.exists():
+                set_seed(options.seed + number)  # so that a part does not depend on those before it
+                write_whole(file, forecast_part(forecast, part, options).to_csv(index=False, header=number == 0))
+            progress.update(len(part))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        merge(options.output, "*.csv")
+    accelerator.end_training()
+
+
+def read_items(options: argparse.Namespace, forecast: Any) -> Iterator[tuple[Columns, pd.DataFrame]]:
+    """The last rows of each series, and what their columns hold."""
+    columns = forecast.columns(options.timestamp_column, options.item_column, options.target_columns)
+    longest = forecast.context_length + (options.prediction_length or forecast.prediction_length)
+    return read_by_item(options.input, columns, longest, options.file_format, options.column_names)
+
+
+def forecast_part(forecast: Any, part: list[tuple[Columns, pd.DataFrame]], options: argparse.Namespace) -> pd.DataFrame:
+    """The table of these series."""
+    frequency = options.frequency or forecast.frequency
+    rows = pd.concat([rows for _, rows in part])
+    series = read_series({"part": rows}, part[0][0], frequency=frequency, time_zone=options.time_zone)
+    return forecast.forecast_series(
+        series,
+        prediction_length=options.prediction_length,
+        quantile_levels=options.quantile_levels,
+        batch_size=options.batch_size,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Regular calendars: which frequency time stamps have, and the cycles that they go through."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+_STRETCHES = 50  # in which a frequency is looked for
+# of each cycle, its length in seconds and the phase of time stamps in it, from 0 to 1
+CYCLES: dict[str, tuple[float, Callable[[Any], Any]]] = {
+    "hour": (3600.0, lambda stamps: (stamps.minute + stamps.second / 60) / 60),
+    "day": (86400.0, lambda stamps: (stamps.hour + stamps.minute / 60) / 24),
+    "week": (7 * 86400.0, lambda stamps: stamps.dayofweek / 7),
+    "month": (30 * 86400.0, lambda stamps: (stamps.day - 1) / stamps.days_in_month),
+    "year": (365 * 86400.0, lambda stamps: (stamps.dayofyear - 1) / 366),
+}
+
+
+def step_seconds(frequency: str | int) -> float | None:
+    """About how long a step takes; `None` where steps are numbered."""
+    if isinstance(frequency, int):
+        return None
+    first, *_, last = pd.date_range("2001-01-01", periods=6, freq=frequency)
+    return (last - first).total_seconds() / 5
+
+
+def cycles_of(frequency: str | int) -> list[str]:
+    """The cycles of the calendar that such steps go through."""
+    seconds = step_seconds(frequency)
+    if seconds is None:
+        return []
+    return [name for name, (length, _) in CYCLES.items() if seconds <= length / 2]
+
+
+def check_frequency(frequency: str) -> str:
+    """The frequency as pandas writes it."""
+    try:
+        return pd.tseries.frequencies.to_offset(frequency).freqstr
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"frequency must be an alias of pandas such as 15min, h, D, W-MON, MS, got {frequency!r}"
+        ) from error
+
+
+def frequency_of_counts(stamps: Mapping[str, np.ndarray]) -> int:
+    """The step of whole numbers: the greatest one that leads to all of them."""
+    starts = [int(of_item[0]) for of_item in stamps.values()]
+    steps = [np.gcd.reduce(np.diff(of_item)) for of_item in stamps.values() if len(of_item) > 1]
+    return int(np.gcd.reduce([*steps, *np.diff(starts)])) or 1 if steps else 1
+
+
+def infer_frequency(stamps: Mapping[str, pd.DatetimeIndex]) -> str:
+    """
+    The frequency of these time stamps by name of series, which ascend and may have gaps: the widest one that leads to
+    all of them.
+
+    Raises:
+        ValueError: there is none, or there are less than three time stamps in each series.
+    """
+    longest = max(stamps, key=lambda name: len(stamps[name]))
+    of_longest = stamps[longest]
+    candidates: dict[str, None] = {}
+    for begin in range(0, max(1, len(of_longest) - 2), max(1, len(of_longest) // _STRETCHES)):
+        for length in (len(of_longest), 12, 6, 3):
+            stretch = of_longest[begin : begin + length]
+            if len(stretch) >= 3 and (found := pd.infer_freq(stretch)):
+                candidates[found] = None
+                break
+    fitting = {}
+    for candidate in candidates:
+        calendar = pd.date_range(
+            min(of_item[0] for of_item in stamps.values()),
+            max(of_item[-1] for of_item in stamps.values()),
+            freq=candidate,
+        )
+        wrong = next((name for name, of_item in stamps.items() if not of_item.isin(calendar).all()), None)
+        if wrong is None:
+            fitting[candidate] = len(calendar)
+    if not fitting:
+        near = of_longest[: min(4, len(of_longest))]
+        raise ValueError(
+            f"series {longest!r}: its frequency cannot be told from {len(of_longest)} time stamps, "
+            f"{', '.join(map(str, near))}, ...: give the frequency, such as h or D, or resample the series by pandas"
+        )
+    return min(fitting, key=lambda candidate: fitting[candidate])

@@ -1,0 +1,341 @@
+"""
+Reads time series from tables, long (a row for each item and time stamp) or wide (a row for each time stamp, a column
+for each channel): from csv, tsv, json, jsonl or parquet, a data set of the `datasets` library, or a DataFrame.
+
+All series of a `SeriesSet` lie on one regular calendar. A time stamp that is missing between two others becomes a
+missing value; one that occurs twice, stands in the wrong order or fits no regular calendar is an error that names it.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .data import brief
+from .forecasting_calendar import check_frequency, frequency_of_counts, infer_frequency
+from .forecasting_tables import Columns, is_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+
+logger = logging.getLogger(__name__)
+
+Part = list[tuple[int, int]]  # of each series, where a part of it begins and ends
+
+# of time stamps in a text, the first that fits
+_FORMS = ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True})
+# integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
+_EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
+
+
+@dataclass
+class Series:
+    """
+    One series on the calendar of its set; NaN is what is missing.
+
+    Attributes:
+        item_id (`str`): its name.
+        first (`int`): the position of its first value in the calendar.
+        values (`np.ndarray` of shape (time, channels)): from the first to the last value that is not missing.
+        known (`np.ndarray` of shape (time or more, known columns)): may go on behind the values.
+        past_only (`np.ndarray` of shape (time, past-only columns)).
+        static (`np.ndarray` of shape (static columns,)).
+        begins (`dict[str, int]`): of each split after the first, the position in `values` at which it begins.
+    """
+
+    item_id: str
+    first: int
+    values: np.ndarray
+    known: np.ndarray
+    past_only: np.ndarray
+    static: np.ndarray
+    begins: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass
+class SeriesSet:
+    """
+    Series on one regular calendar.
+
+    Attributes:
+        series (`list[Series]`): in the order of their first rows.
+        columns (`Columns`): where they were read from.
+        start: the first time stamp, a `pd.Timestamp` or, where rows are numbered, an integer.
+        frequency (`str` or `int`): the step from one to the next, an alias of pandas or a number.
+        length (`int`): the steps from the first value of all series to the last one.
+    """
+
+    series: list[Series]
+    columns: Columns
+    start: Any
+    frequency: str | int
+    length: int
+
+    def stamps(self, begin: int, end: int) -> pd.Index:
+        """The time stamps of these positions of the calendar, also behind its end."""
+        if isinstance(self.frequency, int):
+            return pd.RangeIndex(self.start + begin * self.frequency, self.start + end * self.frequency, self.frequency)
+        if end > getattr(self, "_made", 0):
+            self._made = max(end, self.length)
+            self._calendar = pd.date_range(self.start, periods=self._made, freq=self.frequency)
+        return self._calendar[begin:end]
+
+    def stamp(self, series: Series, position: int) -> Any:
+        """The time stamp of a position in a series."""
+        return self.stamps(series.first + position, series.first + position + 1)[0]
+
+
+def read_series(
+    sources: Mapping[str, Any],
+    columns: Columns | None = None,
+    *,
+    frequency: str | None = None,
+    time_zone: str | None = None,
+    file_format: str | None = None,
+    column_names: list[str] | None = None,
+) -> SeriesSet:
+    """
+    Read series whose splits follow each other in time.
+
+    Args:
+        sources (`dict[str, Any]`):
+            The splits in their order, such as `{"train": "2019.csv", "test": "2020.csv"}`: names of files, DataFrames
+            or data sets of the `datasets` library. Files of other formats than parquet are read by `data.read_rows`.
+        columns (`Columns`, *optional*):
+            What the user names. What it leaves open is recognised: the time stamp and the item by usual names, the
+            time stamp also by what it looks like; the target by a usual name beside an item, otherwise all columns
+            that are left and hold numbers. A row may also hold a whole series, as lists.
+        frequency (`str`, *optional*):
+            An alias of pandas, such as `"15min"`. Inferred if omitted.
+        time_zone (`str`, *optional*):
+            Of time stamps without an offset, and the one in which the calendar counts days.
+        file_format, column_names: as of `data.read_rows`.
+
+    Raises:
+        ValueError: names the series and its time stamp, or the place in the file.
+    """
+    chunks = (
+        (split, chunk)
+        for split, source in sources.items()
+        for chunk in read_chunks(source, columns or Columns(), file_format, column_names)
+    )
+    first = next(chunks, None)
+    if first is None or first[1].empty:
+        raise ValueError(f"there must be at least one row, got none in {', '.join(map(name_of, sources.values()))}")
+    columns = recognise_columns(first[1], columns or Columns())
+    collected = _Collected(columns, time_zone)
+    for split, chunk in chain([first], chunks):
+        collected.add(split, chunk)
+    return collected.series_set(frequency)
+
+
+class _Collected:
+    """The rows of each series so far, in arrays."""
+
+    def __init__(self, columns: Columns, time_zone: str | None) -> None:
+        self.columns, self.time_zone = columns, time_zone
+        self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
+        self.rows: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
+        self.forms: list[dict[str, Any]] = list(_FORMS)
+        self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
+
+    def add(self, split: str, chunk: pd.DataFrame) -> None:
+        columns = self.columns
+        for name in filter(None, [columns.timestamp, columns.item, *columns.numbers]):
+            if name not in chunk.columns:
+                raise ValueError(f"{chunk.index[0]}: there must be a column {name!r}, got {brief(list(chunk.columns))}")
+        numbers = np.stack([to_numbers(chunk[name]) for name in columns.numbers], axis=1)
+        stamps = self._stamps(chunk)
+        if columns.item is None:
+            self.rows.setdefault("series", []).append((split, stamps, numbers))
+            return
+        missing = [index for index, name in zip(chunk.index, chunk[columns.item], strict=True) if is_missing(name)]
+        if missing:
+            raise ValueError(f"{missing[0]}: column {columns.item!r} must name a series, got nothing")
+        for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
+            self.rows.setdefault(str(name), []).append((split, stamps[indices], numbers[indices]))
+
+    def _stamps(self, chunk: pd.DataFrame) -> np.ndarray:
+        """Integers: a count, or nanoseconds, of aware ones since 1970 in UTC."""
+        name = self.columns.timestamp
+        if name is None:
+            self._settle_kind("number", chunk.index[0])
+            return np.full(len(chunk), -1)
+        values = chunk[name]
+        if missing := [index for index, value in zip(values.index, values, strict=True) if is_missing(value)]:
+            raise ValueError(f"{missing[0]}: column {name!r} must hold a time stamp, got nothing")
+        as_numbers = None if pd.api.types.is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
+        if as_numbers is not None and as_numbers.notna().all() and not self._are_dates(as_numbers):
+            unit = next((unit for unit, least in _EPOCHS.items() if abs(as_numbers.iloc[0]) >= least), None)
+            if unit is None:
+                self._settle_kind("number", values.index[0])
+                counts = as_numbers.to_numpy(dtype=float)
+                if not (counts == counts.round()).all():
+                    wrong = int(np.flatnonzero(counts != counts.round())[0])
+                    raise ValueError(
+                        f"{values.index[wrong]}: column {name!r} must hold time stamps or whole numbers, got "
+                        f"{brief(values.iloc[wrong])}"
+                    )
+                return counts.astype(np.int64)
+            stamps = pd.to_datetime(as_numbers.astype(np.int64), unit=unit)
+        else:
+            stamps = self._parse(values)
+        is_aware = stamps.dt.tz is not None
+        self._settle_kind("aware" if is_aware else "naive", values.index[0])
+        if is_aware:
+            if self.time_zone is None:
+                self.time_zone = str(stamps.dt.tz) if pd.api.types.is_datetime64_any_dtype(values) else "UTC"
+            stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
+        return stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)
+
+    def _are_dates(self, numbers: pd.Series) -> bool:
+        """Whether numbers look like 20240131."""
+        return bool(numbers.between(19000101, 21001231).all() and (numbers % 100).between(1, 31).all())
+
+    def _parse(self, values: pd.Series) -> pd.Series:
+        if not (values.dtype == object or pd.api.types.is_string_dtype(values)):
+            return pd.to_datetime(values)
+        texts = values.map(lambda value: value.strip() if isinstance(value, str) else str(value))
+        has_offset = texts.str.contains(r"\d:\d\d.*(?:[+-]\d\d:?\d\d|Z)$").to_numpy()
+        odd = int(np.flatnonzero(has_offset != has_offset[0])[0]) if has_offset.any() and not has_offset.all() else None
+        if odd is not None:
+            raise ValueError(
+                f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all rows "
+                f"or in none, unlike those before, got {brief(values.iloc[odd])}"
+            )
+        for form in self.forms:
+            try:
+                stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
+            except (ValueError, OverflowError) as error:
+                fault = error
+            else:
+                self.forms = [form]  # what is the month in one row is not the day in another
+                return stamps
+        wrong = next((row for row, text in enumerate(texts) if not is_time(text)), 0)
+        raise ValueError(
+            f"{values.index[wrong]}: column {values.name!r} must hold time stamps in one form, such as "
+            f"2024-01-31 13:00, got {brief(values.iloc[wrong])}: {str(fault).splitlines()[0]}"
+        ) from fault
+
+    def _settle_kind(self, kind: str, place: str) -> None:
+        self.kind = self.kind or kind
+        if kind != self.kind:
+            told = {"number": "whole numbers", "naive": "time stamps without an offset", "aware": "with an offset"}
+            raise ValueError(f"{place}: there must be {told[self.kind]} in all rows, got {told[kind]}")
+
+    def series_set(self, frequency: str | None) -> SeriesSet:
+        """All series on their common calendar."""
+        stamps: dict[str, Any] = {}
+        for name, parts in self.rows.items():
+            of_item = np.concatenate([part for _, part, _ in parts])
+            stamps[name] = np.arange(len(of_item)) if self.columns.timestamp is None else of_item
+            if self.kind != "number":
+                stamps[name] = self._index(name, of_item)
+            _check_order(name, stamps[name], self.columns)
+        if self.kind == "number":
+            step = frequency_of_counts(stamps) if self.columns.timestamp is not None else 1
+            chosen: str | int = step
+            start = min(int(of_item[0]) for of_item in stamps.values())
+            length = (max(int(of_item[-1]) for of_item in stamps.values()) - start) // step + 1
+            calendar: Any = pd.RangeIndex(start, start + length * step, step)
+        else:
+            chosen = check_frequency(frequency) if frequency is not None else infer_frequency(stamps)
+            calendar = pd.date_range(
+                min(of_item[0] for of_item in stamps.values()),
+                max(of_item[-1] for of_item in stamps.values()),
+                freq=chosen,
+            )
+        series = []
+        for name in list(self.rows):
+            series.append(self._place(name, stamps.pop(name), self.rows.pop(name), calendar, chosen))
+        if self.gaps:
+            (name, _, before), missing = self.gaps[0], sum(missing for _, missing, _ in self.gaps)
+            logger.info(
+                f"{missing:,} time stamps are missing in {len(self.gaps):,} of {len(series):,} series, the first one "
+                f"in {name!r} after {before}; they count as missing values."
+            )
+        start = calendar[0]
+        return SeriesSet(series, self.columns, int(start) if self.kind == "number" else start, chosen, len(calendar))
+
+    def _index(self, name: str, stamps: np.ndarray) -> pd.DatetimeIndex:
+        index = pd.DatetimeIndex(stamps.astype("datetime64[ns]"))
+        if self.kind == "aware":
+            return index.tz_localize("UTC").tz_convert(self.time_zone)
+        if self.time_zone is None:
+            return index
+        try:
+            return index.tz_localize(self.time_zone, ambiguous="infer")
+        except ValueError as error:
+            raise ValueError(f"series {name!r}: a time stamp is none of {self.time_zone}: {error}") from error
+
+    def _place(
+        self, name: str, stamps: Any, parts: list[tuple[str, np.ndarray, np.ndarray]], calendar: Any, step: str | int
+    ) -> Series:
+        """Put the rows of a series at their positions."""
+        columns = self.columns
+        positions = calendar.get_indexer(stamps)
+        if (positions < 0).any():
+            wrong = stamps[int(np.flatnonzero(positions < 0)[0])]
+            raise ValueError(
+                f"series {name!r}: the time stamp {wrong} is not on the calendar of all series, one in {step} from "
+                f"{calendar[0]} on. Give another frequency, or resample the series by pandas."
+            )
+        numbers = np.full((positions[-1] - positions[0] + 1, len(columns.numbers)), np.nan, dtype=np.float32)
+        numbers[positions - positions[0]] = np.concatenate([part for _, _, part in parts])
+        if np.isinf(numbers).any():
+            row, column = np.argwhere(np.isinf(numbers))[0]
+            raise ValueError(
+                f"series {name!r}, {calendar[positions[0] + row]}: column {columns.numbers[column]!r} must hold finite "
+                f"numbers of 32 bits, got {numbers[row, column]}"
+            )
+        edges = np.cumsum([len(columns.targets), len(columns.known), len(columns.past_only)])
+        values, known, past_only, static = np.split(numbers, edges, axis=1)
+        observed = np.flatnonzero(~np.isnan(values).all(axis=1))
+        if not len(observed):
+            raise ValueError(
+                f"series {name!r}: there must be a value of {brief(columns.targets)}, got none in {len(values)} rows"
+            )
+        begin, end = observed[0], observed[-1] + 1
+        if gaps := len(numbers) - len(positions):
+            self.gaps.append((name, gaps, stamps[int(np.flatnonzero(np.diff(positions) > 1)[0])]))
+        of_series = []
+        for column, of_column in zip(columns.static, static.T, strict=True):
+            different = np.unique(of_column[~np.isnan(of_column)])
+            if len(different) != 1:
+                raise ValueError(
+                    f"series {name!r}: the static column {column!r} must hold one number, got "
+                    f"{brief(different.tolist())}"
+                )
+            of_series.append(different[0])
+        begins: dict[str, int] = {}
+        row = 0
+        for split, of_part, _ in parts:
+            begins.setdefault(split, max(0, int(positions[row] - positions[0] - begin)))
+            row += len(of_part)
+        return Series(
+            name,
+            int(positions[0] + begin),
+            np.ascontiguousarray(values[begin:end]),
+            np.ascontiguousarray(known[begin:]),
+            np.ascontiguousarray(past_only[begin:end]),
+            np.array(of_series, dtype=np.float32),
+            begins,
+        )
+
+
+def _check_order(name: str, stamps: Any, columns: Columns) -> None:
+    wrong = np.flatnonzero(np.asarray(stamps[1:] <= stamps[:-1]))
+    if len(wrong):
+        stamp, before = stamps[wrong[0] + 1], stamps[wrong[0]]
+        if stamp == before:
+            hint = (
+                " Where rows are of several series, name the column that tells which." if columns.item is None else ""
+            )
+            if getattr(stamp, "hour", 0) and stamp.tzinfo is None:
+                hint += " Where the clock was set back, name the time zone."
+            raise ValueError(f"series {name!r}: the time stamp {stamp} must occur once, got it twice.{hint}")
+        raise ValueError(f"series {name!r}: time stamps must ascend, got {stamp} after {before}")

@@ -1,0 +1,130 @@
+"""How far a forecast looks ahead and back, suited to the series."""
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .forecasting_calendar import step_seconds
+from .forecasting_data import Part, SeriesSet
+
+logger = logging.getLogger(__name__)
+
+# how far ahead a forecast looks by default: by the first of these steps, in seconds, that is not above that of the
+# series; 0 is a day
+_HORIZONS = (
+    (300 * 86400, 4),
+    (80 * 86400, 8),
+    (28 * 86400, 12),
+    (6 * 86400, 13),
+    (86400, 14),
+    (3600, 24),
+    (600, 0),
+    (0, 60),
+)
+SEASONS_OF_A_CONTEXT = 14
+LONGEST_CONTEXT = 1024
+
+
+@dataclass
+class Settings:
+    """
+    Of a forecast, in steps.
+
+    Attributes:
+        prediction_length (`int`): how far it looks ahead.
+        context_length (`int`): how far it looks back.
+        patch_length (`int`): how many values the model reads at once.
+        season (`int`): after how many steps the series resemble themselves; 1 if they do not.
+    """
+
+    prediction_length: int
+    context_length: int
+    patch_length: int
+    season: int
+
+
+def choose_settings(series: SeriesSet, train: Part | None = None, **given: int | None) -> Settings:
+    """
+    Suit settings to series, and say what was chosen.
+
+    Args:
+        series (`SeriesSet`): the series.
+        train (`Part`, *optional*): the part to look at; all of them if omitted.
+        given: those of `Settings` that the user has chosen.
+
+    Raises:
+        ValueError: one that is given is not positive.
+    """
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    train = train or [(0, len(one)) for one in series.series]
+    longest = max(end - begin for begin, end in train)
+    season = given.get("season") or find_season(series, train)
+    prediction = given.get("prediction_length") or default_horizon(series.frequency, longest)
+    context = given.get("context_length")
+    patch = given.get("patch_length")
+    if patch is None:
+        divisors = [n for n in range(1, min(season, 48) + 1) if season % n == 0]
+        patch = max(1, min(divisors[-1] if season > 1 else 8, max(prediction, 2), (context or longest // 2) // 2))
+    if context is None:
+        wanted = max(SEASONS_OF_A_CONTEXT * season if season > 1 else 0, 4 * prediction, 32)
+        context = min(wanted, max(LONGEST_CONTEXT, 2 * season, prediction), max(longest // 2, 1))
+        context = max(context // patch * patch, 1)
+    settings = Settings(prediction, context, patch, season)
+    chosen = {name: value for name, value in asdict(settings).items() if given.get(name) is None}
+    if chosen:
+        told = ", ".join(f"{name} {value}" for name, value in chosen.items())
+        logger.info(f"Chosen by the data, a step being {series.frequency}: {told}.")
+    return settings
+
+
+def default_horizon(frequency: str | int, longest: int) -> int:
+    """How far ahead to look: a day of hours, two weeks of days, a year of months; at most a fifth of the series."""
+    seconds = step_seconds(frequency)
+    if seconds is None:
+        horizon = 24
+    else:
+        horizon = next(steps for least, steps in _HORIZONS if seconds >= least) or round(86400 / seconds)
+    return max(1, min(horizon, longest // 5))
+
+
+def find_season(series: SeriesSet, train: Part) -> int:
+    """
+    After how many steps the series resemble themselves most, 1 if at none.
+
+    Candidates are the cycles of the calendar; where steps are numbered, all up to 200. A season must beat by 5 % what
+    values that lie closer together differ by, which a trend or a random walk does not.
+    """
+    longest = max(end - begin for begin, end in train)
+    seconds = step_seconds(series.frequency)
+    if seconds is None:
+        candidates = list(range(2, min(200, longest // 3) + 1))
+    else:
+        cycles = [3600.0, 86400.0, 7 * 86400.0, 365.25 * 86400.0]
+        lengths = [round(cycle / seconds) for cycle in cycles]
+        candidates = [length for length in lengths if 2 <= length <= longest // 3]
+        if str(series.frequency) == "B":
+            candidates = [length for length in (5, 261) if length <= longest // 3]
+    order = sorted(range(len(train)), key=lambda index: train[index][0] - train[index][1])[:20]
+    samples = [series.series[index].values[slice(*train[index])][-10_000:] for index in order]
+    samples = [sample - np.nanmean(sample, axis=0) for sample in samples if not np.isnan(sample).all(axis=0).any()]
+    scales = [np.nanstd(sample, axis=0) for sample in samples]
+    samples = [sample / np.where(scale > 0, scale, 1) for sample, scale in zip(samples, scales, strict=True)]
+
+    def difference(lag: int) -> float:
+        """The mean of the absolute differences over this lag."""
+        pairs = [np.abs(sample[lag:] - sample[:-lag]) for sample in samples if len(sample) > lag]
+        total = sum(float(np.nansum(pair)) for pair in pairs)
+        return total / max(1, sum(int((~np.isnan(pair)).sum()) for pair in pairs))
+
+    best, season = math.inf, 1
+    for candidate in candidates:
+        shorter = np.unique(np.linspace(1, candidate - 1, min(candidate - 1, 12)).astype(int))
+        of_candidate = difference(candidate)
+        is_season = of_candidate < 0.95 * float(np.mean([difference(int(lag)) for lag in shorter]))
+        if is_season and of_candidate < 0.98 * best:
+            best, season = of_candidate, candidate
+    return season

@@ -1,0 +1,248 @@
+"""
+The rows of tables in which series stand, long (a row for each item and time stamp) or wide (a row for each time stamp,
+a column for each channel), and what their columns hold.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .data import brief, read_lines, read_rows
+
+# what columns are usually called, in lower case
+TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
+ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sensor", "station", "store")
+TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
+MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
+ROWS_OF_A_CHUNK = 50_000
+SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
+
+
+@dataclass
+class Columns:
+    """
+    What the columns of a table hold.
+
+    Attributes:
+        timestamp (`str`, *optional*): the time; without it, rows are numbered.
+        item (`str`, *optional*): the name of the series that a row belongs to; without it, there is one series.
+        targets (`list[str]`): what is forecast, a channel each.
+        known (`list[str]`): numbers that are known ahead: prices, holidays, a weather forecast.
+        past_only (`list[str]`): numbers that are known up to now.
+        static (`list[str]`): numbers that are the same in all rows of a series.
+    """
+
+    timestamp: str | None = None
+    item: str | None = None
+    targets: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    past_only: list[str] = field(default_factory=list)
+    static: list[str] = field(default_factory=list)
+
+    @property
+    def numbers(self) -> list[str]:
+        return [*self.targets, *self.known, *self.past_only, *self.static]
+
+
+def name_of(source: Any) -> str:
+    return Path(source).name if isinstance(source, (str, Path)) else f"a {type(source).__name__}"
+
+
+def read_chunks(
+    source: Any, columns: Columns, file_format: str | None = None, column_names: list[str] | None = None
+) -> Iterator[pd.DataFrame]:
+    """
+    The rows of a file, a DataFrame or a data set in pieces, each with the places of its rows as index. A row that holds
+    a series as lists becomes a row for each value.
+
+    Args:
+        source, file_format, column_names: as of `read_series`.
+        columns (`Columns`): those that the user names.
+    """
+    for chunk in _read_rows(source, columns, file_format, column_names):
+        yield _explode(chunk)
+
+
+def read_by_item(
+    source: Any, columns: Columns, longest: int, file_format: str | None = None, column_names: list[str] | None = None
+) -> Iterator[tuple[Columns, pd.DataFrame]]:
+    """
+    The rows of each series, of which none is held longer than needed; those of a series must follow each other.
+
+    Args:
+        source, columns, file_format, column_names: as of `read_chunks`.
+        longest (`int`): how many of its last rows to keep, at least.
+
+    Yields:
+        the columns as they are recognised, and the rows of a series.
+
+    Raises:
+        ValueError: a series goes on after another one.
+    """
+    done: set[int] = set()
+    name: str | None = None
+    rows: list[pd.DataFrame] = []
+    for chunk in read_chunks(source, columns, file_format, column_names):
+        columns = recognise_columns(chunk, columns)
+        items = chunk[columns.item].astype(str).to_numpy() if columns.item else np.full(len(chunk), "series")
+        edges = np.flatnonzero(items[1:] != items[:-1]) + 1
+        for begin, end in pairwise([0, *edges, len(chunk)]):
+            if begin < end and items[begin] != name:
+                if rows:
+                    yield columns, pd.concat(rows)
+                if hash(items[begin]) in done:
+                    raise ValueError(
+                        f"{chunk.index[begin]}: the rows of series {items[begin]!r} must follow each other, but others "
+                        "stand between them. Sort the file by series and time stamp."
+                    )
+                name, rows = items[begin], []
+                done.add(hash(name))
+            rows.append(chunk.iloc[begin:end])
+            if sum(map(len, rows[1:])) >= longest:  # of one with gaps fewer rows would do
+                rows = rows[1:]
+    if rows:
+        yield columns, pd.concat(rows)
+
+
+def _read_rows(
+    source: Any, columns: Columns, file_format: str | None, column_names: list[str] | None
+) -> Iterator[pd.DataFrame]:
+    if isinstance(source, pd.DataFrame):
+        yield source.set_axis([f"row {index}" for index in source.index])
+        return
+    if not isinstance(source, (str, Path)):
+        number, has_lists = 0, any(hasattr(kind, "feature") for kind in (source.features or {}).values())
+        for batch in source.with_format("pandas").iter(batch_size=SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK):
+            frame = pd.DataFrame(batch)
+            yield frame.set_axis([f"row {number + row}" for row in range(1, len(frame) + 1)])
+            number += len(frame)
+        return
+    file = str(source)
+    if (file_format or Path(file).suffix.removeprefix(".")) == "parquet":
+        from pyarrow.parquet import ParquetFile
+
+        number = 0
+        for batch in ParquetFile(file).iter_batches(batch_size=ROWS_OF_A_CHUNK):
+            frame = batch.to_pandas().reset_index()
+            frame = frame.drop(columns=[name for name in ("index", "level_0") if name in frame.columns])
+            yield frame.set_axis([f"{file}, row {number + row}" for row in range(1, len(frame) + 1)])
+            number += len(frame)
+        return
+    wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(file)]
+    rows = read_rows(file, file_format=file_format, column_names=column_names, wanted_columns=wanted)
+    size = ROWS_OF_A_CHUNK
+    while chunk := list(islice(rows, size)):
+        places, values = zip(*chunk, strict=True)
+        if any(isinstance(value, list) for value in values[0].values()):
+            size = SERIES_OF_A_CHUNK
+        yield pd.DataFrame(list(values), index=list(places), dtype=object)
+
+
+def _explode(chunk: pd.DataFrame) -> pd.DataFrame:
+    """A row for each value, where a row holds a series as lists."""
+    if chunk.empty:
+        return chunk
+    lists = [name for name in chunk.columns if isinstance(_first(chunk[name]), (list, np.ndarray))]
+    if not lists:
+        return chunk
+    for place, values in zip(chunk.index, zip(*(chunk[name] for name in lists), strict=True), strict=True):
+        lengths = {name: len(of_row) for name, of_row in zip(lists, values, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{place}: the lists of a row must have the same length, got {lengths}")
+    return chunk.explode(lists)
+
+
+def _header(file: str) -> list[str]:
+    """The values of the first line if they may be names: none of them is a number."""
+    line = next(read_lines(file), "").strip()
+    names = [name.strip('"') for name in line.split("\t" if "\t" in line else ",")]
+    return names if all(as_number(name) is None and not is_time(name) for name in names) else []
+
+
+def as_number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_time(value: Any) -> bool:
+    if not isinstance(value, str) or not any(character.isdigit() for character in value):
+        return isinstance(value, (pd.Timestamp, np.datetime64)) or hasattr(value, "isoformat")
+    try:
+        pd.Timestamp(value)
+    except ValueError:
+        return False
+    return True
+
+
+def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
+    """
+    What the columns of these rows hold; see `read_series`.
+
+    Raises:
+        ValueError: a column that is named is not there, or none is left for the target.
+    """
+    place = rows.index[0]
+    for name in filter(None, [given.timestamp, given.item, *given.numbers]):
+        if name not in rows.columns:
+            raise ValueError(f"{place}: there must be a column {name!r}, got the columns {brief(list(rows.columns))}")
+    taken = {given.timestamp, given.item, *given.numbers}
+    left = [name for name in rows.columns if name not in taken]
+    usual = {str(name).lower(): name for name in reversed(left)}
+
+    def find(names: Sequence[str]) -> Any:
+        return next((usual[name] for name in names if name in usual), None)
+
+    timestamp = given.timestamp or find(TIMESTAMP_NAMES)
+    if timestamp is None:
+        timestamp = next(
+            (name for name in left if as_number(_first(rows[name])) is None and is_time(_first(rows[name]))), None
+        )
+    item = given.item or find([name for name in ITEM_NAMES if usual.get(name) != timestamp])
+    targets = given.targets
+    if not targets:
+        left = [name for name in left if name not in (timestamp, item)]
+        usual_target = find(TARGET_NAMES)
+        numeric = [name for name in left if as_number(_first(rows[name])) is not None]
+        targets = [usual_target] if usual_target is not None and (item is not None or len(numeric) == 1) else numeric
+        if not targets:
+            raise ValueError(
+                f"{place}: there must be a column of numbers left for the target, got the columns "
+                f"{brief(list(rows.columns))}"
+            )
+    return Columns(timestamp, item, list(targets), list(given.known), list(given.past_only), list(given.static))
+
+
+def _first(values: pd.Series) -> Any:
+    """The first one that is not missing."""
+    return next((value for value in values if not is_missing(value)), None)
+
+
+def is_missing(value: Any) -> bool:
+    if isinstance(value, (list, np.ndarray)):
+        return len(value) == 0
+    return value is None or (value.strip().lower() in MISSING if isinstance(value, str) else bool(pd.isna(value)))
+
+
+def to_numbers(values: pd.Series, what: str = "") -> np.ndarray:
+    """
+    A column as 32-bit numbers, NaN where it says that a value is missing.
+
+    Raises:
+        ValueError: a value is neither; names its place, the index of `values`.
+    """
+    numbers = pd.to_numeric(values, errors="coerce")
+    for index in np.flatnonzero(numbers.isna().to_numpy()):
+        if not is_missing(values.iloc[index]):
+            raise ValueError(
+                f"{values.index[index]}: column {values.name!r} must hold a number or nothing, got "
+                f"{brief(values.iloc[index])}{what}"
+            )
+    with np.errstate(over="ignore"):
+        return numbers.to_numpy(dtype=np.float32, na_value=np.nan)
