@@ -9,7 +9,7 @@ from typing import Any
 
 _PUBLIC_NAMES = {"OnnxRunner": "runner", "export_onnx": "export"}
 
-__all__ = ["OnnxRunner", "export_onnx"]  # noqa: F822 (made when they are first used)
+__all__ = ["OnnxRunner", "export_onnx"]
 
 
 def __getattr__(name: str) -> Any:

@@ -83,9 +83,8 @@ def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, Mod
         "prompt": " `sequences` begin with `input_ids`, which are padded on the right." if task == CAUSAL else "",
     }
     if task == SEQ2SEQ:
-        blanks["beams"] = (
-            " There may be several rows about each source, which follow each other"
-            + (", as do the rows of its memory." if config["repeats_memory"] else "; they share its memory.")
+        blanks["beams"] = " There may be several rows about each source, which follow each other" + (
+            ", as do the rows of its memory." if config["repeats_memory"] else "; they share its memory."
         )
     for name, graph in graphs.items():
         table = ["| | name | type | shape |", "|---|---|---|---|"]

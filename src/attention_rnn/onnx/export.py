@@ -138,7 +138,9 @@ def _make_graphs(
 
     if task not in (SEQ2SEQ, CAUSAL):
         return {MODEL: store(finished(WholeText(model, OUTPUTS[task])), weights)}, {}, False
-    ends = Ends(model.config.decoder_start_token_id, _ends(model), _special(model)["pad"] or 0, settings["min_new_tokens"])
+    ends = Ends(
+        model.config.decoder_start_token_id, _ends(model), _special(model)["pad"] or 0, settings["min_new_tokens"]
+    )
     encoder, looks_back = None, False
     if task == SEQ2SEQ:
         prepared = prepare_for_export(model)

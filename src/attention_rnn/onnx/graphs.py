@@ -6,7 +6,7 @@ to graph under one name; the state after a token has `_next` behind it.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import onnx
@@ -219,23 +219,33 @@ def trace(graph: Graph) -> onnx.ModelProto:
     """A graph as ONNX has it, with the weights of the model inside."""
     examples, axes = graph.inputs()
     graph.names, graph.outputs = list(examples), list(graph.example_outputs())
-    with torch.no_grad():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter speaks of its own affairs
-            program = torch.onnx.export(
-                graph,
-                tuple(example.clone() for example in examples.values()),
-                dynamic_shapes=(tuple(axes.values()),),
-                input_names=list(examples),
-                output_names=graph.outputs,
-                opset_version=OPSET,
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            )
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter speaks of its own affairs
+        program = torch.onnx.export(
+            graph,
+            tuple(example.clone() for example in examples.values()),
+            dynamic_shapes=(tuple(axes.values()),),
+            input_names=list(examples),
+            output_names=graph.outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
     assert program is not None
     # without a limit, else matrices would be laid out anew in each call
     onnxscript.optimizer.optimize_ir(program.model, input_size_limit=2**40, output_size_limit=2**40)
     exported = program.model_proto
     exported.ir_version = IR_VERSION
+    for part in (exported, exported.graph, *_nodes(exported.graph)):
+        del part.metadata_props[:]  # where in the code each node comes from, most of the size of a small graph
     return exported
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Those of inner graphs as well."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)

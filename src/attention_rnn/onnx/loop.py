@@ -151,9 +151,7 @@ def _choose(body: _Nodes, log_probabilities: str, ends: Ends, causal: str | None
         ids = body("Unsqueeze", [body.constant(np.array(ends.ends)), body.constant([1])])
         axis = body("Slice", [body("Shape", [log_probabilities]), body.constant([1]), body.constant([2])])
         forbidden = body("Expand", [body.constant(np.float32(0)), axis])
-        forbidden = body(
-            "ScatterND", [forbidden, ids, body.constant(np.full(len(ends.ends), -np.inf, np.float32))]
-        )
+        forbidden = body("ScatterND", [forbidden, ids, body.constant(np.full(len(ends.ends), -np.inf, np.float32))])
         none = body.constant(np.float32(0))
         log_probabilities = body("Add", [log_probabilities, body("Where", [is_early, forbidden, none])])
     return body("ArgMax", [log_probabilities], axis=-1, keepdims=0)
@@ -173,5 +171,3 @@ def _zeros(outer: _Nodes, rows: str, shape: list[Any]) -> str:
 
 def _size(axis: Any) -> int | str:
     return axis.dim_value if axis.HasField("dim_value") else axis.dim_param
-
-
