@@ -28,7 +28,7 @@ from transformers import pipeline
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.checkpoints import open_encoder_decoder
-from attention_rnn.data import FORMATS, choose_columns, get_text, read_lines, read_rows
+from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_lines, read_rows
 from attention_rnn.parts import merge, parts_of, prepare, write_whole
 
 try:

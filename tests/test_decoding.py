@@ -19,7 +19,7 @@ from attention_rnn.models.cache import CACHE, new_cache
 from attention_rnn.models.cells import GRUCell
 from attention_rnn.models.decoder import AttentionRnnDecoder
 from attention_rnn.models.decoder_layer import AttentionRnnDecoderLayer
-from attention_rnn.models.decoder_step import DecoderStep
+from attention_rnn.models.decoder_step import DecoderStep, prepare
 from attention_rnn.models.generation import AttentionRnnGenerationMixin
 from attention_rnn.models.prepared_linear import ContextReader, PreparedLinear
 from attention_rnn.models.readout import AttentionRnnReadout
@@ -602,7 +602,9 @@ def prepared(source=8, steps=9, **overrides):
     model = tiny_model(**overrides)
     decoder = model.model.decoder
     keys, values = decoder._project(torch.randn(3, source, model.config.memory_size))
-    return DecoderStep(decoder, None, model.lm_head, Memory(keys, values, None), None, beams=1, steps=steps)
+    memory = Memory(keys, values, None)
+    prepared = prepare(decoder, model.lm_head, memory, beams=1, steps=steps)
+    return DecoderStep(prepared, None, prepared.read(memory), None, beams=1)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ _PUBLIC_NAMES = {
     "ReliableTrainer": "trainer",
     "ReliableTrainingArguments": "trainer",
     "average_checkpoints": "averaging",
+    "OnnxRunner": "onnx.runner",
+    "export_onnx": "onnx.export",
     "quantize": "quantization",
 }
 

@@ -8,7 +8,8 @@ a twin of the decoder, which shares its parameters.
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from .cells import Cell
 from .decoder import AttentionRnnDecoder, DecoderState, Noise
 from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import NO_NOISE
-from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain, place_side_by_side
+from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain
 from .readout import AttentionRnnReadout, CopyGate, mix_copies
 
 # Of these the context is the mean of the values, which nothing else of them reads. Multi-head attention has a matrix of
@@ -52,34 +53,27 @@ class DecoderStep:
     memory in each beam, and gets a copy for each, once.
 
     Args:
-        decoder: the decoder.
+        prepared: the decoder and its `lm_head`, from `prepare`.
         embed_tokens: tokens -> embeddings.
-        lm_head: attentional vector -> logits.
-        memory: keys, values and mask of each source.
+        memory: keys, values and mask of each source, as `PreparedDecoder.read` gives them.
         copy_ids: with `copy`, the token at each position of the source, (sources, source).
         beams: number of hypotheses about each source.
-        steps: the number of steps to come, at most.
     """
 
     def __init__(
         self,
-        decoder: AttentionRnnDecoder,
+        prepared: "PreparedDecoder",
         embed_tokens: nn.Module,
-        lm_head: nn.Module,
         memory: Memory,
         copy_ids: Tensor | None,
         beams: int,
-        steps: int,
     ) -> None:
-        looks_back = decoder.attention is not None and decoder.attention.alignment_features > 0
-        self.beams, self.shares_memory = beams, not looks_back
-        self.embed_tokens = embed_tokens
-        self.decoder, self.lm_head, self.memory = _prepare(decoder, lm_head, memory, beams, steps)
-        self.copy_ids = None if copy_ids is None else copy_ids.repeat_interleave(beams, dim=0)
-        if looks_back and beams > 1:
-            sources = torch.arange(len(memory.values), device=memory.values.device)
-            self.memory = _rows_of(self.memory, sources.repeat_interleave(beams))
-        self.noise = Noise([NO_NOISE] * len(decoder.layers), NO_NOISE, None)
+        self.decoder, self.lm_head = prepared.decoder, prepared.lm_head
+        self.embed_tokens, self.beams = embed_tokens, beams
+        self.shares_memory = not prepared.looks_back
+        self.memory = memory if self.shares_memory or beams == 1 else Memory(*(_repeat(part, beams) for part in memory))
+        self.copy_ids = _repeat(copy_ids, beams)
+        self.noise = Noise([NO_NOISE] * len(self.decoder.layers), NO_NOISE, None)
 
     def __call__(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor | None, DecoderState]:
         """
@@ -120,19 +114,19 @@ class SharedMemoryAttention(nn.Module):
 
     Args:
         attention: an attention that does not look back.
-        beams: hypotheses about each source.
     """
 
-    def __init__(self, attention: nn.Module, beams: int) -> None:
+    def __init__(self, attention: nn.Module) -> None:
         super().__init__()
-        self.attention, self.beams = attention, beams
+        self.attention = attention
 
     def forward(
         self, query: Tensor, memory: Memory, alignment: Tensor, target_mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `Attention.forward`, of one query for each beam, (sources * beams, 1, query)."""
-        queries = query.unflatten(0, (-1, self.beams))[:, :, 0]  # (sources, beams, query)
-        contexts, weights, _ = self.attention(queries, memory, alignment[: len(queries)], None)
+        sources = memory.values.shape[0]
+        queries = query.unflatten(0, (sources, -1))[:, :, 0]  # (sources, beams, query)
+        contexts, weights, _ = self.attention(queries, memory, alignment[:sources], None)
         return (
             contexts.flatten(0, 1)[:, None],
             weights.transpose(1, 2).flatten(0, 1)[:, :, None],  # (sources * beams, heads, 1, source)
@@ -144,11 +138,41 @@ def _rows_of(memory: Memory, rows: Tensor) -> Memory:
     return Memory(memory.keys[rows], memory.values[rows], None if memory.mask is None else memory.mask[rows])
 
 
-def _prepare(
+def _repeat(tensor: Any, beams: int) -> Any:
+    """Each row of a tensor, `beams` times; or `None`."""
+    return None if tensor is None else tensor[:, None].expand(-1, beams, *tensor.shape[1:]).flatten(0, 1)
+
+
+class PreparedDecoder(NamedTuple):
+    """Twins of a decoder in evaluation mode and of its `lm_head`, which share their parameters."""
+
+    decoder: Any
+    lm_head: nn.Module
+    readers: list[ContextReader]
+    looks_back: bool  # the attention sees another memory in each beam
+
+    def read(self, memory: Memory) -> Memory:
+        """What the twin looks at in place of a memory: its values are the products of all readers, side by side."""
+        if not self.readers:
+            return memory
+        return memory._replace(values=torch.cat([reader.of_memory(memory.values) for reader in self.readers], dim=-1))
+
+
+def prepare(
     decoder: AttentionRnnDecoder, lm_head: nn.Module, memory: Memory, beams: int, steps: int
-) -> tuple[Any, nn.Module, Memory]:
-    """Twins of a decoder in evaluation mode and of its `lm_head`, and what they look at."""
+) -> PreparedDecoder:
+    """
+    Make a decoder ready for many steps.
+
+    Args:
+        decoder: the decoder.
+        lm_head: attentional vector -> logits.
+        memory: what it will look at, or something of that size.
+        beams: number of hypotheses about each source.
+        steps: the number of steps to come, at most.
+    """
     replaced: dict[nn.Module, nn.Module] = {}
+    readers: list[ContextReader] = []
     if not torch.is_autocast_enabled(memory.values.device.type):  # there every product is autocast's own affair
         rows = beams * len(memory.values)
         modules: list[Any] = [*decoder.modules(), lm_head]
@@ -157,14 +181,14 @@ def _prepare(
             for module in modules
             if _can_be_prepared(module) and module.weight.numel() >= MIN_WEIGHTS
         }
-        readers = _context_readers(decoder, rows)
-        if readers and memory.values.shape[:2].numel() <= rows * steps:  # else no target would repay it
-            memory = memory._replace(values=place_side_by_side(readers, memory.values))
+        if memory.values.shape[:2].numel() <= rows * steps:  # else no target would repay it
+            readers = _context_readers(decoder, rows)
             replaced |= {reader.layer: reader for reader in readers}
     attention = decoder.attention
-    if beams > 1 and attention is not None and not attention.alignment_features:
-        replaced[attention] = SharedMemoryAttention(_twin(attention, replaced), beams)
-    return _twin(decoder, replaced), _twin(lm_head, replaced), memory
+    looks_back = attention is not None and attention.alignment_features > 0
+    if beams > 1 and attention is not None and not looks_back:
+        replaced[attention] = SharedMemoryAttention(_twin(attention, replaced))
+    return PreparedDecoder(_twin(decoder, replaced), _twin(lm_head, replaced), readers, looks_back)
 
 
 def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextReader]:
@@ -189,7 +213,11 @@ def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextRea
     )
     if not as_written or not all(_can_be_prepared(layer) for layer, _ in places):
         return []
-    return [ContextReader(layer, rows, start, config.context_size) for layer, start in places]
+    *offsets, width = accumulate((layer.out_features for layer, _ in places), initial=0)
+    return [
+        ContextReader(layer, rows, start, config.context_size, (offset, width))
+        for (layer, start), offset in zip(places, offsets, strict=True)
+    ]
 
 
 def _can_be_prepared(module: Any) -> bool:

@@ -42,7 +42,7 @@ from .beams import Beams
 from .cache import CACHE, cache_field, read_memory, read_states, write_states
 from .checks import padding_mask
 from .decoder import AttentionRnnDecoder, DecoderState
-from .decoder_step import DecoderStep
+from .decoder_step import DecoderStep, prepare
 from .generation_checks import CheckedGenerationMixin
 from .prepared_linear import is_intercepted
 
@@ -259,11 +259,13 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         outputs = model(**inputs, return_dict=True)
         keys, values = read_memory(outputs[CACHE])
         mask = padding_mask("attention_mask", kwargs.get("attention_mask"), *values.shape[:2])
+        memory = Memory(keys, values, mask)
         copy_ids = kwargs["encoder_outputs"].copy_ids if self.config.copy else None
         decoder = self.model.decoder
         steps = generation_config.max_length - input_ids.shape[1]
+        prepared = prepare(decoder, self.lm_head, memory, beams, steps)
         embed_tokens = self.model.target_front.embed_tokens
-        step = DecoderStep(decoder, embed_tokens, self.lm_head, Memory(keys, values, mask), copy_ids, beams, steps)
+        step = DecoderStep(prepared, embed_tokens, prepared.read(memory), copy_ids, beams)
         rows = torch.arange(len(keys), device=keys.device).repeat_interleave(beams)
         state = _select(decoder._unpack(*read_states(outputs[CACHE])), rows)
         weights = outputs.cross_attentions[0][rows] if outputs.cross_attentions else None

@@ -80,6 +80,7 @@ def _prefers_onednn(weight: Tensor) -> bool:
         and weight.numel() >= MIN_WEIGHTS
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and not is_watched()
     )
 
 
@@ -116,14 +117,12 @@ class ContextReader(PreparedLinear):
     Args:
         start: the column at which the context starts.
         size: the size of the context.
+        place: where the products of this layer lie in those of all readers, and the width of all, (offset, all).
     """
 
-    # where the products of this layer lie in those of all readers, (offset, all)
-    place = (0, 0)
-
-    def __init__(self, layer: nn.Linear, rows: int, start: int, size: int) -> None:
+    def __init__(self, layer: nn.Linear, rows: int, start: int, size: int, place: tuple[int, int]) -> None:
         super().__init__(layer, rows)
-        self.start, self.size = start, size
+        self.start, self.size, self.place = start, size, place
 
     def of_memory(self, values: Tensor) -> Tensor:
         """The products with what lies at each position, (sources, source, value) -> (sources, source, output)."""
@@ -139,12 +138,3 @@ class ContextReader(PreparedLinear):
         before, contexts, after = inputs.tensor_split((self.start, self.start + self.place[1]), dim=-1)
         own = contexts[..., self.place[0] : self.place[0] + self.layer.out_features]
         return self.product(torch.cat([before, after], dim=-1)) + own
-
-
-def place_side_by_side(readers: list[ContextReader], values: Tensor) -> Tensor:
-    """What takes the place of the memory's values, (sources, source, outputs of all readers)."""
-    offset, total = 0, sum(reader.layer.out_features for reader in readers)
-    for reader in readers:
-        reader.place = (offset, total)
-        offset += reader.layer.out_features
-    return torch.cat([reader.of_memory(values) for reader in readers], dim=-1)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .configuration_decoder import AttentionRnnDecoderConfig
 from .dropout import SequenceDropout
+from .prepared_linear import is_watched
 
 
 class AttentionRnnReadout(nn.Module):
@@ -59,10 +60,14 @@ def mix_copies(logits: Tensor, generation_probability: Tensor, weights: Tensor, 
             stand for tokens that it lacks.
 
     Returns:
-        log P, (batch, target, extended vocabulary), in single precision.
+        log P, (batch, target, extended vocabulary), in single precision. In a traced graph the vocabulary is extended
+        by as many tokens as there are positions.
     """
     batch_size, length, vocab_size = logits.shape
-    extended_size = max(vocab_size, int(copy_ids.max()) + 1)
+    if is_watched():  # a source has no more unknown tokens than positions
+        extended_size = vocab_size + copy_ids.shape[1]
+    else:
+        extended_size = max(vocab_size, int(copy_ids.max()) + 1)
     generation_probability = generation_probability.float()
     written = generation_probability * torch.softmax(logits, dim=-1, dtype=torch.float32)
     unknown = written.new_zeros(batch_size, length, extended_size - vocab_size)

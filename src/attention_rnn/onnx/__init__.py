@@ -1,0 +1,22 @@
+"""
+Models without torch: `export_onnx` writes a folder of ONNX graphs, `OnnxRunner` runs it.
+
+Importing this loads neither torch nor onnxruntime; `OnnxRunner` needs numpy, onnxruntime and tokenizers alone.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC_NAMES = {"OnnxRunner": "runner", "export_onnx": "export"}
+
+__all__ = ["OnnxRunner", "export_onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_PUBLIC_NAMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

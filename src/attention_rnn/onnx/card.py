@@ -1,0 +1,107 @@
+"""The README of an exported folder: what its graphs read and give, and how they are called."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto, TensorProto, ValueInfoProto
+
+from .decoding import ANSWERING, CAUSAL, SEQ2SEQ
+
+_HEAD = """# An attention RNN as ONNX graphs
+
+Task: `{task}`. Weights: `{weights}`. No torch is needed. With Python, numpy, onnxruntime and tokenizers:
+
+```python
+from run_onnx import OnnxRunner  # of this folder; or, with the package: from attention_rnn import OnnxRunner
+
+runner = OnnxRunner.from_pretrained(".")
+print(runner({example}))
+```
+
+or `python run_onnx.py {arguments}`. `config.json` holds what is not in the graphs: special tokens, settings, labels. The
+tokenizer's files are those of the `tokenizers` library.
+
+## Graphs
+
+ids are `int64`, everything else `float32` where nothing is said. Padding is 0 in `attention_mask`.
+"""
+_PARTS = {
+    "encoder.onnx": "Reads sources: what the decoder looks at (`keys`, `values`, `mask`) and its first state.",
+    "step.onnx": """One token of each row. `tokens` are the last ones, `k` says how many of the best to return; the outputs that end in
+`_next` are the states of the next call.{start}{beams}""",
+    "generate.onnx": "Greedy decoding in one call, of at most `max_new_tokens` tokens.{prompt}",
+    "model.onnx": "Reads texts.",
+}
+_GENERATE = """
+## The same without this runner
+
+```python
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+source, target = Tokenizer.from_file("tokenizer.json"), Tokenizer.from_file("{target}")
+session = onnxruntime.InferenceSession("generate.onnx")
+ids = np.array([source.encode({text}).ids])
+inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "max_new_tokens": np.array({length})}}
+(sequence,) = session.run(["sequences"], inputs)[0]
+print(target.decode(sequence.tolist()))
+```
+
+C++ (onnxruntime's API; `ids` and `mask` are `std::vector<int64_t>`). Compiled and run by nobody yet:
+
+```cpp
+Ort::Env env;
+Ort::Session session(env, "generate.onnx", Ort::SessionOptions());
+auto cpu = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+std::array<int64_t, 2> shape{{1, (int64_t)ids.size()}};
+int64_t most = {length};
+std::array<Ort::Value, 3> inputs{{
+    Ort::Value::CreateTensor<int64_t>(cpu, ids.data(), ids.size(), shape.data(), 2),
+    Ort::Value::CreateTensor<int64_t>(cpu, mask.data(), mask.size(), shape.data(), 2),
+    Ort::Value::CreateTensor<int64_t>(cpu, &most, 1, nullptr, 0)}};
+const char* names[] = {{"input_ids", "attention_mask", "max_new_tokens"}};
+const char* outputs[] = {{"sequences"}};
+auto found = session.Run(Ort::RunOptions(), names, inputs.data(), 3, outputs, 1);
+const int64_t* tokens = found[0].GetTensorData<int64_t>();
+```
+"""
+
+
+def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, ModelProto]) -> None:
+    """Write `README.md` into the folder of these graphs."""
+    task = config["task"]
+    example, arguments = '"a text"', '"a text"'
+    if task == ANSWERING:
+        example, arguments = '{"question": "a question", "context": "a text"}', '"a question" "a text"'
+    parts = [_HEAD.format(task=task, weights=config["weights"], example=example, arguments=arguments)]
+    start = config["special_tokens"]["start"]
+    blanks = {
+        "start": f" The first token is {start}." if task == SEQ2SEQ else " The states before the first are zero.",
+        "beams": "",
+        "prompt": " `sequences` begin with `input_ids`, which are padded on the right." if task == CAUSAL else "",
+    }
+    if task == SEQ2SEQ:
+        blanks["beams"] = " There may be several rows about each source, which follow each other" + (
+            ", as do the rows of its memory." if config["repeats_memory"] else "; they share its memory."
+        )
+    for name, graph in graphs.items():
+        table = ["| | name | type | shape |", "|---|---|---|---|"]
+        for kind, values in (("input", graph.graph.input), ("output", graph.graph.output)):
+            table += [f"| {kind} | `{value.name}` | {_type(value)} | {_shape(value)} |" for value in values]
+        parts.append(f"### {name}\n\n{_PARTS[name].format(**blanks)}\n\n" + "\n".join(table) + "\n")
+    if "generate.onnx" in graphs and not config["copy"]:
+        target = "target_tokenizer.json" if config["has_target_tokenizer"] else "tokenizer.json"
+        length = config["generation"]["max_new_tokens"] or config["max_length"]
+        parts.append(_GENERATE.format(target=target, text='"a text"', length=length))
+    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _type(value: ValueInfoProto) -> str:
+    return TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+
+
+def _shape(value: ValueInfoProto) -> str:
+    axes = value.type.tensor_type.shape.dim
+    return "(" + ", ".join(str(axis.dim_value or axis.dim_param) for axis in axes) + ")"

@@ -1,0 +1,309 @@
+"""Exported folders give what the models give, by graphs alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_config, tiny_model
+
+import attention_rnn
+from attention_rnn import OnnxRunner, export_onnx
+from attention_rnn.copy_vocabulary import CopyVocabulary
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+SOURCES = ["abc", "ahgfed bc", "lmn op a"]
+WORDS = ["to be or not", "be kind", "Xyzzy to Plugh be Xyzzy"]
+SMALL = {"encoder_layers": 1, "decoder_layers": 2}
+
+
+def characters():
+    return train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19)
+
+
+def words():
+    return train_tokenizer(["to be or not to be kind ."], kind="word", vocab_size=19)
+
+
+def random_model(name, **overrides):
+    torch.manual_seed(0)
+    model = getattr(attention_rnn, name)(tiny_config(**{**SMALL, **overrides})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
+NAMED = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
+VARIANTS = {
+    "parallel": (lambda: tiny_model(**SMALL, bidirectional=False), characters),
+    "copying": (
+        lambda: tiny_model(**SMALL, context_feeding="input", copy=True, coverage=True, cell_type="lstm"),
+        words,
+    ),
+    "two vocabularies": (
+        lambda: tiny_model(
+            encoder_layers=1,
+            decoder_layers=1,
+            context_feeding="conditional",
+            attention_type="multi_head",
+            source_vocab_size=23,
+            cell_type="rnn_tanh",
+        ),
+        lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
+    ),
+    "language model": (
+        lambda: random_model("AttentionRnnForCausalLM", hidden_size=12, past_attention_window=3),
+        lambda: train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19, causal=True),
+    ),
+    "classifier": (lambda: random_model("AttentionRnnForSequenceClassification", pooling_heads=2, **NAMED), characters),
+    "tagger": (
+        lambda: random_model(
+            "AttentionRnnForTokenClassification", crf=True, constrained_decoding=True, intents=["x", "y"], **NAMED
+        ),
+        lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=19),
+    ),
+    "reader": (lambda: random_model("AttentionRnnForQuestionAnswering"), words),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Exporting takes seconds, so that tests share what is exported."""
+
+    @cache
+    def export(variant):
+        make_model, make_tokenizer = VARIANTS[variant]
+        model, tokenizer = make_model(), make_tokenizer()
+        folder = export_onnx(model, tokenizer, tmp_path_factory.mktemp("onnx") / "model")
+        return SimpleNamespace(model=model, tokenizer=tokenizer, folder=folder, runner=OnnxRunner([folder]))
+
+    return export
+
+
+def generate(export, texts, **options):
+    """Token ids up to the end, and scores, of each hypothesis, by torch."""
+    options = {"return_dict_in_generate": True, "output_scores": True, "output_attentions": True, **options}
+    tokenizer, config = export.tokenizer, export.model.config
+    if config.copy:
+        copying = CopyVocabulary(tokenizer, config.vocab_size)
+        inputs, _ = copying.encode_sources(texts, padding=True, return_tensors="pt")
+    else:
+        inputs = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    outputs = export.model.generate(**inputs, **options)
+    start = 1 if config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    return [up_to_end(row[start:].tolist()) for row in outputs.sequences], outputs
+
+
+def up_to_end(tokens):
+    return tokens[: tokens.index(2) + 1] if 2 in tokens else tokens
+
+
+def hypotheses(results):
+    return [one for result in results for one in (result if isinstance(result, list) else [result])]
+
+
+GENERATORS = ["parallel", "copying", "two vocabularies", "language model"]
+every_generator = pytest.mark.parametrize("variant", GENERATORS)
+
+
+def texts_for(variant):
+    return WORDS if variant == "copying" else SOURCES
+
+
+@every_generator
+def test_greedy_decoding_gives_the_tokens_of_generate(exported, variant):
+    export, texts = exported(variant), texts_for(variant)
+    expected, _ = generate(export, texts, max_new_tokens=9)
+    assert [result["token_ids"] for result in export.runner(texts, max_new_tokens=9)] == expected
+
+
+@every_generator
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"length_penalty": 0.3, "early_stopping": True, "min_new_tokens": 4}, {"early_stopping": "never"}],
+    ids=["plain", "early stopping", "never"],
+)
+def test_beam_search_gives_the_tokens_and_scores_of_generate(exported, variant, options):
+    export, texts = exported(variant), texts_for(variant)
+    options = {"num_beams": 4, "num_return_sequences": 3, "max_new_tokens": 9, **options}
+    expected, outputs = generate(export, texts, **options)
+    found = hypotheses(export.runner(texts, **options))
+    assert [one["token_ids"] for one in found] == expected
+    torch.testing.assert_close(
+        torch.tensor([one["score"] for one in found]), outputs.sequences_scores, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("variant", ["parallel", "copying", "two vocabularies"])
+def test_the_attention_is_that_of_generate(exported, variant):
+    export, texts = exported(variant), texts_for(variant)
+    _, outputs = generate(export, texts, max_new_tokens=5)
+    for row, result in enumerate(export.runner(texts, max_new_tokens=5, return_attention=True)):
+        attention, length = result["attention"], len(result["token_ids"])
+        assert attention.shape == (length, len(result["source_tokens"]))
+        expected = torch.stack([step[0][row].mean(dim=0)[0] for step in outputs.cross_attentions[:length]])
+        np.testing.assert_allclose(attention, expected[:, : attention.shape[1]], atol=1e-5)
+
+
+@every_generator
+def test_one_graph_decodes_greedily(exported, variant):
+    export, texts = exported(variant), texts_for(variant)
+    encoded = export.runner.tokenizer.encode_batch(texts)
+    longest = max(len(encoding.ids) for encoding in encoded)
+    ids = np.array([encoding.ids + [0] * (longest - len(encoding.ids)) for encoding in encoded])
+    mask = np.array([[1] * len(encoding.ids) + [0] * (longest - len(encoding.ids)) for encoding in encoded])
+    inputs = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": np.array(7)}
+    if variant == "copying":
+        _, inputs["copy_ids"] = export.runner.unknown.extend(texts, ids)
+    session = onnxruntime.InferenceSession(export.folder / "generate.onnx")
+    sequences = session.run(["sequences"], inputs)[0]
+    for row, result in enumerate(export.runner(texts, max_new_tokens=7)):
+        begin = len(encoded[row].ids) if variant == "language model" else 0
+        assert up_to_end(sequences[row, begin : begin + 7].tolist()) == result["token_ids"]
+
+
+def test_what_a_vocabulary_lacks_is_copied(exported):
+    export = exported("copying")
+    copying = CopyVocabulary(export.tokenizer, export.model.config.vocab_size)
+    inputs, unknown_words = copying.encode_sources(WORDS, padding=True, return_tensors="pt")
+    words_found, copy_ids = export.runner.unknown.extend(WORDS, inputs["input_ids"].numpy())
+    assert words_found == unknown_words == [[], [], ["Xyzzy", "Plugh"]]
+    assert (
+        copy_ids[inputs["attention_mask"].bool()] == inputs["copy_ids"][inputs["attention_mask"].bool()].numpy()
+    ).all()
+    sequences = export.model.generate(**inputs, num_beams=3, max_new_tokens=6)
+    expected = copying.batch_decode(sequences, unknown_words)
+    assert [result["text"] for result in export.runner(WORDS, num_beams=3, max_new_tokens=6)] == expected
+
+
+@pytest.mark.parametrize("variant", ["parallel", "language model"])
+def test_a_text_is_streamed_in_pieces(exported, variant):
+    runner = exported(variant).runner
+    pieces = list(runner("abc", max_new_tokens=9, min_new_tokens=9, stream=True))
+    whole = runner("abc", max_new_tokens=9, min_new_tokens=9)["text"]
+    assert len(pieces) > 1
+    assert "".join(pieces) == (whole if variant == "parallel" else whole[len("abc") :])
+
+
+def test_an_ensemble_takes_the_mean_of_probabilities(exported):
+    export = exported("parallel")
+    together = OnnxRunner.from_pretrained([export.folder, export.folder])
+    options = {"num_beams": 3, "max_new_tokens": 6, "return_attention": True}
+    for one, both in zip(export.runner(SOURCES, **options), together(SOURCES, **options), strict=True):
+        assert both["token_ids"] == one["token_ids"]
+        assert both["score"] == pytest.approx(one["score"], abs=1e-5)
+        np.testing.assert_allclose(both["attention"], one["attention"], atol=1e-6)
+
+
+def test_threads_share_a_runner(exported):
+    runner = exported("parallel").runner
+    texts = [source * times for times in (1, 2, 3) for source in SOURCES]
+    expected = runner(texts, num_beams=2, max_new_tokens=8, batch_size=1)
+    found = {}
+    threads = [
+        threading.Thread(target=lambda i=i: found.update({i: runner(texts[i], num_beams=2, max_new_tokens=8)}))
+        for i in range(len(texts))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[index]["token_ids"] for index in range(len(texts))] == [result["token_ids"] for result in expected]
+
+
+def test_a_text_is_classified(exported):
+    export = exported("classifier")
+    inputs = export.tokenizer(SOURCES, padding=True, return_tensors="pt", return_token_type_ids=False)
+    expected = export.model(**inputs).logits.softmax(dim=-1)
+    for row, result in enumerate(export.runner(SOURCES)):
+        assert [one["score"] for one in result] == sorted((one["score"] for one in result), reverse=True)
+        for one in result:
+            assert one["score"] == pytest.approx(float(expected[row, LABELS.index(one["label"])]), abs=1e-5)
+
+
+def test_words_are_labelled_as_by_the_pipeline(exported):
+    from transformers import pipeline
+
+    export = exported("tagger")
+    texts = ["to be  or kind", "Xyzzy not", "be"]
+    tagger = pipeline("token-classification", model=export.model, tokenizer=export.tokenizer)
+    chunks = [tagger(text, aggregation_strategy="simple") for text in texts]
+    inputs = export.tokenizer(
+        [text.split() for text in texts], is_split_into_words=True, padding=True, return_tensors="pt",
+        return_token_type_ids=False,
+    )  # fmt: skip
+    intents = export.model(**inputs).intent_logits.argmax(dim=-1)
+    assert any(chunks)
+    for text, expected, result, intent in zip(texts, chunks, export.runner(texts), intents, strict=True):
+        assert result["intent"] == ["x", "y"][intent]
+        assert [word["word"] for word in result["words"]] == text.split()
+        in_chunk = {
+            position: chunk["entity_group"] for chunk in expected for position in range(chunk["start"], chunk["end"])
+        }
+        for word in result["words"]:
+            assert text[word["start"] : word["end"]] == word["word"]
+            assert in_chunk.get(word["start"], "O") == word["label"].split("-")[-1]
+
+
+def test_a_question_is_answered_as_by_the_pipeline(exported):
+    from transformers import pipeline
+
+    export = exported("reader")
+    reader = pipeline("question-answering", model=export.model, tokenizer=export.tokenizer)
+    examples = [
+        {"question": "to be", "context": "or not to be kind ."},
+        {"question": "kind", "context": "be or"},
+    ]
+    for example, result in zip(examples, export.runner(examples), strict=True):
+        expected = reader(**example)
+        assert result["score"] == pytest.approx(expected["score"], abs=1e-4)
+        assert {name: result[name] for name in ("answer", "start", "end")} == {
+            name: expected[name] for name in ("answer", "start", "end")
+        }
+
+
+def run(code, *arguments, cwd=None, **options):
+    return subprocess.run(
+        [sys.executable, *options.pop("flags", []), "-c", code, *map(str, arguments)],
+        check=True, capture_output=True, text=True, cwd=cwd,
+    ).stdout  # fmt: skip
+
+
+def test_the_runner_loads_no_torch_and_little_memory(exported):
+    code = """
+import resource, sys
+from attention_rnn import OnnxRunner
+print(OnnxRunner.from_pretrained(sys.argv[1])("abc", max_new_tokens=5)["token_ids"])
+print({"torch", "transformers", "onnx"} & set(sys.modules))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    export = exported("parallel")
+    tokens, modules, megabytes = run(code, export.folder).splitlines()
+    assert json.loads(tokens) == export.runner("abc", max_new_tokens=5)["token_ids"]
+    assert modules == "set()"
+    assert int(megabytes) < 100
+
+
+def test_a_folder_runs_without_the_package(exported, tmp_path):
+    export = exported("copying")
+    folder = shutil.copytree(export.folder, tmp_path / "elsewhere")
+    output = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {[p for p in sys.path if 'site-packages' in p]!r}\n"
+         f"sys.argv = ['run_onnx.py', *{WORDS!r}, '--max_new_tokens', '6', '--num_beams', '3']\n"
+         "import runpy; runpy.run_path('run_onnx.py', run_name='__main__')\n"
+         "assert 'attention_rnn' not in sys.modules"],
+        check=True, capture_output=True, text=True, cwd=folder, env={},
+    ).stdout  # fmt: skip
+    found = [json.loads(line)["text"] for line in output.splitlines()]
+    assert found == [result["text"] for result in export.runner(WORDS, max_new_tokens=6, num_beams=3)]
