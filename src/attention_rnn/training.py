@@ -20,6 +20,7 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 """
 
 import logging
+import shlex
 import shutil
 import sys
 import time
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +36,8 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    PrinterCallback,
+    ProgressCallback,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -51,6 +55,7 @@ from .arguments import (
 from .data import choose_columns, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import format_duration, write_model_card
+from .progress import ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
@@ -58,6 +63,7 @@ logger = logging.getLogger(__name__)
 
 Scores = dict[str, float | str]
 FEW_EXAMPLES = 100_000
+TRAINING_CURVES = "training.png"
 
 
 @dataclass
@@ -126,12 +132,16 @@ class Run:
         """
         if self.training_args.do_train:
             self.training_seconds = train_and_save(trainer, self.checkpoint)
+            if trainer.is_world_process_zero() and find_spec("matplotlib") is not None:
+                metric = self.training_args.metric_for_best_model
+                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric)
         trainer.compute_metrics = None  # it knows the references of the validation alone
         for split, prefix in (("validation", "eval"), ("test", "predict")):
             if split in wanted_splits(self.training_args):
                 measured, self.scores[split] = evaluate(split, prefix)
                 result = measured | {f"{prefix}_{name}": value for name, value in self.scores[split].items()}
-                trainer.log_metrics(prefix, result)
+                if not self.training_args.brief:
+                    trainer.log_metrics(prefix, result)
                 trainer.save_metrics(prefix, result)
         return self.scores
 
@@ -172,7 +182,7 @@ class Run:
                     data=data,
                     dataset_name=dataset_name if is_hub_name(dataset_name) else None,
                     dataset_config_name=self.data_args.dataset_config_name,
-                    command=["python", self.script, *self.argv],
+                    command=shlex.split(self.data_args.command or "") or ["python", self.script, *self.argv],
                     training_args=trainer.args,
                     training_seconds=self.training_seconds,
                     base_model=base_model if is_hub_name(base_model) else None,
@@ -243,12 +253,27 @@ def delete_run(output_dir: Path) -> None:
 
 
 def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
-    """Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took."""
-    trainer.add_callback(_Forecast())
-    result = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    """
+    Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C has ended the training. The best model so far is saved, and the last checkpoint goes on.
+    """
+    is_brief = getattr(trainer.args, "brief", False)
+    if is_brief:
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+    trainer.add_callback(ProgressBar() if is_brief else _Forecast())
+    stop = StopAtStep()
+    trainer.add_callback(stop)
+    with stopped_by_interrupt(stop):
+        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()
-    trainer.log_metrics("train", result)
+    if stop.wanted:
+        raise KeyboardInterrupt(f"Stopped at step {trainer.state.global_step:,} of {trainer.state.max_steps:,}.")
+    if not is_brief:
+        trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
 
