@@ -15,7 +15,7 @@ _NOTE = "{percentage:3.0f} % {bar} {remaining} left  {desc}"
 
 
 class ProgressBar(TrainerCallback):
-    """One bar for a whole training, with the time left, the loss and the best score; lines where there is no terminal."""
+    """One bar for a whole training, with the time left, the loss and the best score; without a terminal lines."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None

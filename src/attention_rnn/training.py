@@ -257,7 +257,7 @@ def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
     Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C has ended the training. The best model so far is saved, and the last checkpoint goes on.
+        KeyboardInterrupt: Ctrl-C has ended the training. The best model so far is saved, and a checkpoint to resume.
     """
     is_brief = getattr(trainer.args, "brief", False)
     if is_brief:

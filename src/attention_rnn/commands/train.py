@@ -85,8 +85,8 @@ def main(arguments: Sequence[str]) -> None:
     goes_on = prepare_folder(folder, arguments, contents, options.again)
     if goes_on is None:
         return
-    words = script_arguments(folder, task, recipe, options)
     check_flags(script(task.name), others, parser)
+    words = script_arguments(folder, task, recipe, options, others)
     files = write_splits(folder / "data", task, rows)
     command = shlex.join(["attention-rnn", "train", *arguments])
     words += [*as_arguments(files), "--output_dir", str(folder), "--command", command, *others]
@@ -286,7 +286,9 @@ def prepare_folder(folder: Path, arguments: Sequence[str], contents: dict[str, C
     return False
 
 
-def script_arguments(folder: Path, task: Task, recipe: str, options: argparse.Namespace) -> list[str]:
+def script_arguments(
+    folder: Path, task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]
+) -> list[str]:
     settings = load_recipe(recipe)
     if settings.get("bf16") and not computes_in_bfloat16():
         del settings["bf16"]
@@ -302,7 +304,9 @@ def script_arguments(folder: Path, task: Task, recipe: str, options: argparse.Na
         settings["model_name_or_path"] = options.start
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
-    words += ["--early_stopping_patience", str(_PATIENCE), "--report_to", "none", "--logging_steps", "20"]
+    words += ["--report_to", "none", "--logging_steps", "20"]
+    if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
+        words += ["--early_stopping_patience", str(_PATIENCE)]
     # go on from the last checkpoint, or start anew where there is none
     return [*words, "--resume_from_checkpoint", "True", "--overwrite_output_dir", "True"]
 
