@@ -19,7 +19,8 @@ class ProgressBar(TrainerCallback):
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.loss, self.scored, self.best = "", "", None
+        self.loss, self.scored = "", ""
+        self.best: float | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero and sys.stderr.isatty():

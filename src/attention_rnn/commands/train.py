@@ -22,6 +22,7 @@ from ..recipes import (
     load_recipe,
 )
 from . import CommandParser, UsageError, did_you_mean
+from .models import COMMAND
 
 _DESCRIPTION = """Train a model on your own file.
 
@@ -35,7 +36,6 @@ same command goes on. All arguments of the Trainer (--help-all) are understood t
 
 _SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
-_COMMAND = "command.json"
 _PATIENCE = 8  # evaluations, of the twenty or so of a training
 
 
@@ -82,10 +82,10 @@ def main(arguments: Sequence[str]) -> None:
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
-    goes_on = prepare_folder(folder, arguments, contents, options.again)
-    if goes_on is None:
-        return
     check_flags(script(task.name), others, parser)
+    if not prepare_folder(folder, arguments, contents, task, options.again):
+        print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
+        return
     words = script_arguments(folder, task, recipe, options, others)
     files = write_splits(folder / "data", task, rows)
     command = shlex.join(["attention-rnn", "train", *arguments])
@@ -249,9 +249,11 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     )
 
 
-def prepare_folder(folder: Path, arguments: Sequence[str], contents: dict[str, Content], again: bool) -> bool | None:
+def prepare_folder(
+    folder: Path, arguments: Sequence[str], contents: dict[str, Content], task: Task, again: bool
+) -> bool:
     """
-    Whether a training goes on there, and `None` if it is finished.
+    Whether there is something left to train in a folder, which is made if it is not there.
 
     Raises:
         UsageError: something else lies there.
@@ -260,8 +262,9 @@ def prepare_folder(folder: Path, arguments: Sequence[str], contents: dict[str, C
     settings = {
         "arguments": [argument for argument in arguments if argument != "--again"],
         "data": hashlib.sha256(what.encode()).hexdigest(),
+        "spelt": task.spelt,
     }
-    file = folder / _COMMAND
+    file = folder / COMMAND
     is_there = file.exists()
     if is_there and not again:
         earlier = json.loads(file.read_text(encoding="utf-8"))
@@ -271,8 +274,8 @@ def prepare_folder(folder: Path, arguments: Sequence[str], contents: dict[str, C
                 f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
             )
         if (folder / "README.md").exists():
-            print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
-            return None
+            return False
+        print(f"an earlier training in {folder} goes on")
         return True
     if not is_there and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds something else: --output names another folder")
@@ -282,8 +285,8 @@ def prepare_folder(folder: Path, arguments: Sequence[str], contents: dict[str, C
 
         delete_run(folder)
     (folder / "README.md").unlink(missing_ok=True)
-    file.write_text(json.dumps(settings), encoding="utf-8")
-    return False
+    file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return True
 
 
 def script_arguments(
@@ -347,7 +350,7 @@ def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[s
     if task.name == "pairs":
         arguments |= {"source_column": "source", "target_column": "target"}
     elif task.name == "classification":
-        arguments |= {"text_columns": [name for name in ("text", "text_pair") if name in rows["train"][0]]}
+        arguments |= {"text_columns": [name for name in ("text", "text_pair") if name in next(iter(rows.values()))[0]]}
         arguments["label_column"] = "label"
     return arguments
 
