@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-_NOTE = "{percentage:3.0f} % {bar} {remaining} left  {desc}"
+_BAR = "{percentage:3.0f} % {bar:30} {n_fmt}/{total_fmt} steps, {remaining} left  {desc}"
 
 
 class ProgressBar(TrainerCallback):
@@ -23,8 +23,15 @@ class ProgressBar(TrainerCallback):
         self.best: float | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            best = (args.metric_for_best_model or "loss").removeprefix("eval_")
+            print(
+                f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters, {state.num_train_epochs:,} epochs of "
+                f"{args.train_batch_size} examples a step; the best model is that with the best {best}",
+                flush=True,
+            )
         if state.is_world_process_zero and sys.stderr.isatty():
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_NOTE, dynamic_ncols=True)
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
         self.best = state.best_metric
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -204,7 +204,9 @@ def start_run(script: str, argv: Sequence[str] | None, *kinds: type) -> Run:
     argv = expand_config_file(list(sys.argv[1:] if argv is None else argv))
     model_args, data_args, training_args = parse_arguments(argv, *kinds)
     logging.basicConfig(format="%(message)s")
-    level = logging.INFO if training_args.process_index == 0 else logging.ERROR
+    level = logging.ERROR if training_args.process_index > 0 else logging.INFO
+    if training_args.brief:
+        level = max(level, logging.WARNING)
     for name in (__package__, Path(script).stem):
         logging.getLogger(name).setLevel(level)
     checkpoint = find_checkpoint(
