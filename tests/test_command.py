@@ -31,8 +31,8 @@ needs_scripts = pytest.mark.skipif(
 random_ = random.Random(0)
 WORDS = sorted({"".join(random_.choices("abcdef", k=random_.randint(2, 5))) for _ in range(60)})
 SIZES = "embedding_size=6,hidden_size=8"
-TINY = f"--config_overrides {SIZES} --max_steps 4 --eval_steps 2 --save_steps 2 --save_total_limit 3".split()
-TINY += "--warmup_steps 1 --max_target_length 8 --num_beams 1 --num_heat_maps 1 --per_device_train_batch_size 8".split()
+TINY = f"""--config_overrides {SIZES} --max_steps 4 --eval_steps 2 --save_steps 2 --save_total_limit 3
+--warmup_steps 1 --max_target_length 8 --num_beams 1 --num_heat_maps 1 --per_device_train_batch_size 8""".split()
 
 
 def run(capsys, *arguments):

@@ -124,7 +124,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
 
     def __post_init__(self) -> None:
         on_cpu = self.use_cpu or (self.use_cpu is None and not torch.accelerator.is_available())
-        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not _multiplies_bfloat16()
+        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not multiplies_bfloat16()
         if emulated:
             self.bf16 = self.bf16_full_eval = False
         super().__post_init__()
@@ -191,7 +191,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
                 setattr(self, f"{action}_steps", max(1, self.max_steps // 20))
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions for it; others emulate it."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,8 +1,10 @@
 """What a training shows while it runs, how it is stopped by Ctrl-C, and its curves when it is over."""
 
+import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from .model_card import format_duration
+
+logger = logging.getLogger(__name__)
 
 _BAR = "{percentage:3.0f} % {bar:30} {n_fmt}/{total_fmt} steps, {remaining} left  {desc}"
 
@@ -25,11 +31,9 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             best = (args.metric_for_best_model or "loss").removeprefix("eval_")
-            print(
-                f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters, {state.num_train_epochs:,} epochs of "
-                f"{args.train_batch_size} examples a step; the best model is that with the best {best}",
-                flush=True,
-            )
+            size = f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters"
+            length = f"{state.num_train_epochs:,} epochs, {args.train_batch_size} examples a step"
+            print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
         self.best = state.best_metric
@@ -62,6 +66,27 @@ class ProgressBar(TrainerCallback):
     def _show(self) -> None:
         if self.bar is not None:
             self.bar.set_description_str("  ".join(filter(None, [self.scored, self.loss])))
+
+
+class Forecast(TrainerCallback):
+    """Says, once some steps have been timed, how long a training takes."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+        self.is_told = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now, step = time.monotonic(), state.global_step
+        if self.start is None:  # the first step takes longer
+            self.start = now, step
+        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
+            self.is_told = True
+            seconds = (now - self.start[0]) / (step - self.start[1])
+            left = state.max_steps - step
+            logger.info(
+                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
+                "evaluations not counted."
+            )
 
 
 class StopAtStep(TrainerCallback):

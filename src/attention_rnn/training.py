@@ -23,7 +23,6 @@ import logging
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,9 +37,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     set_seed,
 )
 
@@ -54,8 +50,8 @@ from .arguments import (
 )
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
-from .model_card import format_duration, write_model_card
-from .progress import ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
+from .model_card import write_model_card
+from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
@@ -265,7 +261,7 @@ def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
     if is_brief:
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
-    trainer.add_callback(ProgressBar() if is_brief else _Forecast())
+    trainer.add_callback(ProgressBar() if is_brief else Forecast())
     stop = StopAtStep()
     trainer.add_callback(stop)
     with stopped_by_interrupt(stop):
@@ -278,27 +274,6 @@ def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
         trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
-
-
-class _Forecast(TrainerCallback):
-    """Says, once some steps have been timed, how long a training takes."""
-
-    def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
-        self.is_told = False
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        now, step = time.monotonic(), state.global_step
-        if self.start is None:  # the first step takes longer
-            self.start = now, step
-        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
-            self.is_told = True
-            seconds = (now - self.start[0]) / (step - self.start[1])
-            left = state.max_steps - step
-            logger.info(
-                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
-                "evaluations not counted."
-            )
 
 
 def load_or_train_tokenizer(

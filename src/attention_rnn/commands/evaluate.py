@@ -42,8 +42,6 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = write_splits(Path(folder), task, {"test": list(rows_of(content, task))})
         words = [options.model, written.pop("test_file")]
-        if "text_columns" in written:
-            written = {"source_column": written["text_columns"][0], "target_column": written["label_column"]}
         if pipeline in ("text2text-generation", "text-classification"):
             words += as_arguments(written)
         words += ["--metrics", *metrics] if metrics and pipeline in _METRICS else []

@@ -15,9 +15,10 @@ def main(arguments: Sequence[str]) -> None:
     name = parser.parse_args(list(arguments)).model
     task = task_of(name)
     from safetensors import safe_open
-    from transformers import AutoConfig
 
-    config, folder = AutoConfig.from_pretrained(name), Path(name)
+    from ..checkpoints import open_config
+
+    config, folder = open_config(name), Path(name)
     print(f"{name}: {next(iter(config.architectures))}, for the pipeline {task}")
     if (weights := folder / "model.safetensors").exists():
         with safe_open(weights, "pt") as tensors:

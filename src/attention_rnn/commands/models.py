@@ -43,14 +43,12 @@ def task_of(folder: str) -> str:
     The pipeline of a model, by its config.
 
     Raises:
-        ValueError: the folder holds no model, or one of another kind.
+        OSError: there is no such model.
+        ValueError: it is of another kind.
     """
-    from transformers import AutoConfig
+    from ..checkpoints import open_config
 
-    if Path(folder).is_dir() and not Path(folder, "config.json").exists():
-        raise ValueError(f"{folder} holds no model: there is no config.json in it")
-    config = AutoConfig.from_pretrained(folder)
-    architecture = next(iter(config.architectures or []), "")
+    architecture = next(iter(open_config(folder).architectures or []), "")
     for ending, task in PIPELINES.items():
         if architecture.endswith(ending):
             return task

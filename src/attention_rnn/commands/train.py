@@ -292,9 +292,13 @@ def prepare_folder(
 def script_arguments(
     folder: Path, task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]
 ) -> list[str]:
+    import torch
+
+    from ..arguments import multiplies_bfloat16
+
     settings = load_recipe(recipe)
-    if settings.get("bf16") and not computes_in_bfloat16():
-        del settings["bf16"]
+    if not (torch.cuda.is_available() or multiplies_bfloat16()):
+        settings.pop("bf16", None)
     if options.preset is not None:
         from ..models.presets import PRESETS
 
@@ -312,15 +316,6 @@ def script_arguments(
         words += ["--early_stopping_patience", str(_PATIENCE)]
     # go on from the last checkpoint, or start anew where there is none
     return [*words, "--resume_from_checkpoint", "True", "--overwrite_output_dir", "True"]
-
-
-def computes_in_bfloat16() -> bool:
-    """Whether this machine is faster in bfloat16 than in float32."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> None:
