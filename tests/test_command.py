@@ -235,6 +235,17 @@ def test_models_are_combined(trained, tmp_path, capsys):
     assert [line.split("\t")[0] for line in output.splitlines()] == ["ab", ""]
 
 
+@needs_scripts
+def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
+    file = tmp_path / "more.tsv"
+    file.write_text("".join(f"{word}ß\t{' '.join(word.upper())} S\n" for word in WORDS), encoding="utf-8")
+    steps = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--num_heat_maps", "0"]
+    run(capsys, "train", file, "--output", tmp_path / "run", "--from", trained, *steps, "--num_beams", "1")
+    assert "The vocabulary of the sources is extended by 1: 'ß'" in caplog.text
+    assert "The vocabulary of the targets is extended by 1: 'S'" in caplog.text
+    assert "ß" in (tmp_path / "run" / "tokenizer.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("looks", "recipe"),
     [

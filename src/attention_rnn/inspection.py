@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from .data import COLUMN_NAMES, OTHER_NAMES, brief, choose_columns
@@ -269,7 +269,7 @@ def _is_number(values: Sequence[str]) -> bool:
 
 def _looks_like_labels(values: Sequence[Any]) -> bool:
     different = set(map(str, values))
-    return len(different) <= min(_MOST_LABELS, len(values) / 5) and mean(map(len, different)) <= 40
+    return len(different) <= min(_MOST_LABELS, len(values) / 5) and fmean(map(len, different)) <= 40
 
 
 def find_task(content: Content) -> Task:
@@ -307,7 +307,7 @@ def _inflection(columns: dict[str, list[str]]) -> Task | None:
     if len(columns) != 3:
         return None
     features = [name for name, values in columns.items() if all(map(_FEATURES.fullmatch, values))]
-    features = [name for name in features if mean(";" in value for value in columns[name]) > 0.5]
+    features = [name for name in features if fmean(";" in value for value in columns[name]) > 0.5]
     if len(features) != 1:
         return None
     lemma, form = (name for name in columns if name != features[0])

@@ -56,7 +56,8 @@ class ProgressBar(TrainerCallback):
         self.best = score if is_better else self.best
         self.scored = f"{name} {score:.2f}, best {self.best:.2f}"
         if self.bar is None and state.is_world_process_zero:
-            print(f"step {state.global_step:,} of {state.max_steps:,}: {self.loss}, {self.scored}", flush=True)
+            told = ", ".join(filter(None, [self.scored, self.loss]))
+            print(f"step {state.global_step:,} of {state.max_steps:,}: {told}", flush=True)
         self._show()
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from ..inspection import Content, Row, Task, find_task, read_content, spell, spell_lemma, text_of
@@ -77,7 +77,9 @@ def main(arguments: Sequence[str]) -> None:
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
     rows = split_rows(rows, task, options.seed)
-    print(", ".join(f"{len(rows[split]):,} {what}" for split, what in zip(_SPLITS, _WHAT, strict=True)))
+    is_text = task.name == "language-model"
+    sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in _SPLITS]
+    print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
     recipe, reason = settle_recipe(task, rows["train"], options)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
@@ -139,8 +141,9 @@ def tell_content(content: Content, task: Task) -> None:
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
     for role, columns in task.columns.items():
-        values = "  ".join(brief_text(text_of(content.rows[0], column)) for column in columns)
-        print(f"  {role:6}  {' + '.join(columns)}: {values}")
+        values = (content.rows[0].get(column, text_of(content.rows[0], column)) for column in columns)
+        shown = "  ".join(brief_text(" ".join(value) if isinstance(value, list) else str(value)) for value in values)
+        print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
 
 
 def brief_text(text: str) -> str:
@@ -243,9 +246,9 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     return PairLooks(
         choose_tokenizer(sources).kind,
         choose_tokenizer(targets, is_target=True).kind,
-        mean(map(len, sources)),
-        mean(map(len, targets)),
-        mean(mean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
+        fmean(map(len, sources)),
+        fmean(map(len, targets)),
+        fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
     )
 
 
@@ -306,9 +309,11 @@ def script_arguments(
             raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
         settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
     if options.start is not None:
-        model_arguments = {argument for argument in script(task.name).ModelArguments.__dataclass_fields__}
-        settings = {name: value for name, value in settings.items() if name not in model_arguments}
+        of_new_models = script(task.name).ModelArguments.__dataclass_fields__
+        settings = {name: value for name, value in settings.items() if name not in of_new_models}
         settings["model_name_or_path"] = options.start
+        if task.name == "pairs":
+            settings["extend_vocabulary"] = True
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
     words += ["--report_to", "none", "--logging_steps", "20"]
@@ -344,6 +349,10 @@ def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[s
         arguments[f"{split}_file"] = str(file)
     if task.name == "pairs":
         arguments |= {"source_column": "source", "target_column": "target"}
+    elif task.name == "labelling" and "train" in rows:
+        labels = {split: {label for row in of_split for label in row["labels"]} for split, of_split in rows.items()}
+        if unseen := sorted(set().union(*labels.values()) - labels["train"]):
+            arguments |= {"extra_labels": unseen}
     elif task.name == "classification":
         arguments |= {"text_columns": [name for name in ("text", "text_pair") if name in next(iter(rows.values()))[0]]}
         arguments["label_column"] = "label"
@@ -387,4 +396,5 @@ def tell_results(folder: Path, task: Task, scores: dict[str, dict[str, float | s
     shown = [str(folder / name) for name in shown if (folder / name).exists()]
     print(f"look at    {', '.join(shown)}")
     print(f"use it     attention-rnn predict {folder}")
-    print(f"go on      attention-rnn explain {folder}, attention-rnn train OTHER --from {folder}")
+    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
+    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")
