@@ -151,7 +151,7 @@ def score_by_script(script: str, others: list[str], options: argparse.Namespace)
             if name not in OWN_ARGUMENTS and value not in (None, False):
                 values = [] if value is True else value if isinstance(value, list) else [value]
                 command += [f"--{names.get(name, name)}", *map(str, values)]
-        scores = import_module(script).main([*command, *others])["test"]
+        scores = import_module(f".{script}" if __package__ else script, __package__).main([*command, *others])["test"]
     print(json.dumps(scores, indent=1))
     return scores
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ from attention_rnn.training import (
     train_new_tokenizer,
 )
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
+from attention_rnn.vocabulary_extension import extend_tokenizer, fit_embeddings
 
 try:
     from datasets import Dataset, IterableDataset
@@ -66,7 +67,7 @@ TASKS = ("translation", "summarization", "text2text-generation")  # their pipeli
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
-LEAST_STEPS = 2_000
+LEAST_STEPS = 3_400
 SIZES_FOR_FEW_EXAMPLES: dict[str, float] = {
     "hidden_size": 256,
     "embedding_size": 128,
@@ -80,6 +81,8 @@ SIZES_FOR_FEW_EXAMPLES: dict[str, float] = {
 class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
+    of_any_model: ClassVar[tuple[str, ...]] = (*ScriptModelArguments.of_any_model, "extend_vocabulary")
+
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForSeq2SeqLM.")
     source_tokenizer: str = option(
         "auto", "Tokenizer to train on the sources: bpe, unigram, word or character; auto decides by the data."
@@ -87,6 +90,9 @@ class ModelArguments(ScriptModelArguments):
     target_tokenizer: str | None = option(None, "The same for the targets. Default: as for the sources.")
     shared_vocabulary: bool = option(False, "Train one tokenizer on both sides together.")
     source_vocab_size: int | None = option(None, "The vocab_size of the source, if different.")
+    extend_vocabulary: bool = option(
+        False, "Fine-tune with what the checkpoint's vocabulary lacks of the training data."
+    )
     source_normalization: str = option(
         "NFC", "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart."
     )
@@ -269,7 +275,10 @@ def make_tokenizer(
     def train() -> PreTrainedTokenizerBase:
         return train_tokenizers(pairs["train"], model_args)
 
-    return load_or_train_tokenizer(pretrained, model_args, training_args, train)
+    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
+    if model_args.extend_vocabulary and "train" in pairs:
+        tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
+    return tokenizer
 
 
 def train_tokenizers(examples: Dataset | IterableDataset, model_args: ModelArguments) -> PreTrainedTokenizerBase:
@@ -300,9 +309,12 @@ def make_model(
     pretrained: str | None, tokenizer: PreTrainedTokenizerBase, examples: int | None, model_args: ModelArguments
 ) -> PreTrainedModel:
     if pretrained is not None:
-        return AutoModelForSeq2SeqLM.from_pretrained(
+        model = AutoModelForSeq2SeqLM.from_pretrained(
             pretrained, trust_remote_code=model_args.trust_remote_code, dtype=torch.float32
         )
+        if model_args.extend_vocabulary:
+            fit_embeddings(model, tokenizer)
+        return model
     target_tokenizer = getattr(tokenizer, "target", tokenizer)
     has_bos = tokenizer.bos_token_id is not None
     config = AttentionRnnConfig(

@@ -76,6 +76,6 @@ def test_a_cpu_that_would_emulate_bfloat16_trains_in_float32(
 def test_an_accelerator_trains_in_bfloat16_whatever_its_cpu_can_do(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: True)
-    monkeypatch.setattr("attention_rnn.arguments._multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("attention_rnn.arguments.multiplies_bfloat16", lambda: False)
     options = {"eval_strategy": "no", "save_strategy": "no"}
     assert ScriptTrainingArguments(str(tmp_path), bf16=True, **options).bf16

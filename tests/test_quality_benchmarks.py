@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import yaml
 from huggingface_hub import ModelCard
 from tiny import tiny_model
 from transformers import pipeline
@@ -33,7 +32,7 @@ def write(file, *lines):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_recipe_makes_a_valid_model_in_every_setting(name):
-    recipe = yaml.safe_load((QUALITY / "recipes" / f"{name}.yaml").read_text())
+    recipe = tasks.arguments_of(TASKS[name])
     for overrides in TASKS[name].settings.values():
         config = AttentionRnnConfig(**parse_config_overrides(f"{recipe['config_overrides']},{overrides}".strip(",")))
         assert config.attention_type is None or "attention_type=None" not in overrides
@@ -54,7 +53,7 @@ def encoder_decoder(tmp_path_factory):
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.script == "run_seq2seq.py"])
 def test_the_tag_of_a_card_and_its_recipe_opens_an_encoder_decoder(name, encoder_decoder):
     tag = ModelCard.load(report.CARDS / f"{name}.md").data.pipeline_tag
-    recipe = yaml.safe_load((QUALITY / "recipes" / f"{name}.yaml").read_text())
+    recipe = tasks.arguments_of(TASKS[name])
     assert recipe["task"] == tag
     assert isinstance(pipeline(tag, encoder_decoder).model, AttentionRnnForConditionalGeneration)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, pipeline
 
 from attention_rnn.language_modelling import IGNORED_LABEL, Streams, StreamTrainer, Text
+from attention_rnn.recipes import FOLDER
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import evaluate_checkpoint
@@ -168,7 +169,7 @@ def test_arguments_stand_in_a_file_and_the_text_is_compressed(tmp_path):
 
 
 def test_the_recipe_of_the_benchmark_is_read(tmp_path, train_file):
-    recipe = Path(__file__).parents[1] / "benchmarks" / "quality" / "recipes" / "lm_tinyshakespeare.yaml"
+    recipe = FOLDER / "language-model.yaml"
     arguments = [*TINY_RUN.split(), "--output_dir", str(tmp_path / "run"), "--train_file", train_file, "--do_eval"]
     arguments += ["--validation_split_percentage", "10"]
     run_clm.main([str(recipe), *arguments, "--do_train", "--max_steps", "1", "--bf16", "False"])

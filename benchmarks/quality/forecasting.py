@@ -32,7 +32,7 @@ def read_exchange_rate(data_dir: Path, setting: str, split: str) -> Iterator[dic
         yield {"day": day, **{f"rate{number}": value for number, value in enumerate(values, start=1)}}
 
 
-def arguments(setting: str) -> list[str]:
+def setting_arguments(setting: str) -> list[str]:
     """Of a setting such as `96_mse`; every window of the test set counts."""
     return ["--prediction_length", setting.split("_")[0], "--cutoff_stride", "1", "--num_pictures", "0"]
 

@@ -4,6 +4,8 @@ python benchmarks/quality/report.py
 """
 
 import json
+import shlex
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,6 +13,8 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 from tasks import LOWER_IS_BETTER, TASKS, Task
+
+from attention_rnn.recipes import as_arguments
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -28,13 +32,13 @@ BY_LENGTH: dict[str, tuple[str, str, dict[str, str]]] = {
 
 INTRODUCTION = """# Quality on published tables
 
-Written by `report.py` from the files in [results/](results). Every line in bold is what the recipe in
-[recipes/](recipes) reached here: the mean over seeds, ± the standard deviation. Recipes were chosen on the development
-sets, each training keeps its best model by the development set, and the test set is decoded once for each seed. CPU
-minutes are those of one training, its evaluations and its test, of all cores together: the clock shows no more than
-them, whatever else the machine does. Goals were set beforehand, those in minutes for two cores. What others
-report is in italics; what is marked unverified was not checked against the paper. The [README](README.md) says how to
-run it.
+Written by `report.py` from the files in [results/](results). Every line in bold is what a
+[recipe](../../src/attention_rnn/recipes) reached here: the mean over seeds, ± the standard deviation. Recipes were
+chosen on the development sets, each training keeps its best model by the development set, and the test set is decoded
+once for each seed. CPU minutes are those of one training, its evaluations and its test, of all cores together: the
+clock shows no more than them, whatever else the machine does. Goals were set beforehand, those in minutes for two
+cores. What others report is in italics; what is marked unverified was not checked against the paper. The
+[README](README.md) says how to run it.
 """
 
 
@@ -78,22 +82,24 @@ def card(name: str, results: dict[str, Any]) -> str:
     parameters = " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (min(sizes), max(sizes))))
     costs = [run["cpu_minutes"] for run in runs if "cpu_minutes" in run]
     minutes = f", {mean(costs):.0f} CPU minutes a training" if costs else ""
-    prefix = "../benchmarks/quality"
+    recipe = f"src/attention_rnn/recipes/{task.recipe}.yaml"
     options = "--train_file TRAIN --validation_file DEV --test_file TEST --do_train --do_eval --do_predict"
+    lines = [options, *textwrap.wrap(shlex.join(as_arguments(task.arguments)), 110, break_on_hyphens=False)]
+    options = " \\\n    ".join(lines)
     return f"""---
 {data.to_yaml()}
 ---
 
 # {task.title}
 
-A model of [this recipe]({prefix}/recipes/{name}.yaml) has {parameters} million parameters{minutes}, no GPU. It is
+A model of [this recipe](../{recipe}) has {parameters} million parameters{minutes}, no GPU. It is
 trained from random weights, on no other data than these.
 
 {section(name, results, heading="What it reaches")}
 The command trains and tests every model of the table. One model of one's own data:
 
 ```bash
-python examples/{task.script} benchmarks/quality/recipes/{name}.yaml --output_dir runs/{name} \\
+python examples/{task.script} {recipe} --output_dir runs/{name} \\
     {options}
 ```
 

@@ -4,8 +4,8 @@ r"""Train and test the models of one table of RESULTS.md, and write the table an
     python benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH --settings ice --seeds 1 --dev_only \
         --num_train_epochs 30 --config_overrides hidden_size=128
 
-Every training is one run of a script of `examples/` on the recipe of the task, `recipes/TASK.yaml`, in a process of
-its own. It chooses its model on the development set, and the test set is decoded once for each seed. A training that
+Every training is one run of a script of `examples/` on the recipe of the task, and what `tasks.py` adds to it, in a
+process of its own. It chooses its model on the development set, and the test set is decoded once for each seed. A training that
 has a result is not repeated, so a command that was interrupted continues when it is given again.
 
 Arguments of that script that are not those of this script go to it after the recipe and win. With any of them, or
@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock
 from report import RESULTS, read_results, section, write_report
 from safetensors import safe_open
-from tasks import TASKS, Row, Task, scores_by_length
+from tasks import TASKS, Row, Task, arguments_of, scores_by_length
 from transformers import AutoTokenizer
 
 from attention_rnn import AttentionRnnEnsemble
+from attention_rnn.recipes import as_arguments
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parents[1] / "examples"
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"skipped: {error.filename} is missing. {options.task} needs the data of {task.home} in --data_dir.")
         return
 
-    recipe = yaml.safe_load((HERE / "recipes" / f"{options.task}.yaml").read_text(encoding="utf-8"))
+    recipe = arguments_of(task)
     changes = [*(["--config_overrides", options.config_overrides] if options.config_overrides else []), *extra]
     plan = {"task": options.task, "split": "dev" if options.dev_only else "test", "recipe": recipe, "changes": changes}
     results = open_results(results_file, plan)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             key = {"setting": setting, "seed": seed}
             if find(results["runs"], key) is None or options.again:
                 overrides = (recipe["config_overrides"], task.settings[setting], options.config_overrides)
-                arguments = ["--config_overrides", ",".join(filter(None, overrides)), *task.arguments(setting), *extra]
+                arguments = ["--config_overrides", ",".join(filter(None, overrides)), *task.setting_arguments(setting), *extra]
                 folder = runs_dir / options.task / setting / f"seed{seed}"
                 run = {**key, **train(folder, options.task, plan["split"], seed, arguments, options.threads)}
                 run |= test(task, folder, plan["split"])
@@ -125,7 +125,7 @@ def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], 
     """Train one model and decode one split by the script; returns what is worth knowing of it."""
     files = {"train": "train", "validation": "dev", "test": split}
     script = TASKS[task].script
-    command = [sys.executable, str(EXAMPLES / script), str(HERE / "recipes" / f"{task}.yaml")]
+    command = [sys.executable, str(EXAMPLES / script), *as_arguments(arguments_of(TASKS[task]))]
     command += ["--do_train", "--do_eval", "--output_dir", str(folder), "--overwrite_output_dir"]
     if follows_in_time(TASKS[task], split):
         del files["test"]
@@ -243,7 +243,7 @@ def cpu_seconds() -> float:
 
 def commit() -> str | None:
     """The commit that is checked out, with a mark if what decides a result differs from it."""
-    code = [HERE / "recipes", HERE / "tasks.py", EXAMPLES, EXAMPLES.with_name("src")]
+    code = [HERE / "tasks.py", EXAMPLES, EXAMPLES.with_name("src")]
     if (head := git("rev-parse", "--short", "HEAD")) is None:
         return None
     return head + ("-dirty" if git("status", "--porcelain", "--", *map(str, code)) else "")

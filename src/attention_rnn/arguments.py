@@ -1,7 +1,6 @@
 """The arguments that the training scripts under `examples/` share, and their checks."""
 
 import ast
-import json
 import logging
 import math
 import platform
@@ -20,6 +19,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from .checkpoints import open_config
 from .models.configuration_attention_rnn import AttentionRnnConfig
+from .recipes import as_arguments
 from .trainer import ReliableTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class ScriptDataArguments:
     dataset_config_name: str | None = option(None, "Its configuration.")
     language: list[str] | None = option(None, "Languages for the card, ISO 639 codes.")
     license: str | None = option(None, "Licence for the card, the Hub's identifier.")
+    command: str | None = option(None, "Command for the card, in place of the script's.")
 
 
 @dataclass
@@ -127,6 +128,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         "group_by_length", "Which examples form a batch: random, group_by_length, ..."
     )
     logging_steps: float = option(100, "Steps between reports of the loss.")
+    brief: bool = option(False, "Show one progress bar in place of the Trainer's reports.")
     overwrite_output_dir: bool = option(
         False,
         "Delete an earlier run in output_dir; with --resume_from_checkpoint True only if none of its "
@@ -135,7 +137,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
 
     def __post_init__(self) -> None:
         on_cpu = self.use_cpu or (self.use_cpu is None and not torch.accelerator.is_available())
-        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not _multiplies_bfloat16()
+        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not multiplies_bfloat16()
         if emulated:
             self.bf16 = self.bf16_full_eval = False
         super().__post_init__()
@@ -202,7 +204,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
                 setattr(self, f"{action}_steps", max(1, self.max_steps // 20))
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions for it; others emulate it."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -229,12 +231,7 @@ def expand_config_file(argv: list[str]) -> list[str]:
     settings = yaml.safe_load(Path(argv[0]).read_text(encoding="utf-8"))  # JSON is YAML too
     if not isinstance(settings, dict):
         raise ValueError(f"{argv[0]} must map arguments to values, got {settings!r}")
-    expanded = []
-    for name, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            expanded += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
-    return expanded + argv[1:]
+    return as_arguments(settings) + argv[1:]
 
 
 def parse_config_overrides(

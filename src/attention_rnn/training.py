@@ -20,13 +20,14 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 """
 
 import logging
+import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,9 +35,8 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
+    PrinterCallback,
+    ProgressCallback,
     set_seed,
 )
 
@@ -50,7 +50,8 @@ from .arguments import (
 )
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
-from .model_card import format_duration, write_model_card
+from .model_card import write_model_card
+from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 
@@ -58,6 +59,7 @@ logger = logging.getLogger(__name__)
 
 Scores = dict[str, float | str]
 FEW_EXAMPLES = 100_000
+TRAINING_CURVES = "training.png"
 
 
 @dataclass
@@ -126,12 +128,16 @@ class Run:
         """
         if self.training_args.do_train:
             self.training_seconds = train_and_save(trainer, self.checkpoint)
+            if trainer.is_world_process_zero() and find_spec("matplotlib") is not None:
+                metric = self.training_args.metric_for_best_model
+                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric)
         trainer.compute_metrics = None  # it knows the references of the validation alone
         for split, prefix in (("validation", "eval"), ("test", "predict")):
             if split in wanted_splits(self.training_args):
                 measured, self.scores[split] = evaluate(split, prefix)
                 result = measured | {f"{prefix}_{name}": value for name, value in self.scores[split].items()}
-                trainer.log_metrics(prefix, result)
+                if not self.training_args.brief:
+                    trainer.log_metrics(prefix, result)
                 trainer.save_metrics(prefix, result)
         return self.scores
 
@@ -173,7 +179,7 @@ class Run:
                     data=data,
                     dataset_name=dataset_name if is_hub_name(dataset_name) else None,
                     dataset_config_name=self.data_args.dataset_config_name,
-                    command=["python", self.script, *self.argv],
+                    command=shlex.split(self.data_args.command or "") or ["python", self.script, *self.argv],
                     training_args=trainer.args,
                     training_seconds=self.training_seconds,
                     base_model=base_model if is_hub_name(base_model) else None,
@@ -196,7 +202,9 @@ def start_run(script: str, argv: Sequence[str] | None, *kinds: type) -> Run:
     argv = expand_config_file(list(sys.argv[1:] if argv is None else argv))
     model_args, data_args, training_args = parse_arguments(argv, *kinds)
     logging.basicConfig(format="%(message)s")
-    level = logging.INFO if training_args.process_index == 0 else logging.ERROR
+    level = logging.ERROR if training_args.process_index > 0 else logging.INFO
+    if training_args.brief:
+        level = max(level, logging.WARNING)
     for name in (__package__, Path(script).stem):
         logging.getLogger(name).setLevel(level)
     checkpoint = find_checkpoint(
@@ -245,35 +253,29 @@ def delete_run(output_dir: Path) -> None:
 
 
 def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:
-    """Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took."""
-    trainer.add_callback(_Forecast())
-    result = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    """
+    Train, from a checkpoint if there is one, and save the model and the metrics; returns the seconds it took.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C has ended the training. The best model so far is saved, and a checkpoint to resume.
+    """
+    is_brief = getattr(trainer.args, "brief", False)
+    if is_brief:
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+    trainer.add_callback(ProgressBar() if is_brief else Forecast())
+    stop = StopAtStep()
+    trainer.add_callback(stop)
+    with stopped_by_interrupt(stop):
+        result = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()
-    trainer.log_metrics("train", result)
+    if stop.wanted:
+        raise KeyboardInterrupt(f"Stopped at step {trainer.state.global_step:,} of {trainer.state.max_steps:,}.")
+    if not is_brief:
+        trainer.log_metrics("train", result)
     trainer.save_metrics("train", result)
     return result["train_runtime"]
-
-
-class _Forecast(TrainerCallback):
-    """Says, once some steps have been timed, how long a training takes."""
-
-    def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
-        self.is_told = False
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        now, step = time.monotonic(), state.global_step
-        if self.start is None:  # the first step takes longer
-            self.start = now, step
-        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
-            self.is_told = True
-            seconds = (now - self.start[0]) / (step - self.start[1])
-            left = state.max_steps - step
-            logger.info(
-                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
-                "evaluations not counted."
-            )
 
 
 def load_or_train_tokenizer(

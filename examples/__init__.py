@@ -1,0 +1,1 @@
+"""The scripts, as a package of its own once they are installed."""

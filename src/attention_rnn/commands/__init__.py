@@ -1,0 +1,60 @@
+"""
+The commands of `attention-rnn`.
+
+To add one: write a function that takes its arguments as a list of strings, here or anywhere in the package, and name it
+in `COMMANDS` of `cli.py`. What goes wrong it raises; what the message says is all that the user sees.
+"""
+
+import argparse
+import difflib
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+class UsageError(ValueError):
+    """A command line that is not understood."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message on a name that nothing has: what is near to it, or else all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are exceptions, and that knows what a misspelt flag was to be."""
+
+    def __init__(self, command: str, description: str | None, **options: Any) -> None:
+        super().__init__(
+            prog=f"attention-rnn {command}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} ({self.prog} --help)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, others = self.parse_known_args(args, namespace)
+        if others:
+            self.error(f"there is no {others[0]}{did_you_mean(others[0], self.flags)}")
+        return options
+
+    @property
+    def flags(self) -> list[str]:
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+
+def at_least(least: int) -> Any:
+    """The type of an argument that is an integer of at least so much."""
+
+    def parse(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{value} is below {least}")
+        return value
+
+    parse.__name__ = "int"
+    return parse

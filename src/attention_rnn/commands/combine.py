@@ -1,0 +1,72 @@
+"""`attention-rnn average` and `attention-rnn ensemble`: several models as one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..inspection import read_content, text_of
+from . import CommandParser, at_least
+
+_AVERAGE = """Average the last checkpoints of a training into one model.
+
+  attention-rnn train words.tsv --save_total_limit 5
+  attention-rnn average runs/words -o runs/words-averaged"""
+_ENSEMBLE = """Let several models, such as those of several seeds, decode a file together.
+
+  attention-rnn train words.tsv --seed 1 -o runs/words1
+  attention-rnn train words.tsv --seed 2 -o runs/words2
+  attention-rnn ensemble runs/words1 runs/words2 --file more.txt -o more.jsonl"""
+
+
+def average(arguments: Sequence[str]) -> None:
+    parser = CommandParser("average", _AVERAGE)
+    parser.add_argument("folders", nargs="+", type=Path, help="a folder of a training, or its checkpoints")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    options = parser.parse_args(list(arguments))
+    folders = options.folders
+    if len(folders) == 1:
+        steps = {int(path.name.removeprefix("checkpoint-")): path for path in folders[0].glob("checkpoint-[0-9]*")}
+        folders = [path for _, path in sorted(steps.items())]
+    if len(folders) < 2:
+        raise ValueError(f"there must be two checkpoints or more, got {len(folders)}: --save_total_limit 5 keeps more")
+    from ..averaging import average_checkpoints
+
+    average_checkpoints(folders, options.output)
+    print(f"{options.output} is the mean of {', '.join(path.name for path in folders)}")
+
+
+def ensemble(arguments: Sequence[str]) -> None:
+    parser = CommandParser("ensemble", _ENSEMBLE)
+    parser.add_argument("models", nargs="+", help="folders of encoder-decoders with the same tokenizer")
+    parser.add_argument("--file", required=True, help="the file to read")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="jsonl to write (else the screen)")
+    parser.add_argument("--num_beams", type=at_least(1), default=5, help="beams of the search (%(default)s)")
+    parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
+    options = parser.parse_args(list(arguments))
+    content = read_content(options.file)
+    texts = content.text.splitlines() if content.text is not None else first_column(content.rows)
+    from transformers import AutoTokenizer
+
+    from ..ensemble import AttentionRnnEnsemble
+
+    model = AttentionRnnEnsemble.from_pretrained(options.models)
+    tokenizer = AutoTokenizer.from_pretrained(options.models[0])
+    order = sorted((index for index, text in enumerate(texts) if text.strip()), key=lambda index: len(texts[index]))
+    predictions = [""] * len(texts)
+    for start in range(0, len(order), options.batch_size):
+        batch = order[start : start + options.batch_size]
+        inputs = tokenizer([texts[index] for index in batch], padding=True, return_tensors="pt")
+        outputs = model.generate(**inputs, num_beams=options.num_beams)
+        for index, output in zip(batch, tokenizer.batch_decode(outputs, skip_special_tokens=True), strict=True):
+            predictions[index] = output.strip()
+    rows = [{"source": text, "prediction": prediction} for text, prediction in zip(texts, predictions, strict=True)]
+    if options.output is None:
+        print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
+    else:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        options.output.write_text(lines, encoding="utf-8")
+        print(f"all predictions lie in {options.output}")
+
+
+def first_column(rows: Sequence[dict]) -> list[str]:
+    return [text_of(row, next(iter(rows[0]))) for row in rows]

@@ -1,0 +1,57 @@
+"""`attention-rnn evaluate`: the scores of a model on a file."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..inspection import find_task, read_content
+from ..recipes import as_arguments
+from . import CommandParser
+from .models import task_of
+from .train import quiet, rows_of, settle_task, tell_content, write_splits
+
+_DESCRIPTION = """Score a model on a file.
+
+  attention-rnn evaluate runs/words test.tsv
+  attention-rnn evaluate runs/en-de test.tsv --metrics bleu chrf --num_beams 5
+
+The file is one that `attention-rnn train` reads. All arguments of examples/evaluate_checkpoint.py are understood."""
+
+_METRICS = {"text2text-generation": ["exact_match", "chrf"], "question-answering": ["answer_f1", "answer_exact_match"]}
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser("evaluate", _DESCRIPTION)
+    parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
+    parser.add_argument("file", help="the file to read")
+    parser.add_argument("--metrics", nargs="+", help="what to compute (what the training has computed)")
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
+    parser.add_argument("--separator", help="what separates columns (as it looks)")
+    parser.add_argument("--header", action="store_true", default=None, help="the first row names columns (as it looks)")
+    options, others = parser.parse_known_args(list(arguments))
+    pipeline = task_of(options.model)
+    metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
+    content = read_content(options.file, options.separator, options.header)
+    options.task = None
+    task = settle_task(content, options) if options.columns else find_task(content)
+    tell_content(content, task)
+    quiet()
+    from ..examples.evaluate_checkpoint import main as evaluate
+
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_splits(Path(folder), task, {"test": list(rows_of(content, task))})
+        words = [options.model, written.pop("test_file")]
+        if pipeline in ("text2text-generation", "text-classification"):
+            words += as_arguments(written)
+        words += ["--metrics", *metrics] if metrics and pipeline in _METRICS else []
+        evaluate([*words, *others])
+
+
+def trained_metrics(model: str) -> list[str]:
+    """The metrics that a training has computed, if its folder tells."""
+    from ..metrics import METRICS
+
+    file = Path(model, "eval_results.json")
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return [name for name in METRICS if f"eval_{name}" in results]

@@ -1,0 +1,60 @@
+"""`attention-rnn explain`: where a model looks in texts of one's own."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..alignment import Alignment
+from . import CommandParser
+from .models import Model
+
+_DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
+
+  attention-rnn explain runs/words "hello" "yellow"
+  attention-rnn explain runs/words --file words.txt -o words-explained"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser("explain", _DESCRIPTION)
+    parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
+    parser.add_argument("texts", nargs="*", help="the texts; of a reader a context, a tab and a question")
+    parser.add_argument("--file", type=Path, help="a file with a text a line")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where pictures and page go (explained)")
+    options = parser.parse_args(list(arguments))
+    texts = list(options.texts)
+    if options.file is not None:
+        texts += options.file.read_text(encoding="utf-8").splitlines()
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        parser.error("give a text, or --file")
+    from ..heat_maps import draw_heat_maps
+
+    output = options.output or Path("explained")
+    pictures = draw_heat_maps(output, alignments_of(Model(options.model), texts))
+    if not pictures:
+        raise ValueError(f"{options.model} has no attention to show of these texts")
+    print(f"{len(pictures)} pictures and a page: {output / 'attention_maps' / 'attention.html'}")
+
+
+def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
+    """Where the model looks in each text."""
+    from .. import heat_maps
+    from ..copy_vocabulary import CopyVocabulary
+
+    network: Any = model.pipeline.model
+    tokenizer = model.pipeline.tokenizer
+    longest = min(tokenizer.model_max_length, 512)
+    if model.task == "text2text-generation":
+        copying = (
+            CopyVocabulary(tokenizer, network.config.vocab_size) if getattr(network.config, "copy", False) else None
+        )
+        return heat_maps.seq2seq_alignments(network, tokenizer, [model.source(text) for text in texts], copying=copying)
+    if model.task == "text-classification":
+        return heat_maps.classification_alignments(network, tokenizer, [((text,), "?") for text in texts], longest)
+    if model.task == "token-classification":
+        return heat_maps.labelling_alignments(network, tokenizer, [text.split() for text in texts], longest)
+    if model.task == "question-answering":
+        pairs = [text.partition("\t")[::2] for text in texts]
+        asked = [(q, c, model.pipeline(question=q, context=c)) for c, q in pairs]
+        return heat_maps.qa_alignments(network, tokenizer, asked)
+    return []

@@ -1,0 +1,153 @@
+"""A trained model of any task, as the commands use it: a text in, answers out."""
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..inspection import spell_lemma, unspell
+
+COMMAND = "command.json"  # what `attention-rnn train` leaves in its folder of how it read the data
+
+# how the name of a model's class ends, and the pipeline that opens it
+PIPELINES = {
+    "ForConditionalGeneration": "text2text-generation",
+    "MTModel": "text2text-generation",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForCausalLM": "text-generation",
+}
+
+
+class Answer(NamedTuple):
+    """
+    Args:
+        text (`str`): what the model says.
+        score (`float`, *optional*): a log probability of what it wrote, or the probability of what it chose.
+    """
+
+    text: str
+    score: float | None = None
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """What `attention-rnn train` wrote of the data; nothing of other models."""
+    file = Path(folder, COMMAND)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def task_of(folder: str) -> str:
+    """
+    The pipeline of a model, by its config.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is of another kind.
+    """
+    from ..checkpoints import open_config
+
+    architecture = next(iter(open_config(folder).architectures or []), "")
+    for ending, task in PIPELINES.items():
+        if architecture.endswith(ending):
+            return task
+    raise ValueError(f"{folder} must hold a model that ends in {', '.join(PIPELINES)}, got {architecture or 'none'}")
+
+
+class Model:
+    """
+    A model with its tokenizer.
+
+    Args:
+        folder (`str`): a folder that a training left, or a name on the Hub.
+        int8 (`bool`): decode with int8 weights, on a CPU.
+
+    Attributes:
+        task (`str`): the pipeline that opens it.
+    """
+
+    def __init__(self, folder: str, int8: bool = False) -> None:
+        self.folder, self.int8 = folder, int8
+        self.task = task_of(folder)
+        self.is_spelt = bool(read_settings(folder).get("spelt"))
+
+    @cached_property
+    def pipeline(self) -> Any:
+        import torch
+        import transformers
+
+        import attention_rnn
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        device = "cuda" if torch.cuda.is_available() and not self.int8 else "cpu"
+        open_pipeline: Any = transformers.pipeline  # whose overloads know its own tasks alone
+        opened = open_pipeline(self.task, self.folder, device=device)
+        if self.int8:
+            opened.model = attention_rnn.quantize(opened.model)
+        return opened
+
+    def answers(self, texts: Sequence[str], number: int = 1, num_beams: int | None = None) -> list[list[Answer]]:
+        """
+        What the model says of each text, the best first; nothing of an empty text.
+
+        Args:
+            texts (`Sequence[str]`): for a reader a context, a tab and a question each.
+            number (`int`): how many answers.
+            num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
+        """
+        filled = [text for text in texts if text.strip()]
+        found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
+        return [next(found) if text.strip() else [Answer("")] for text in texts]
+
+    def _answers(self, texts: list[str], number: int, num_beams: int | None) -> Iterable[list[Answer]]:
+        size = min(32, len(texts))
+        if self.task == "text2text-generation":
+            beams = max(num_beams or self.pipeline.model.generation_config.num_beams or 1, number)
+            options = {"num_beams": beams, "num_return_sequences": number, "return_scores": number > 1}
+            outputs = self.pipeline([self.source(text) for text in texts], batch_size=size, **options)
+            for of_text in outputs:
+                of_text = of_text if isinstance(of_text, list) else [of_text]
+                yield [Answer(self._target(one["generated_text"]), one.get("score")) for one in of_text]
+        elif self.task == "text-classification":
+            for of_text in self.pipeline(texts, batch_size=size, top_k=number):
+                yield [Answer(one["label"], one["score"]) for one in of_text]
+        elif self.task == "token-classification":
+            for text, pieces in zip(
+                texts, self.pipeline(texts, batch_size=size, aggregation_strategy="simple"), strict=True
+            ):
+                yield [Answer("  ".join(f"{text[one['start'] : one['end']]}/{one['entity_group']}" for one in pieces))]
+        elif self.task == "question-answering":
+            for text in texts:
+                context, tab, question = text.partition("\t")
+                if not tab:
+                    raise ValueError(f"a reader needs a context, a tab and a question, got {text[:60]!r}")
+                found = self.pipeline(question=question, context=context, top_k=number)
+                yield [Answer(one["answer"], one["score"]) for one in (found if isinstance(found, list) else [found])]
+        else:
+            options = {"max_new_tokens": 200, "do_sample": True, "num_return_sequences": number}
+            for text in texts:
+                yield [Answer(one["generated_text"]) for one in self.pipeline(text, **options)]
+
+    def unknown(self, text: str) -> list[str]:
+        """The pieces of a text that the vocabulary lacks, in their order."""
+        tokenizer = self.pipeline.tokenizer
+        if tokenizer.unk_token_id is None or not tokenizer.is_fast:
+            return []
+        source = self.source(text)
+        encoded = tokenizer(source, return_offsets_mapping=True)
+        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return list(dict.fromkeys(source[a:b] for id_, (a, b) in spans if id_ == tokenizer.unk_token_id and a < b))
+
+    def source(self, text: str) -> str:
+        """What the model reads of a text."""
+        if not self.is_spelt:
+            return text
+        lemma, separator, features = text.strip().rpartition("\t" if "\t" in text else " ")
+        if not separator:
+            raise ValueError(f"this model needs a lemma and its features, such as {'gehen V;PST'!r}, got {text!r}")
+        return spell_lemma(lemma.strip(), features)
+
+    def _target(self, text: str) -> str:
+        return unspell(text) if self.is_spelt else text.strip()

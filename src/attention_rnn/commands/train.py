@@ -1,0 +1,400 @@
+"""`attention-rnn train`: from a file to a folder with a model, what it reached, and pictures of where it looked."""
+
+import argparse
+import hashlib
+import json
+import logging
+import random
+import shlex
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..inspection import Content, Row, Task, find_task, read_content, spell, spell_lemma, text_of
+from ..recipes import (
+    RECIPES,
+    TASKS,
+    PairLooks,
+    as_arguments,
+    choose_pair_recipe,
+    load_recipe,
+)
+from . import CommandParser, UsageError, did_you_mean
+from .models import COMMAND
+
+_DESCRIPTION = """Train a model on your own file.
+
+  attention-rnn train words.tsv
+  attention-rnn train reviews.csv --output runs/reviews --recipe sentiment
+  attention-rnn train train.tsv --validation dev.tsv --test test.tsv
+
+The file is csv, tsv, json, jsonl, parquet, CoNLL or plain text, compressed or not, and holds pairs of texts, texts with
+labels, words with labels, questions with contexts, or running text. Ctrl-C stops and leaves the best model so far; the
+same command goes on. All arguments of the Trainer (--help-all) are understood too: --num_train_epochs 30."""
+
+_SPLITS = ("train", "validation", "test")
+_PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
+_PATIENCE = 8  # evaluations, of the twenty or so of a training
+
+
+def make_parser() -> CommandParser:
+    parser = CommandParser("train", _DESCRIPTION)
+    parser.add_argument("file", nargs="?", help="your file")
+    parser.add_argument("--validation", metavar="FILE", help="what to choose the best model by (a tenth of the file)")
+    parser.add_argument("--test", metavar="FILE", help="what to test it on (another tenth)")
+    parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where it goes (runs/NAME)")
+    parser.add_argument("--task", metavar="NAME", help=f"what the file is for: {', '.join(TASKS)} (as it looks)")
+    parser.add_argument("--recipe", metavar="NAME", default="auto", help="see attention-rnn recipes (auto)")
+    parser.add_argument("--preset", metavar="NAME", help="the architecture of a paper: bahdanau2015, luong2015, ...")
+    parser.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune that model, a folder or on the Hub")
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
+    parser.add_argument("--separator", help="what separates columns (as it looks)")
+    parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="the first row names columns (or not)")
+    parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
+    parser.add_argument("--again", action="store_true", help="train anew what is there already")
+    parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = make_parser()
+    options, others = parser.parse_known_args(list(arguments))
+    if options.help_all:
+        parser.print_help()
+        print("\nArguments of the Trainer:\n")
+        script(options.task or "pairs").main(["--help"])
+    if options.file is None:
+        parser.error("name a file: attention-rnn train words.tsv")
+    if options.task is not None and options.task not in TASKS:
+        raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
+    contents = {"train": read_content(options.file, options.separator, options.header)}
+    for split in ("validation", "test"):
+        if file := getattr(options, split):
+            contents[split] = read_content(file, options.separator, options.header)
+    task = settle_task(contents["train"], options)
+    tell_content(contents["train"], task)
+    rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
+    rows = split_rows(rows, task, options.seed)
+    is_text = task.name == "language-model"
+    sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in _SPLITS]
+    print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
+    recipe, reason = settle_recipe(task, rows["train"], options)
+    print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
+
+    folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
+    check_flags(script(task.name), others, parser)
+    if not prepare_folder(folder, arguments, contents, task, options.again):
+        print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
+        return
+    words = script_arguments(folder, task, recipe, options, others)
+    files = write_splits(folder / "data", task, rows)
+    command = shlex.join(["attention-rnn", "train", *arguments])
+    words += [*as_arguments(files), "--output_dir", str(folder), "--command", command, *others]
+    quiet()
+    try:
+        scores = script(task.name).main(words)
+    except KeyboardInterrupt as error:
+        lines = [str(error)] if str(error) else []
+        if (folder / "model.safetensors").exists() and lines:
+            lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
+        raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+    write_marked_predictions(folder)
+    tell_results(folder, task, scores)
+
+
+_WHAT = ("to train on", "to choose the best model by", "to test it on")
+
+
+def script(task: str) -> Any:
+    """The script that trains a task, as a module."""
+    return import_module(f"attention_rnn.examples.{TASKS[task]}")
+
+
+def settle_task(content: Content, options: argparse.Namespace) -> Task:
+    found = find_task(content)
+    if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
+        names = [name for name, value in content.rows[0].items() if isinstance(value, str | int | float)][:2]
+        if len(names) < 2:
+            raise UsageError(f"--task {options.task} needs two columns of text, got {list(content.rows[0])}")
+        options.columns = names
+    name = options.task or (found.name if found.name in ("pairs", "classification") else "pairs")
+    if options.columns:
+        for column in options.columns:
+            if content.rows and column.split(".")[0] not in content.rows[0]:
+                raise UsageError(f"there is no column {column!r}{did_you_mean(column, content.rows[0])}")
+        if len(options.columns) < 2:
+            raise UsageError(f"--columns must name at least two columns, got {options.columns}")
+        *sources, last = options.columns
+        roles = {"pairs": ("source", "target"), "classification": ("text", "label"), "labelling": ("tokens", "labels")}
+        if name not in roles:
+            raise UsageError(f"--columns are of pairs, classification and labelling, and the task is {name}")
+        return Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, "--columns")
+    if options.task not in (None, found.name):
+        raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}")
+    return found
+
+
+def tell_content(content: Content, task: Task) -> None:
+    rows = f"{len(content.rows):,} rows, " if content.rows and not any("CoNLL" in seen for seen in content.seen) else ""
+    print(f"{content.file}: {rows}{', '.join(content.seen)}")
+    print(f"task {task.name} ({task.reason})")
+    for role, columns in task.columns.items():
+        values = (content.rows[0].get(column, text_of(content.rows[0], column)) for column in columns)
+        shown = "  ".join(brief_text(" ".join(value) if isinstance(value, list) else str(value)) for value in values)
+        print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
+
+
+def brief_text(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def rows_of(content: Content, task: Task) -> Iterator[Row]:
+    """The rows as the script of the task reads them."""
+    if task.name == "language-model":
+        yield {"text": content.text}
+    elif task.name == "question-answering":
+        yield from content.rows
+    elif task.name == "labelling":
+        (tokens,), (labels,) = task.columns["tokens"], task.columns["labels"]
+        for row in content.rows:
+            others = {"intent": row["intent"]} if isinstance(row.get("intent"), str) else {}
+            yield {"tokens": row[tokens], "labels": [str(label) for label in row[labels]]} | others
+    elif task.name == "classification":
+        names = ["text", "text_pair"][: len(task.columns["text"])]
+        for row in content.rows:
+            texts = {name: text_of(row, column) for name, column in zip(names, task.columns["text"], strict=True)}
+            yield texts | {"label": text_of(row, task.columns["label"][0])}
+    else:
+        for row in content.rows:
+            sources = [text_of(row, column) for column in task.columns["source"]]
+            target = text_of(row, task.columns["target"][0])
+            if task.spelt:
+                yield {"source": spell_lemma(*sources), "target": spell(target)}
+            else:
+                yield {"source": " ".join(sources), "target": target}
+
+
+def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
+    """
+    The rows of train, validation and test: what no file was given for is taken from that of train, so that no source
+    is in two splits.
+    """
+    missing = [split for split in ("validation", "test") if split not in rows]
+    if task.name == "language-model":
+        text = rows["train"][0]["text"]
+        cuts = [len(text)]
+        for _ in missing:
+            cuts.insert(0, text.rfind("\n", 0, cuts[0] - int(len(text) * _PART / 2)) + 1 or cuts[0] * 9 // 10)
+        rows = rows | {split: [{"text": text[a:b]}] for split, a, b in zip(missing, cuts, cuts[1:], strict=False)}
+        return rows | {"train": [{"text": text[: cuts[0]]}]}
+
+    def key(row: Row) -> str:
+        names = ("source", "text", "text_pair", "tokens", "context")
+        return json.dumps([row[name] for name in names if name in row] or row, ensure_ascii=False)
+
+    by_source: dict[str, list[Row]] = {}
+    for row in rows["train"]:
+        by_source.setdefault(key(row), []).append(row)
+    needed = len(missing) + 1
+    if missing and len(by_source) < 10:
+        raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
+    number = min(max(1, round(len(by_source) * _PART)), _MOST)
+    sources = list(by_source)
+    random.Random(seed).shuffle(sources)
+    taken = {split: sources[index * number : (index + 1) * number] for index, split in enumerate(missing)}
+    held_out = set(sources[: (needed - 1) * number])
+    split = {name: [row for source in of_split for row in by_source[source]] for name, of_split in taken.items()}
+    return rows | split | {"train": [row for row in rows["train"] if key(row) not in held_out]}
+
+
+def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, str]:
+    """The recipe and, if it was chosen here, why."""
+    name = options.recipe
+    if name != "auto":
+        if name not in RECIPES and not Path(name).is_file():
+            raise UsageError(f"there is no recipe {name!r}{did_you_mean(name, ['auto', *RECIPES])}")
+        if RECIPES.get(name, task.name) != task.name:
+            known = ", ".join(recipe for recipe, of_task in RECIPES.items() if of_task == task.name)
+            raise UsageError(f"the recipe {name} is for {RECIPES[name]}; for {task.name} there are {known}")
+        return name, ""
+    if task.spelt:
+        return "inflection", "lemmas and features"
+    if task.name == "pairs":
+        return choose_pair_recipe(looks_of(rows))
+    if task.name == "labelling":
+        if "intent" in rows[0]:
+            return "slot-filling", "there is an intent of each text"
+        labels = {label for row in rows for label in row["labels"]}
+        if any(label[:2] in ("B-", "S-", "U-") for label in labels):
+            return "chunking", "the labels begin and continue chunks"
+        return "pos-tagging", "labels of single words"
+    return {
+        "classification": ("sentiment", "a label for each text"),
+        "question-answering": ("question-answering", "questions with contexts"),
+        "language-model": ("language-model", "running text"),
+    }[task.name]
+
+
+def looks_of(rows: Sequence[Row]) -> PairLooks:
+    from ..tokenizer_training import choose_tokenizer
+
+    sources, targets = ([row[side] for row in rows if row["source"] and row["target"]] for side in ("source", "target"))
+    if not sources:
+        raise ValueError("there must be a pair of texts to train on, and one side is always empty")
+    return PairLooks(
+        choose_tokenizer(sources).kind,
+        choose_tokenizer(targets, is_target=True).kind,
+        fmean(map(len, sources)),
+        fmean(map(len, targets)),
+        fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
+    )
+
+
+def prepare_folder(
+    folder: Path, arguments: Sequence[str], contents: dict[str, Content], task: Task, again: bool
+) -> bool:
+    """
+    Whether there is something left to train in a folder, which is made if it is not there.
+
+    Raises:
+        UsageError: something else lies there.
+    """
+    what = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
+    settings = {
+        "arguments": [argument for argument in arguments if argument != "--again"],
+        "data": hashlib.sha256(what.encode()).hexdigest(),
+        "spelt": task.spelt,
+    }
+    file = folder / COMMAND
+    is_there = file.exists()
+    if is_there and not again:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        if earlier != settings:
+            what = "another command" if earlier["data"] == settings["data"] else "other data"
+            raise UsageError(
+                f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
+            )
+        if (folder / "README.md").exists():
+            return False
+        print(f"an earlier training in {folder} goes on")
+        return True
+    if not is_there and folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something else: --output names another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if again:
+        from ..training import delete_run
+
+        delete_run(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def script_arguments(
+    folder: Path, task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]
+) -> list[str]:
+    import torch
+
+    from ..arguments import multiplies_bfloat16
+
+    settings = load_recipe(recipe)
+    if not (torch.cuda.is_available() or multiplies_bfloat16()):
+        settings.pop("bf16", None)
+    if options.preset is not None:
+        from ..models.presets import PRESETS
+
+        if options.preset not in PRESETS:
+            raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
+        settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
+    if options.start is not None:
+        of_new_models = script(task.name).ModelArguments.__dataclass_fields__
+        settings = {name: value for name, value in settings.items() if name not in of_new_models}
+        settings["model_name_or_path"] = options.start
+        if task.name == "pairs":
+            settings["extend_vocabulary"] = True
+    words = as_arguments(settings)
+    words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
+    words += ["--report_to", "none", "--logging_steps", "20"]
+    if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
+        words += ["--early_stopping_patience", str(_PATIENCE)]
+    # go on from the last checkpoint, or start anew where there is none
+    return [*words, "--resume_from_checkpoint", "True", "--overwrite_output_dir", "True"]
+
+
+def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> None:
+    """Refuse what neither this command nor the script knows."""
+    kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
+    known = {name for kind in kinds for name in kind.__dataclass_fields__}
+    for word in words:
+        name = word.split("=")[0].removeprefix("--").replace("-", "_")
+        if word.startswith("--") and name not in known and name.removeprefix("no_") not in known:
+            flags = [*parser.flags, *(f"--{name}" for name in sorted(known))]
+            near = did_you_mean(word.split("=")[0], flags)
+            raise UsageError(f"there is no {word}{near if 'did' in near else '; --help-all lists all'}")
+    if words and not words[0].startswith("-"):
+        raise UsageError(f"one file is enough, got {words[0]!r} too: --validation and --test name others")
+
+
+def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[str, Any]:
+    """The files of the splits, as arguments of the script."""
+    folder.mkdir(parents=True, exist_ok=True)
+    is_text = task.name == "language-model"
+    arguments: dict[str, Any] = {}
+    for split, of_split in rows.items():
+        file = folder / f"{split}.{'txt' if is_text else 'jsonl'}"
+        lines = (row["text"] if is_text else json.dumps(row, ensure_ascii=False) + "\n" for row in of_split)
+        file.write_text("".join(lines), encoding="utf-8", newline="\n")
+        arguments[f"{split}_file"] = str(file)
+    if task.name == "pairs":
+        arguments |= {"source_column": "source", "target_column": "target"}
+    elif task.name == "labelling" and "train" in rows:
+        labels = {split: {label for row in of_split for label in row["labels"]} for split, of_split in rows.items()}
+        if unseen := sorted(set().union(*labels.values()) - labels["train"]):
+            arguments |= {"extra_labels": unseen}
+    elif task.name == "classification":
+        arguments |= {"text_columns": [name for name in ("text", "text_pair") if name in next(iter(rows.values()))[0]]}
+        arguments["label_column"] = "label"
+    return arguments
+
+
+def quiet() -> None:
+    """Leave out what the libraries tell of their work."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+
+
+def write_marked_predictions(folder: Path) -> None:
+    """The predictions of the test as a table, what is wrong first and marked."""
+    file = folder / "generated_predictions.jsonl"
+    if not file.exists():
+        return
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows.sort(key=lambda row: row["prediction"] == row["reference"])
+    with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
+        print("mark", "source", "prediction", "reference", sep="\t", file=table)
+        for row in rows:
+            values = [" ".join(row[name].split()) for name in ("source", "prediction", "reference")]
+            print("✓" if row["prediction"] == row["reference"] else "✗", *values, sep="\t", file=table)
+
+
+def tell_results(folder: Path, task: Task, scores: dict[str, dict[str, float | str]]) -> None:
+    def told(split: str) -> str:
+        return ", ".join(f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
+
+    print()
+    for split in ("validation", "test"):
+        if split in scores:
+            print(f"{split:10} {told(split)}")
+    shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
+    shown = [str(folder / name) for name in shown if (folder / name).exists()]
+    print(f"look at    {', '.join(shown)}")
+    print(f"use it     attention-rnn predict {folder}")
+    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
+    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")

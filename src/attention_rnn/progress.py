@@ -1,0 +1,161 @@
+"""What a training shows while it runs, how it is stopped by Ctrl-C, and its curves when it is over."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from .model_card import format_duration
+
+logger = logging.getLogger(__name__)
+
+_BAR = "{percentage:3.0f} % {bar:30} {n_fmt}/{total_fmt} steps, {remaining} left  {desc}"
+
+
+class ProgressBar(TrainerCallback):
+    """One bar for a whole training, with the time left, the loss and the best score; without a terminal lines."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.loss, self.scored = "", ""
+        self.best: float | None = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            best = (args.metric_for_best_model or "loss").removeprefix("eval_")
+            size = f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters"
+            length = f"{state.num_train_epochs:,} epochs, {args.train_batch_size} examples a step"
+            print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
+        if state.is_world_process_zero and sys.stderr.isatty():
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
+        self.best = state.best_metric
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.loss = f"loss {float(logs['loss']):.2f}"
+            self._show()
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        name = (args.metric_for_best_model or "loss").removeprefix("eval_")
+        score = kwargs.get("metrics", {}).get(f"eval_{name}")
+        if score is None:
+            return
+        is_better = self.best is None or (score > self.best if args.greater_is_better else score < self.best)
+        self.best = score if is_better else self.best
+        self.scored = f"{name} {score:.2f}, best {self.best:.2f}"
+        if self.bar is None and state.is_world_process_zero:
+            told = ", ".join(filter(None, [self.scored, self.loss]))
+            print(f"step {state.global_step:,} of {state.max_steps:,}: {told}", flush=True)
+        self._show()
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def _show(self) -> None:
+        if self.bar is not None:
+            self.bar.set_description_str("  ".join(filter(None, [self.scored, self.loss])))
+
+
+class Forecast(TrainerCallback):
+    """Says, once some steps have been timed, how long a training takes."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+        self.is_told = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now, step = time.monotonic(), state.global_step
+        if self.start is None:  # the first step takes longer
+            self.start = now, step
+        elif not self.is_told and (now - self.start[0] > 5 or step - self.start[1] == 50):
+            self.is_told = True
+            seconds = (now - self.start[0]) / (step - self.start[1])
+            left = state.max_steps - step
+            logger.info(
+                f"{left:,} steps are to come, of {seconds:.2f} s each: about {format_duration(left * seconds)}, "
+                "evaluations not counted."
+            )
+
+
+class StopAtStep(TrainerCallback):
+    """Saves a checkpoint and ends the training at the next step once `wanted` is set."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.wanted:
+            control.should_save = control.should_training_stop = True
+
+
+@contextmanager
+def stopped_by_interrupt(stop: StopAtStep) -> Iterator[None]:
+    """Within, the first Ctrl-C ends the training at the next step; the second one ends everything at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        if stop.wanted:
+            raise KeyboardInterrupt
+        stop.wanted = True
+
+    earlier = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+
+
+def plot_training(file: str | Path, log: Sequence[dict[str, float]], metric: str | None) -> bool:
+    """
+    Draw the loss, the score and the learning rate of a training over its steps.
+
+    Args:
+        file (`str` or `Path`): the picture to write.
+        log (`list[dict]`): the Trainer's `log_history`.
+        metric (`str`, *optional*): the score that the best model is chosen by.
+
+    Returns:
+        `bool`: whether there was something to draw.
+    """
+    from matplotlib.figure import Figure
+
+    score = f"eval_{(metric or 'loss').removeprefix('eval_')}"
+    curves = {
+        "loss": {"training": "loss", "validation": "eval_loss"},
+        score.removeprefix("eval_"): {"validation": score},
+        "learning rate": {"": "learning_rate"},
+    }
+    points = {
+        (title, label): [(entry["step"], float(entry[name])) for entry in log if name in entry]
+        for title, names in curves.items()
+        for label, name in names.items()
+    }
+    titles = [title for title in curves if any(of_it for (name, _), of_it in points.items() if name == title)]
+    if not titles:
+        return False
+    figure = Figure(figsize=(3.4 * len(titles), 2.6), dpi=150, layout="constrained")
+    for axes, title in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, strict=True):
+        for (name, label), of_it in points.items():
+            if name == title and of_it:
+                axes.plot(*zip(*of_it, strict=True), label=label, marker="." if len(of_it) < 30 else None)
+        axes.set(title=title, xlabel="step")
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(axes.lines) > 1:
+            axes.legend(frameon=False)
+    figure.savefig(file)
+    return True

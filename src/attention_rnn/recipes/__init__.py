@@ -1,0 +1,98 @@
+"""
+Recipes: arguments of the training scripts that reached good scores, one file a kind of data.
+
+A recipe says what does not depend on the size of the data. Tokenizers, batches and epochs that it leaves out are chosen
+by the scripts.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parent
+
+# what each task is, and the script of examples/ that trains it
+TASKS = {
+    "pairs": "run_seq2seq",
+    "classification": "run_classification",
+    "labelling": "run_labelling",
+    "question-answering": "run_qa",
+    "language-model": "run_clm",
+    "forecasting": "run_forecasting",
+}
+# the task of each recipe, a file of this folder
+RECIPES = {
+    "g2p": "pairs",
+    "transliteration": "pairs",
+    "normalisation": "pairs",
+    "inflection": "pairs",
+    "translation": "pairs",
+    "summarisation": "pairs",
+    "sentiment": "classification",
+    "chunking": "labelling",
+    "pos-tagging": "labelling",
+    "slot-filling": "labelling",
+    "question-answering": "question-answering",
+    "language-model": "language-model",
+    "forecasting": "forecasting",
+}
+
+
+@dataclass(frozen=True)
+class PairLooks:
+    """
+    What pairs of texts look like.
+
+    Args:
+        source_kind, target_kind (`str`): the tokenizers that suit their sides, see `choose_tokenizer`.
+        source_length, target_length (`float`): characters on average.
+        kept (`float`): the part of the characters of a target that stand in its source too, on average.
+    """
+
+    source_kind: str
+    target_kind: str
+    source_length: float
+    target_length: float
+    kept: float
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The arguments of a recipe of this folder, or of a file of one's own."""
+    file = FOLDER / f"{name}.yaml" if name in RECIPES else Path(name)
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def describe_recipe(name: str) -> str:
+    """What a recipe is for, as the first sentence of its file says."""
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.removeprefix("# ").split(". ", 1)[0].replace("\n# ", " ")
+
+
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Arguments as the words of a command line; without those that are `None`."""
+    words = []
+    for name, value in settings.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in values)]
+    return words
+
+
+def choose_pair_recipe(looks: PairLooks) -> tuple[str, str]:
+    """The recipe for such pairs, and why."""
+    kinds = (looks.source_kind, looks.target_kind)
+    if "bpe" in kinds and kinds != ("bpe", "word"):
+        if looks.source_length > 250 and looks.target_length < looks.source_length / 3:
+            return "summarisation", "long texts and short ones"
+        return "translation", "texts of many words"
+    if kinds == ("word", "word") and looks.kept > 0.6:
+        return "inflection", "symbols between spaces, most of which stay"
+    if looks.target_kind == "word":
+        return "g2p", "short texts, and symbols between spaces"
+    if looks.kept > 0.75:
+        return "normalisation", "short texts, and most characters stay"
+    return "transliteration", "short texts in different letters"

@@ -1,0 +1,302 @@
+"""The command `attention-rnn`, run within this process."""
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from attention_rnn import cli
+from attention_rnn.commands.train import _SPLITS, split_rows
+from attention_rnn.inspection import Task
+from attention_rnn.recipes import RECIPES, TASKS, PairLooks, as_arguments, choose_pair_recipe, load_recipe
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import pip._vendor.tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+needs_scripts = pytest.mark.skipif(
+    importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
+)
+random_ = random.Random(0)
+WORDS = sorted({"".join(random_.choices("abcdef", k=random_.randint(2, 5))) for _ in range(60)})
+SIZES = "embedding_size=6,hidden_size=8"
+TINY = f"""--config_overrides {SIZES} --max_steps 4 --eval_steps 2 --save_steps 2 --save_total_limit 3
+--warmup_steps 1 --max_target_length 8 --num_beams 1 --num_heat_maps 1 --per_device_train_batch_size 8""".split()
+
+
+def run(capsys, *arguments):
+    cli.main(list(map(str, arguments)))
+    return capsys.readouterr().out
+
+
+def refused(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(map(str, arguments)))
+    return str(exit_.value.code)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    file = folder / "words.tsv"
+    file.write_text("".join(f"{word}\t{' '.join(word.upper())}\n" for word in WORDS), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def trained(words):
+    output = words.parent / "runs" / "words"
+    cli.main(["train", str(words), "--output", str(output), *TINY])
+    return output
+
+
+def test_the_help_is_short_and_comes_at_once(capsys):
+    start = time.process_time()
+    output = run(capsys, "--help")
+    assert time.process_time() - start < 0.1
+    assert len(output.splitlines()) < 60
+    assert all(name in output for name in cli.COMMANDS)
+
+
+def test_the_help_imports_no_torch():
+    code = "import sys; from attention_rnn import cli; cli.main([]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_help_of_its_own(capsys, name):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([name, "--help"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: attention-rnn {name}")
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "there is no command 'trian'; did you mean train?"),
+        (["predict"], "attention-rnn predict: the following arguments are required: model"),
+        (["info", "a", "--jsn"], "there is no --jsn"),
+        (["train"], "name a file"),
+        (
+            ["train", "WORDS", "--num_train_epoch", "3"],
+            "there is no --num_train_epoch; did you mean --num_train_epochs?",
+        ),
+        (["train", "WORDS", "--outputs", "x"], "there is no --outputs; did you mean --output?"),
+        (["train", "WORDS", "--recipe", "g2q"], "there is no recipe 'g2q'; did you mean g2p?"),
+        (
+            ["train", "WORDS", "--recipe", "sentiment"],
+            "the recipe sentiment is for classification; for pairs there are",
+        ),
+        (["train", "WORDS", "--task", "pear"], "there is no task 'pear'; did you mean pairs?"),
+        (["train", "WORDS", "--task", "labelling"], "--task labelling needs another file"),
+        (["train", "WORDS", "--columns", "column 1", "column 3"], "there is no column 'column 3'; did you mean"),
+        (["train", "WORDS", "WORDS"], "one file is enough"),
+        (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
+        (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
+        (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
+    ],
+)
+def test_an_error_is_one_line(words, arguments, message):
+    said = refused(*[str(words) if argument == "WORDS" else argument for argument in arguments])
+    assert message in said
+    assert "\n" not in said
+    assert "Traceback" not in said
+
+
+def test_a_traceback_is_shown_when_asked_for(monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        cli.main(["train", "nothing.tsv", "--traceback"])
+    monkeypatch.setenv(cli.TRACEBACK, "1")
+    with pytest.raises(FileNotFoundError):
+        cli.main(["train", "nothing.tsv"])
+
+
+@needs_scripts
+def test_a_file_becomes_a_folder_with_all_there_is_to_see(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"model.safetensors", "README.md", "predictions.tsv", "training.png", "attention_maps", "data"} <= names
+    marks = [line.split("\t")[0] for line in (trained / "predictions.tsv").read_text().splitlines()[1:]]
+    assert marks == sorted(marks, key="✗✓".index)
+    assert "attention-rnn train words.tsv" in (trained / "README.md").read_text()
+    rows = [
+        [json.loads(line)["source"] for line in (trained / "data" / f"{split}.jsonl").read_text().splitlines()]
+        for split in _SPLITS
+    ]
+    assert sorted(chain(*rows)) == WORDS
+
+
+@needs_scripts
+def test_what_is_finished_is_not_trained_again(words, trained, capsys):
+    before = (trained / "model.safetensors").stat().st_mtime_ns
+    output = run(capsys, "train", words, "--output", trained, *TINY)
+    assert "holds this model already" in output
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
+    assert "holds the training of another command" in refused("train", words, "--output", trained, "--max_steps", "5")
+
+
+@needs_scripts
+def test_another_folder_is_left_alone(words, tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear ...")
+    assert "holds something else" in refused("train", words, "--output", tmp_path, *TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@needs_scripts
+def test_a_training_that_was_stopped_goes_on(words, tmp_path, capsys):
+    arguments = ["train", words, "--output", tmp_path / "run", *TINY, "--max_steps", "4000"]
+    arguments += ["--eval_steps", "1000", "--save_steps", "1000"]
+
+    def stop():
+        deadline = time.monotonic() + 60
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    said = refused(*arguments)
+    thread.join()
+    assert "Stopped at step" in said
+    assert "The same command goes on" in said
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert not (tmp_path / "run" / "README.md").exists()
+    step = int(said.split("Stopped at step ")[1].split()[0].replace(",", ""))
+    assert (tmp_path / "run" / f"checkpoint-{step}").is_dir()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@needs_scripts
+def test_lines_of_the_standard_input_are_answered(trained, capsys, monkeypatch):
+    lines = WithoutTerminal(["ab\n", "\n", "aβ\n"])
+    monkeypatch.setattr(sys, "stdin", lines)
+    cli.main(["predict", str(trained)])
+    captured = capsys.readouterr()
+    answers = captured.out.split("\n")
+    assert len(answers) == 4  # and the end of the last line
+    assert answers[1] == ""
+    assert "has never seen 'β' (U+03B2)" in captured.err
+
+
+class WithoutTerminal(list):
+    def isatty(self):
+        return False
+
+
+@needs_scripts
+def test_the_best_answers_come_with_their_scores(trained, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", WithoutTerminal(["ab\n"]))
+    scores = [float(line.split()[0]) for line in run(capsys, "predict", trained, "-n", 3).splitlines()]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+
+
+@needs_scripts
+def test_a_file_is_predicted_in_its_order(trained, tmp_path, capsys):
+    (tmp_path / "more.txt").write_text("ab\n\nba\n")
+    run(capsys, "predict", trained, tmp_path / "more.txt", "-o", tmp_path / "more.jsonl", "--int8")
+    rows = [json.loads(line) for line in (tmp_path / "more.jsonl").read_text().splitlines()]
+    assert [row["source"] for row in rows] == ["ab", "", "ba"]
+
+
+@needs_scripts
+def test_a_model_is_scored_and_described(words, trained, capsys):
+    output = run(capsys, "evaluate", trained, words, "--max_samples", 5)
+    assert '"exact_match"' in output
+    output = run(capsys, "info", trained)
+    assert "parameters" in output
+    assert "test       exact_match" in output
+
+
+@needs_scripts
+def test_texts_are_explained(trained, tmp_path, capsys):
+    run(capsys, "explain", trained, "ab", "ba", "-o", tmp_path)
+    assert sorted(path.name for path in (tmp_path / "attention_maps").iterdir()) == ["0.png", "1.png", "attention.html"]
+
+
+@needs_scripts
+def test_models_are_combined(trained, tmp_path, capsys):
+    run(capsys, "average", *trained.glob("checkpoint-*"), "-o", tmp_path / "mean")
+    (tmp_path / "more.txt").write_text("ab\n\n")
+    output = run(capsys, "ensemble", trained, tmp_path / "mean", "--file", tmp_path / "more.txt")
+    assert [line.split("\t")[0] for line in output.splitlines()] == ["ab", ""]
+
+
+@needs_scripts
+def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
+    file = tmp_path / "more.tsv"
+    file.write_text("".join(f"{word}ß\t{' '.join(word.upper())} S\n" for word in WORDS), encoding="utf-8")
+    steps = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--num_heat_maps", "0"]
+    run(capsys, "train", file, "--output", tmp_path / "run", "--from", trained, *steps, "--num_beams", "1")
+    assert "The vocabulary of the sources is extended by 1: 'ß'" in caplog.text
+    assert "The vocabulary of the targets is extended by 1: 'S'" in caplog.text
+    assert "ß" in (tmp_path / "run" / "tokenizer.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("looks", "recipe"),
+    [
+        (PairLooks("character", "word", 7, 12, 0.1), "g2p"),
+        (PairLooks("character", "character", 7, 7, 0.1), "transliteration"),
+        (PairLooks("character", "character", 7, 7, 0.9), "normalisation"),
+        (PairLooks("word", "word", 25, 15, 0.9), "inflection"),
+        (PairLooks("bpe", "bpe", 60, 60, 0.5), "translation"),
+        (PairLooks("bpe", "bpe", 900, 60, 0.9), "summarisation"),
+    ],
+)
+def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
+    assert choose_pair_recipe(looks)[0] == recipe
+
+
+def test_every_recipe_is_a_file_and_every_file_a_recipe():
+    files = {file.stem for file in (ROOT / "src" / "attention_rnn" / "recipes").glob("*.yaml")}
+    assert files == set(RECIPES)
+    assert set(RECIPES.values()) == set(TASKS)
+    for name in RECIPES:
+        assert as_arguments(load_recipe(name))
+
+
+def test_no_source_is_in_two_splits():
+    rows = [{"source": f"s{number // 3}", "target": str(number)} for number in range(90)]
+    split = split_rows({"train": rows}, Task("pairs", {}, ""), seed=1)
+    sources = [{row["source"] for row in split[name]} for name in _SPLITS]
+    assert [len(of_split) for of_split in sources] == [24, 3, 3]
+    assert sum(map(len, split.values())) == 90
+    assert split == split_rows({"train": rows}, Task("pairs", {}, ""), seed=1)
+    assert split != split_rows({"train": rows}, Task("pairs", {}, ""), seed=2)
+
+
+def test_a_split_that_was_given_is_taken():
+    rows = [{"source": f"s{number}", "target": "t"} for number in range(20)]
+    split = split_rows({"train": rows, "validation": rows[:1]}, Task("pairs", {}, ""), seed=1)
+    assert split["validation"] == rows[:1]
+    assert [len(split[name]) for name in _SPLITS] == [18, 1, 2]
+
+
+def test_a_running_text_is_cut_at_its_lines():
+    text = "".join(f"line {number}\n" for number in range(100))
+    split = split_rows({"train": [{"text": text}]}, Task("language-model", {}, ""), seed=1)
+    parts = [split[name][0]["text"] for name in _SPLITS]
+    assert "".join(parts) == text
+    assert all(part.endswith("\n") for part in parts)
+
+
+def test_every_package_is_installed():
+    """The list in pyproject.toml is written by hand, as one of its packages lies elsewhere."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    source = ROOT / "src"
+    found = {".".join(file.parent.relative_to(source).parts) for file in source.rglob("__init__.py")}
+    assert {*settings["packages"]} == found | {"attention_rnn.examples"}

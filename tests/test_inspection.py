@@ -1,0 +1,167 @@
+"""What a file of one's own is seen to hold."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import zipfile
+
+import pyarrow.parquet
+import pytest
+
+from attention_rnn.inspection import find_task, read_content, spell_lemma, unspell
+
+WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
+TSV = "".join(f"{source}\t{target}\n" for source, target in WORDS)
+
+
+def write(tmp_path, content, name="file.txt", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def zipped(data):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("words.tsv", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("compress", "seen"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz"), (zipped, "zip")]
+)
+def test_a_file_may_be_compressed_whatever_its_name(tmp_path, compress, seen):
+    content = read_content(write(tmp_path, compress(TSV.encode())))
+    assert [tuple(row.values()) for row in content.rows] == WORDS
+    assert content.seen[0] == seen
+
+
+@pytest.mark.parametrize(("encoding", "seen"), [("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16")])
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path, encoding, seen):
+    content = read_content(write(tmp_path, TSV, encoding=encoding))
+    assert content.rows[0]["column 1"] == "wort0"
+    assert seen in content.seen
+
+
+def test_an_older_encoding_is_guessed_and_told(tmp_path):
+    lines = ["der Schlüssel\tthe key", "größere Bäume\tlarger trees", "schöne Grüße\tkind regards"] * 5
+    content = read_content(write(tmp_path, "\n".join(lines), encoding="latin-1"))
+    assert content.rows[1]["column 1"] == "größere Bäume"
+    assert "UTF-8" not in content.seen
+
+
+@pytest.mark.parametrize(
+    ("separator", "seen"), [("\t", "tabs"), (",", "commas"), (";", "semicolons"), ("|||", "|||"), ("|", "bars")]
+)
+def test_separators_are_found(tmp_path, separator, seen):
+    lines = [f"Wort {number}{separator}w {number}" for number in range(5)]
+    content = read_content(write(tmp_path, "\n".join(lines)))
+    assert content.rows[4] == {"column 1": "Wort 4", "column 2": "w 4"}
+    assert f"separated by {seen}" in content.seen
+
+
+def test_a_quoted_comma_separates_nothing(tmp_path):
+    lines = ["text,label", '"good, really",pos', "bad,neg", '"so ""so""",neg']
+    content = read_content(write(tmp_path, "\n".join(lines), "file.csv"))
+    assert [row["text"] for row in content.rows] == ["good, really", "bad", 'so "so"']
+
+
+@pytest.mark.parametrize(
+    ("first", "has_header"),
+    [
+        ("word\tphones", True),
+        ("wort\tv ɔ", False),
+        ("Wort\tlang", False),  # nothing tells that it is one
+    ],
+)
+def test_a_header_is_told_from_data(tmp_path, first, has_header):
+    content = read_content(write(tmp_path, f"{first}\n{TSV}"))
+    assert len(content.rows) == len(WORDS) + (not has_header)
+
+
+def test_a_header_in_unusual_names_stands_above_numbers_or_labels(tmp_path):
+    rows = "".join(f"satz {number}\t{'ja' if number % 2 else 'nein'}\n" for number in range(60))
+    assert list(read_content(write(tmp_path, f"Satz\tMeinung\n{rows}")).rows[0]) == ["Satz", "Meinung"]
+    rows = "".join(f"satz {number}\t{number}\n" for number in range(12))
+    assert list(read_content(write(tmp_path, f"Satz\tWert\n{rows}")).rows[0]) == ["Satz", "Wert"]
+
+
+def test_a_row_of_another_length_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"file.txt, line 201: there must be 2 columns"):
+        read_content(write(tmp_path, "a\tb\n" * 200 + "a\tb\tc\n"))
+
+
+@pytest.mark.parametrize("content", ["", " \n", b"\x1f\x8bnot gzip"])
+def test_what_cannot_be_read_is_refused(tmp_path, content):
+    with pytest.raises(ValueError, match="must"):
+        read_content(write(tmp_path, content))
+
+
+QUESTION = {"context": "So it is.", "qas": [{"id": "1", "question": "Is it?", "answers": []}]}
+CASES = {
+    "pairs": (TSV, "pairs", {"source": ["column 1"], "target": ["column 2"]}),
+    "pairs by name": (
+        "id,target,source\n" + "".join(f"{n},t{n},s{n}\n" for n in range(5)),
+        "pairs",
+        {"source": ["source"], "target": ["target"]},
+    ),
+    "nested pairs": (
+        "".join(json.dumps({"translation": {"en": f"e{n}", "de": f"d{n}"}}) + "\n" for n in range(3)),
+        "pairs",
+        {"source": ["translation.en"], "target": ["translation.de"]},
+    ),
+    "labels": (
+        "".join(f"{'pos' if n % 2 else 'neg'}\ttext {n}\n" for n in range(40)),
+        "classification",
+        {"text": ["column 2"], "label": ["column 1"]},
+    ),
+    "labels by name": (
+        json.dumps([{"title": "t", "label": n % 2, "text": f"text {n}"} for n in range(20)]),
+        "classification",
+        {"text": ["text"], "label": ["label"]},
+    ),
+    "conll": ("the DET\ndog NOUN\nbarks VERB\n\n" * 5, "labelling", {"tokens": ["tokens"], "labels": ["labels"]}),
+    "lists": (
+        json.dumps([{"words": ["a", "b"], "ner": ["O", "B-X"]}]),
+        "labelling",
+        {"tokens": ["words"], "labels": ["ner"]},
+    ),
+    "questions": (json.dumps({"data": [{"paragraphs": [QUESTION]}]}), "question-answering", {}),
+    "running text": ("Es war einmal, vor Zeiten.\nEin König, reich,\nalt, müde, allein.\n", "language-model", {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_task_is_found(tmp_path, name):
+    text, task, columns = CASES[name]
+    found = find_task(read_content(write(tmp_path, text)))
+    assert (found.name, found.columns) == (task, columns)
+
+
+def test_conll_u_is_read_by_form_and_universal_tag(tmp_path):
+    token = "{}\t{}\t_\t{}\t_\t_\t0\troot\t_\t_\n"
+    sentence = "# text = x\n" + token.format(1, "dogs", "NOUN") + token.format(2, "bark", "VERB") + "\n"
+    content = read_content(write(tmp_path, sentence * 3))
+    assert content.rows == [{"tokens": ["dogs", "bark"], "labels": ["NOUN", "VERB"]}] * 3
+
+
+def test_lemmas_with_features_are_spelt(tmp_path):
+    rows = "".join(f"gehen{n}\tging{n}\tV;PST;{n}\n" for n in (1, 2, 3))
+    task = find_task(read_content(write(tmp_path, rows)))
+    assert task.spelt
+    assert task.columns == {"source": ["column 1", "column 3"], "target": ["column 2"]}
+    assert spell_lemma("an N", "N;PL") == "a n ␣ N [N] [PL]"
+    assert unspell("ä n ␣ N") == "än N"
+
+
+def test_one_column_is_for_no_task(tmp_path):
+    with pytest.raises(ValueError, match="there must be a column of sources"):
+        find_task(read_content(write(tmp_path, json.dumps([{"text": "a"}]))))
+
+
+def test_parquet_is_read(tmp_path):
+    file = tmp_path / "words.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"source": ["a"], "target": ["b"]}), file)
+    assert read_content(file).rows == [{"source": "a", "target": "b"}]
