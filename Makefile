@@ -19,7 +19,7 @@ DEMO_FLAGS := \
 DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesday, March 3, 1998" "вторник, 3 марта 1998 г."
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test conformance ecosystem faults fuzz versions lint types format clean
+.PHONY: help install demo test docs conformance ecosystem faults fuzz versions lint types format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,13 @@ demo: $(INSTALLED)  ## Train a date normaliser for 55 locales, test it, translat
 
 test: $(INSTALLED)  ## Run the tests, one process a core
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+docs: $(VENV)/.docs  ## Run the chapters of docs/learn and build the site into build/site (2 minutes at the first call)
+	$(BIN)/mkdocs build
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
+	@touch $@
 
 conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
 	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal

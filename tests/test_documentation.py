@@ -1,0 +1,74 @@
+"""What the documentation says of itself: its languages agree, its chapters are whole, its files are valid."""
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "docs" / "learn").glob("*.py"))
+
+
+def commands(readme):
+    """The blocks of code, without comments, which are translated, and the spaces before them."""
+    blocks = re.findall(r"^```\w+\n(.*?)^```", (ROOT / readme).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s+#.*", "", block) for block in blocks]
+
+
+def cells(chapter):
+    """(kind, language, text) of each cell of a notebook in the percent form."""
+    parts = re.split(r"^# %%(.*)$", chapter.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for mark, text in zip(parts[::2], parts[1::2], strict=True):
+        language = re.search(r'lang="(\w+)"', mark)
+        yield "markdown" if "[markdown]" in mark else "code", language and language[1], text
+
+
+def prose(chapter, language):
+    return "".join(text for _, of, text in cells(chapter) if of == language)
+
+
+def test_both_readmes_name_the_same_commands():
+    assert commands("README_zh-hans.md") == commands("README.md")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
+def test_each_piece_of_prose_stands_in_both_languages(chapter):
+    runs = [list(run) for kind, run in groupby(cells(chapter), key=lambda cell: cell[0]) if kind == "markdown"]
+    assert runs
+    for run in runs:
+        assert [language for _, language, _ in run] == ["en", "zh"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
+def test_both_languages_have_the_same_formulas_headings_and_links(chapter):
+    def shape(language):
+        text = prose(chapter, language)
+        formulas = re.findall(r"\$\$.*?\$\$", text, re.DOTALL)
+        return formulas, re.findall(r"^# (#+) ", text, re.MULTILINE), re.findall(r"\]\(([^)#]+)", text)
+
+    def level(links):  # a page in Chinese lies one folder deeper
+        return [re.sub(r"^(\.\./)+", "../", link) for link in links]
+
+    (formulas, headings, links), (of_zh, headings_of_zh, links_of_zh) = shape("en"), shape("zh")
+    assert [re.sub(r"\\text\{.*?\}", "", formula) for formula in formulas] == [
+        re.sub(r"\\text\{.*?\}", "", formula) for formula in of_zh
+    ]
+    assert headings == headings_of_zh
+    assert level(links) == level(links_of_zh)
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    named = set(re.findall(r"[\w/]+\.md", str(navigation)))
+    docs = ROOT / "docs"
+    written = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    chapters = {f"{folder}learn/{chapter.stem}.md" for chapter in CHAPTERS for folder in ("", "zh/")}
+    assert written | chapters <= named
+
+
+def test_the_version_that_is_cited_is_that_of_the_package():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{cited}"\n' in project
