@@ -33,18 +33,31 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclass
-class ScriptModelArguments:
+class NewModelArguments:
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
-    # what has an effect on a model that exists already, and on a new one with a tokenizer that does
+    config_class: ClassVar[type[PreTrainedConfig]] = AttentionRnnConfig
+    # what has an effect on a model that exists already
     of_any_model: ClassVar[tuple[str, ...]] = ("model_name_or_path", "trust_remote_code")
-    of_any_tokenizer: ClassVar[tuple[str, ...]] = (*of_any_model, "config_overrides", "tokenizer_name")
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune or to evaluate.")
     trust_remote_code: bool = option(False, "Run code that comes with that checkpoint.")
     config_overrides: str | None = option(
-        None, "Fields of AttentionRnnConfig for a new model: hidden_size=256,encoder_layers=2"
+        None, "Fields of the config for a new model: hidden_size=256,encoder_layers=2"
     )
+
+
+@dataclass
+class ScriptModelArguments(NewModelArguments):
+    """Which model, and which tokenizer."""
+
+    # what has an effect on a new model with a tokenizer that exists already
+    of_any_tokenizer: ClassVar[tuple[str, ...]] = (
+        *NewModelArguments.of_any_model,
+        "config_overrides",
+        "tokenizer_name",
+    )
+
     tokenizer_name: str | None = option(None, "Existing tokenizer for a new model.")
     vocab_size: int | None = option(
         None, "Largest vocabulary of a trained tokenizer. Default: what auto chooses, otherwise 10,000."
@@ -199,12 +212,14 @@ def expand_config_file(argv: list[str]) -> list[str]:
     return expanded + argv[1:]
 
 
-def parse_config_overrides(overrides: str | None) -> dict[str, Any]:
+def parse_config_overrides(
+    overrides: str | None, config_class: type[PreTrainedConfig] = AttentionRnnConfig
+) -> dict[str, Any]:
     """`"hidden_size=256,bidirectional=[True,False]"` as a dict."""
     set_by_tokenizer = ("vocab_size", "source_vocab_size")
     allowed = {
         name
-        for name in {f.name for f in fields(AttentionRnnConfig)} - {f.name for f in fields(PreTrainedConfig)}
+        for name in {f.name for f in fields(config_class)} - {f.name for f in fields(PreTrainedConfig)}
         if name not in set_by_tokenizer and not name.endswith("_token_id")
     }
     values = {}
@@ -260,10 +275,10 @@ def check_model(model_args: Any, training_args: TrainingArguments) -> None:
     if model_args.model_name_or_path is None:
         if "train" not in wanted_splits(training_args):
             raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-        AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
+        model_args.config_class(**parse_config_overrides(model_args.config_overrides, model_args.config_class))
     for name, brings, of_any in (
         ("model_name_or_path", "config and tokenizer", model_args.of_any_model),
-        ("tokenizer_name", "vocabulary", model_args.of_any_tokenizer),
+        ("tokenizer_name", "vocabulary", getattr(model_args, "of_any_tokenizer", ())),
     ):
         without_effect = [
             f"--{argument.name}"

@@ -50,6 +50,7 @@ def write_model_card(
     license: str | None = None,
     picture: str | None = None,
     explanations: Mapping[str, str] | None = None,
+    details: str | None = None,
 ) -> ModelCard:
     """
     Write the model card of a trained model, `README.md`, into its folder, with the scores in its `model-index`.
@@ -89,6 +90,8 @@ def write_model_card(
             An image to show, as a path relative to `output_dir`.
         explanations (`dict[str, str]`, *optional*):
             What some of the scores are, each in a sentence.
+        details (`str`, *optional*):
+            Markdown that says more about the results: other systems beside them, pictures.
 
     Returns:
         `ModelCard`: what was written.
@@ -109,7 +112,7 @@ def write_model_card(
         language=list(language) if language else None,
         license=license,
         library_name="transformers",
-        tags=["attention-rnn"] if model.config.model_type == "attention_rnn" else None,
+        tags=["attention-rnn"] if model.config.model_type.startswith("attention_rnn") else None,
         datasets=[dataset_name] if dataset_name else None,
         base_model=base_model,
         metrics=metrics or None,
@@ -142,6 +145,7 @@ def write_model_card(
         _table(["", *metrics], _score_rows(scores, metrics)) if metrics else "",
         "\n".join(f"- {name}: {what}." for name, what in (explanations or {}).items() if name in metrics),
         *(f"{name}: `{note}`" for name, note in notes.items()),
+        (details or "").strip(),
         "## How to use it",
         usage.strip(),
         "## Intended use and limits",

@@ -151,6 +151,7 @@ class Run:
         data: Mapping[str, tuple[str, int | None]],
         picture: str | None = None,
         explanations: Mapping[str, str] | None = None,
+        details: str | None = None,
     ) -> None:
         """
         Write the card of a model that was trained, and send it to the Hub if that is wanted. See `write_model_card`
@@ -180,6 +181,7 @@ class Run:
                     license=self.data_args.license,
                     picture=picture,
                     explanations=explanations,
+                    details=details,
                 )
             logger.info(f"All results lie in {self.output_dir}.")
         if self.training_args.push_to_hub:
