@@ -81,9 +81,9 @@ def test_what_is_no_recording_is_refused(source, error, message):
 def test_errors_name_the_file(tmp_path):
     path = tmp_path / "broken.wav"
     path.write_bytes(as_wav(tone())[:20])
-    with pytest.raises(ValueError, match="broken.wav"):
+    with pytest.raises(ValueError, match=r"broken\.wav"):
         read_audio(path, RATE)
-    with pytest.raises(FileNotFoundError, match="missing.wav"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.wav"):
         read_audio(tmp_path / "missing.wav", RATE)
 
 

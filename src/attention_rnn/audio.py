@@ -102,7 +102,7 @@ def _read(file: Any, sampling_rate: int, name: str) -> np.ndarray:
 
 def _prepared(samples: Any, rate: int, sampling_rate: int, name: str) -> np.ndarray:
     samples = np.asarray(samples)
-    if samples.ndim == 2 and 1 <= min(samples.shape):
+    if samples.ndim == 2 and min(samples.shape) >= 1:
         samples = _scaled(samples, name).mean(axis=int(np.argmin(samples.shape)), dtype=np.float64)
     if samples.ndim != 1 or not len(samples):
         raise ValueError(f"{name} must hold samples, (samples,) or those of some channels, got {samples.shape}.")

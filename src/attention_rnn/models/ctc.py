@@ -1,6 +1,6 @@
 """
-Connectionist temporal classification (Graves et al., 2006): the head and its loss, greedy decoding, scores of prefixes,
-and where the tokens of a transcript stand.
+Connectionist temporal classification (Graves et al., 2006): the head and its loss, what the best token of each position
+says, and where the tokens of a transcript stand.
 
 Everywhere `log_probs` are log probabilities (batch, positions, vocabulary) in single precision or better, and
 `lengths` (batch,) says how many positions of each row are real; what follows is padding.
@@ -20,7 +20,12 @@ from .losses import divisor
 
 logger = logging.get_logger(__name__)
 
-LEAST = -1e3  # log probabilities of tokens are no lower, so that sums of them keep their digits
+
+def silent_tokens(config: AttentionRnnDecoderConfig) -> list[int]:
+    """The tokens that begin and end a text, which have no sound; without the blank, `pad_token_id`."""
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    silent = {config.bos_token_id, config.decoder_start_token_id, *ends} - {config.pad_token_id}
+    return sorted(token for token in silent if token is not None)
 
 
 class CTCHead(nn.Module):
@@ -35,9 +40,7 @@ class CTCHead(nn.Module):
         super().__init__()
         self.projection = nn.Linear(config.memory_size, config.vocab_size)
         self.blank: Any = config.pad_token_id
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        silent = {config.bos_token_id, config.decoder_start_token_id, *ends} - {None, self.blank}
-        self.silent = [int(token) for token in silent]
+        self.silent = silent_tokens(config)
 
     def forward(self, memory: Tensor) -> Tensor:
         """(batch, positions, memory) -> (batch, positions, vocabulary)"""
@@ -119,74 +122,63 @@ def collapse(tokens: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, Tenso
     return kept[..., 0].masked_fill(kept[..., 1] < 0, blank), kept[..., 1]
 
 
-class PrefixScorer:
+def align(log_probs: Tensor, lengths: Tensor, targets: Tensor, counts: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     """
-    Scores of prefixes: log P(a transcript begins with these tokens), the sum over all alignments (Watanabe et al.,
-    2017, algorithm 2), for a row of hypotheses each. What is known of a prefix is, at each position, the probability of
-    having said it, ending in its last token or in a blank.
-
-    With x_t(c) the probability of c at position t, and f_t that of having said the prefix by t, in such a way that c
-    may follow (after a blank, if it is the last token of the prefix again), the prefix and then c have the probability
-
-        sum_t f_(t-1) x_t(c)
-
-    and ends by t in c with sum_(s <= t) f_(s-1) x_s(c) ... x_t(c). Cumulative sums of logarithms hold all of this,
-    without a loop over the positions. In double precision.
+    The most likely alignment of transcripts (Viterbi).
 
     Args:
-        log_probs: (rows, positions, vocabulary).
-        lengths: (rows,).
-        blank: its id.
+        targets: the tokens, without blanks, (batch, target), padding on the right.
+        counts: how many of these are real, (batch,).
+
+    Returns:
+        The first position of each token and the one behind its last, (batch, target); zeros at padding.
+
+    Raises:
+        ValueError: a transcript has more tokens than its row has positions for.
     """
+    needed = needed_positions(targets, counts)
+    if bool((needed > lengths).any()):
+        row = int((needed > lengths).int().argmax())
+        raise ValueError(
+            f"The tokens of a row must fit its positions; row {row} needs {int(needed[row])}, got {int(lengths[row])}."
+        )
+    rows, positions = log_probs.shape[:2]
+    # a state for each token, at odd numbers, and for the blank before, between and after them
+    states = torch.full((rows, 2 * targets.shape[1] + 1), blank, device=targets.device)
+    states[:, 1::2] = targets
+    emitted = log_probs.double().gather(2, states[:, None].expand(-1, positions, -1))  # (batch, positions, states)
+    # from a token to the next one without a blank, unless they are equal
+    leaps = torch.zeros_like(states, dtype=torch.bool)
+    leaps[:, 3::2] = targets[:, 1:] != targets[:, :-1]
+    best = torch.full_like(emitted[:, 0], -torch.inf)
+    best[:, :2] = emitted[:, 0, :2]
+    moves = []  # how many states each one was left behind by the position before
+    for position in range(1, positions):
+        ways = [best, pad(best[:, :-1], (1, 0), value=-torch.inf), pad(best[:, :-2], (2, 0), value=-torch.inf)]
+        ways[2] = ways[2].masked_fill(~leaps, -torch.inf)
+        reached, move = torch.stack(ways).max(dim=0)
+        goes_on = (position < lengths)[:, None]
+        best = torch.where(goes_on, reached + emitted[:, position], best)
+        moves.append(torch.where(goes_on, move, 0))
+    every_row = torch.arange(rows, device=targets.device)
+    ends = torch.stack([2 * counts, (2 * counts - 1).clamp(min=0)], dim=1)  # in a blank, or in the last token
+    state = ends[every_row, best.gather(1, ends).argmax(dim=1)]
+    path = [state]
+    for move in reversed(moves):
+        state = state - move[every_row, state]
+        path.append(state)
+    path_of_states = torch.stack(path[::-1], dim=1)  # (batch, positions)
+    places = torch.arange(positions, device=targets.device)
+    path_of_states = path_of_states.masked_fill(places >= lengths[:, None], 0)
+    tokens = 2 * torch.arange(targets.shape[1], device=targets.device) + 1
+    at_token = path_of_states[:, None] == tokens[:, None]  # (batch, target, positions)
+    first = at_token.int().argmax(dim=2)
+    return first, first + at_token.sum(dim=2)
 
-    def __init__(self, log_probs: Tensor, lengths: Tensor, blank: int) -> None:
-        self.log_probs = log_probs.double().clamp(min=LEAST)
-        self.lengths, self.blank = lengths, blank
-        blanks = self.log_probs[..., blank].cumsum(dim=1)
-        self.ends_in_token = torch.full_like(blanks, -torch.inf)
-        self.ends_in_blank = blanks
-        self.last = torch.full_like(lengths, blank)  # nothing is said again at first
-        self.scores = torch.zeros_like(blanks[:, 0])  # of the prefixes
 
-    def said(self) -> Tensor:
-        """log P(the transcript is the prefix), (rows,)."""
-        total = torch.logaddexp(self.ends_in_token, self.ends_in_blank)
-        return total.gather(1, self.lengths[:, None] - 1)[:, 0]
-
-    def extended(self, candidates: Tensor) -> Tensor:
-        """log P(a transcript begins with the prefix and a candidate), (rows, n), for candidates (rows, n)."""
-        places = torch.arange(self.log_probs.shape[1], device=candidates.device)
-        before = self._before(candidates).masked_fill((places >= self.lengths[:, None])[..., None], -torch.inf)
-        index = candidates[:, None].expand(-1, len(places), -1)
-        return torch.logsumexp(before + self.log_probs.gather(2, index), dim=1)
-
-    def advance(self, parents: Tensor, tokens: Tensor) -> None:
-        """
-        Let the rows become `parents`, each followed by a token; a blank changes nothing. Both are (rows,), and a parent
-        is a row about the same recording.
-        """
-        for name in ("ends_in_token", "ends_in_blank", "last", "scores"):
-            setattr(self, name, getattr(self, name)[parents])
-        scores = self.extended(tokens[:, None])[:, 0]
-        rows = torch.arange(len(tokens), device=tokens.device)
-        of_token = self.log_probs[rows, :, tokens].cumsum(dim=1)
-        blanks = self.log_probs[..., self.blank].cumsum(dim=1)
-        before = self._before(tokens[:, None])[..., 0]
-        ends_in_token = of_token + torch.logcumsumexp(before - pad(of_token[:, :-1], (1, 0)), dim=1)
-        after = pad(ends_in_token[:, :-1], (1, 0), value=-torch.inf)
-        ends_in_blank = blanks + torch.logcumsumexp(after - pad(blanks[:, :-1], (1, 0)), dim=1)
-        is_said = (tokens != self.blank)[:, None]
-        self.ends_in_token = torch.where(is_said, ends_in_token, self.ends_in_token)
-        self.ends_in_blank = torch.where(is_said, ends_in_blank, self.ends_in_blank)
-        self.last = torch.where(is_said[:, 0], tokens, self.last)
-        self.scores = torch.where(is_said[:, 0], scores, self.scores)
-
-    def _before(self, candidates: Tensor) -> Tensor:
-        """f_(t-1) of each position t and candidate, (rows, positions, n)."""
-        again = (candidates == self.last[:, None])[:, None]
-        total = torch.logaddexp(self.ends_in_token, self.ends_in_blank)
-        before = torch.where(again, self.ends_in_blank[..., None], total[..., None])[:, :-1]
-        # before the first position nothing is said, which is the prefix without a token
-        nothing_yet = torch.where(self.last == self.blank, 0.0, -torch.inf)
-        first = nothing_yet[:, None, None].to(before.dtype).expand(-1, 1, before.shape[2])
-        return torch.cat([first, before], dim=1)
+def confidence(log_probs: Tensor, targets: Tensor, first: Tensor, behind: Tensor) -> Tensor:
+    """The geometric mean of the probability of each token over its positions, (batch, target)."""
+    places = torch.arange(log_probs.shape[1], device=targets.device)
+    inside = (places >= first[..., None]) & (places < behind[..., None])  # (batch, target, positions)
+    of_tokens = log_probs.gather(2, targets[:, None].expand(-1, len(places), -1)).transpose(1, 2)
+    return (of_tokens.where(inside, 0).sum(dim=2) / inside.sum(dim=2).clamp(min=1)).exp()

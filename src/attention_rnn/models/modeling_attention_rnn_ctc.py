@@ -11,11 +11,15 @@ from transformers.utils.generic import can_return_tuple
 from .checks import check_labels, warn_without_targets
 from .configuration_attention_rnn_speech import AttentionRnnCTCConfig
 from .ctc import CTCHead, collapse
+from .ctc_prefixes import prefix_beam_search
 from .encoder import memory_lengths
+from .language_model_fusion import LanguageModelScorer, check_weights
 from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnnSpeechPreTrainedModel
+from .outputs import AttentionRnnEncoderOutput, CTCGenerateOutput
+from .token_times import TokenTimesMixin
 
 
-class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel):
+class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin):
     """
     The encoder with a CTC head (Graves et al., 2006; Deep Speech 2, Amodei et al., 2016,
     https://arxiv.org/abs/1512.02595). The blank is `pad_token_id`.
@@ -82,17 +86,65 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel):
 
     @torch.no_grad()
     def generate(
-        self, input_features: Tensor | None = None, attention_mask: Tensor | None = None, **kwargs: Any
-    ) -> Tensor:
+        self,
+        input_features: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_outputs: AttentionRnnEncoderOutput | None = None,
+        num_beams: int = 1,
+        num_return_sequences: int = 1,
+        language_model: Any = None,
+        lm_weight: float = 0.3,
+        return_dict_in_generate: bool = False,
+    ) -> Tensor | CTCGenerateOutput:
         """
-        The most likely token of each position, repeats and blanks taken out.
+        Transcripts, without blanks.
 
         Args:
             input_features, attention_mask: the speech, see `AttentionRnnSpeechEncoder.forward`.
+            encoder_outputs: what the encoder returned for it, instead.
+            num_beams: 1 takes the most likely token of each position; more look for the transcript that is likeliest
+                over all its alignments, see `prefix_beam_search`.
+            num_return_sequences: the best so many transcripts of each recording, at most `num_beams`.
+            language_model: a causal language model of the same tokenizer, which needs two beams or more.
+            lm_weight: the weight of its log probabilities.
+            return_dict_in_generate: whether to return scores as well.
 
         Returns:
-            (batch, tokens), `pad_token_id` behind shorter ones.
+            Tokens (batch * num_return_sequences, longest), `pad_token_id` behind shorter ones; or these as `sequences`
+            and their log probabilities as `sequences_scores`, (batch * num_return_sequences,).
+
+        Raises:
+            TypeError, ValueError: a number or a weight is out of range; the language model has another vocabulary.
         """
-        encoded = self.model(input_features=input_features, attention_mask=attention_mask, return_dict=True)
-        log_probs = self.ctc_head(encoded.last_hidden_state)
-        return collapse(log_probs.argmax(dim=-1), memory_lengths(encoded), self.ctc_head.blank)[0]
+        _check_whole("num_beams", num_beams, 1_000)
+        _check_whole("num_return_sequences", num_return_sequences, num_beams)
+        check_weights(lm_weight=lm_weight)
+        if language_model is not None and num_beams == 1:
+            raise ValueError("`language_model` needs `num_beams` of at least 2, got 1.")
+        encoded: Any = encoder_outputs
+        if encoded is None:
+            encoded = self.model(input_features=input_features, attention_mask=attention_mask, return_dict=True)
+        log_probs, lengths = self.ctc_head(encoded.last_hidden_state), memory_lengths(encoded)
+        blank = self.ctc_head.blank
+        if num_beams == 1:
+            best = log_probs.max(dim=-1)
+            sequences, _ = collapse(best.indices, lengths, blank)
+            places = torch.arange(log_probs.shape[1], device=lengths.device)
+            scores = best.values.where(places < lengths[:, None], 0).sum(dim=1)
+        else:
+            scorer = language_model and LanguageModelScorer(language_model, lm_weight, self.config.vocab_size)
+            begin, ends = self.config.decoder_start_token_id, self.config.eos_token_id
+            if scorer is not None and (begin is None or ends is None):
+                raise ValueError("`decoder_start_token_id` and `eos_token_id` must be set to use `language_model`.")
+            ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
+            found, found_scores = prefix_beam_search(log_probs, lengths, blank, num_beams, scorer, begin or 0, ends)
+            sequences = found[:, :num_return_sequences].flatten(0, 1)
+            scores = found_scores[:, :num_return_sequences].flatten()
+        if return_dict_in_generate:
+            return CTCGenerateOutput(sequences=sequences, sequences_scores=scores)
+        return sequences
+
+
+def _check_whole(name: str, value: Any, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ValueError(f"`{name}` must be a whole number from 1 to {most}, got {value!r}.")

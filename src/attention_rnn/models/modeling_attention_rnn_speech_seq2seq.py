@@ -15,10 +15,11 @@ from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnn
 from .outputs import AttentionRnnEncoderOutput
 from .sequence_to_sequence import AttentionRnnSequenceToSequence
 from .speech_generation import SpeechGenerationMixin
+from .token_times import TokenTimesMixin
 
 
 class AttentionRnnForSpeechSeq2Seq(
-    AttentionRnnSpeechPreTrainedModel, SpeechGenerationMixin, AttentionRnnSequenceToSequence
+    AttentionRnnSpeechPreTrainedModel, SpeechGenerationMixin, TokenTimesMixin, AttentionRnnSequenceToSequence
 ):
     """
     Listen, Attend and Spell with joint CTC and attention (Watanabe et al., 2017,

@@ -50,3 +50,28 @@ class AttentionRnnModelOutput(Seq2SeqModelOutput):
 
     generation_probability: Tensor | None = None
     copy_ids: Tensor | None = None
+
+
+@dataclass
+class TokenTimes(ModelOutput):
+    """
+    Args:
+        start, end: when each token was said, in seconds, (batch, target); NaN at tokens without a sound.
+        confidence: the probability of each token where it was said, from 0 to 1, (batch, target); NaN likewise.
+    """
+
+    start: Tensor | None = None
+    end: Tensor | None = None
+    confidence: Tensor | None = None
+
+
+@dataclass
+class CTCGenerateOutput(ModelOutput):
+    """
+    Args:
+        sequences: transcripts, (batch * returned, longest), padding behind shorter ones.
+        sequences_scores: their log probabilities, (batch * returned,).
+    """
+
+    sequences: Tensor | None = None
+    sequences_scores: Tensor | None = None
