@@ -114,6 +114,35 @@ are, punctuation marks being words of their own. On other texts expect worse tha
 errors and biases of its training data, and nothing was tested beyond the scores above."""
 
 
+_AUDIO_CLASSIFICATION = """import attention_rnn  # pip install attention-rnn[audio]
+from transformers import pipeline
+
+classifier = pipeline("audio-classification", {name})
+print(classifier("recording.wav"))  # any sampling rate; or samples, bytes, ...
+"""
+_AUDIO_CLASSIFICATION_ATTENTION = """
+
+`model(**inputs, output_attentions=True).attentions[0]` are the weights of the positions, (batch, heads, 1, positions):
+
+![Where in a recording each head of the pooling listened]({picture})"""
+_TRANSCRIPTION = """import attention_rnn  # pip install attention-rnn[audio]
+from transformers import pipeline
+
+transcribe = pipeline("automatic-speech-recognition", {name})
+print(transcribe("recording.wav", return_timestamps="word"))  # any sampling rate; or samples, bytes, ...
+print(transcribe("hour.wav", chunk_length_s=20))  # long audio, in chunks that overlap
+"""
+_TRANSCRIPTION_PICTURE = """
+
+Where the model listened for each token that it wrote, and when CTC heard it:
+
+![Attention over the spectrogram, and the probabilities of CTC]({picture})"""
+_SPEECH_LIMITS = """The model hears recordings like those of its training data{labels}. Other voices, rooms,
+microphones and languages are expected to come out worse than the scores above. Everything is resampled to
+{sampling_rate:,} samples per second. It repeats the errors and biases of its training data, and nothing was tested
+beyond the scores above."""
+
+
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
     values = {"name": _quote(name), "source": _quote(source)}
@@ -179,6 +208,23 @@ def labelling_usage(model: PreTrainedModel, name: str, text: str) -> str:
     elif marks_ends(labels):
         usage = f"import attention_rnn  # pip install attention-rnn; it lets the pipeline join these chunks\n{usage}"
     return _python(usage)
+
+
+def audio_classification_usage(name: str, pictures: Sequence[str]) -> str:
+    """How to label a recording, and where the model listened."""
+    attention = "".join(_AUDIO_CLASSIFICATION_ATTENTION.format(picture=picture) for picture in pictures)
+    return _python(_AUDIO_CLASSIFICATION.format(name=_quote(name))) + attention
+
+
+def transcription_usage(name: str, pictures: Sequence[str]) -> str:
+    """How to transcribe a recording, and where the model listened."""
+    shown = "".join(_TRANSCRIPTION_PICTURE.format(picture=picture) for picture in pictures)
+    return _python(_TRANSCRIPTION.format(name=_quote(name))) + shown
+
+
+def speech_limits(sampling_rate: int, labels: Sequence[str] = ()) -> str:
+    named = f" and labels them with {', '.join(map(repr, labels))}" if labels else ""
+    return _SPEECH_LIMITS.format(sampling_rate=sampling_rate, labels=named)
 
 
 def _is_ours(model: PreTrainedModel) -> bool:
