@@ -1,5 +1,6 @@
 """Tiny models of speech for the tests: every size differs from every other, so that a swapped axis fails."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ def tiny_values(**overrides: Any) -> dict[str, Any]:
         "sampling_rate": 8000,
         "hop_length": 80,
         "subsampling_channels": [3, 4],
+        "num_attention_heads": 2,
         "location_channels": 4,
         "location_kernel_size": 3,
         "embedding_dropout": 0.0,
@@ -39,9 +41,10 @@ def tiny_values(**overrides: Any) -> dict[str, Any]:
     }
 
 
-def with_large_weights(model: Any, seed: int = 0) -> Any:
-    """In evaluation mode, with weights large enough that the outputs depend visibly on every input."""
+def with_large_weights(make: Callable[[], Any], seed: int = 0) -> Any:
+    """A model in evaluation mode, with weights large enough that the outputs depend visibly on every input."""
     torch.manual_seed(seed)
+    model = make()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -49,16 +52,18 @@ def with_large_weights(model: Any, seed: int = 0) -> Any:
 
 
 def tiny_seq2seq(**overrides: Any) -> AttentionRnnForSpeechSeq2Seq:
-    return with_large_weights(AttentionRnnForSpeechSeq2Seq(AttentionRnnSpeechConfig(**tiny_values(**overrides))))
+    config = AttentionRnnSpeechConfig(**tiny_values(**overrides))
+    return with_large_weights(lambda: AttentionRnnForSpeechSeq2Seq(config))
 
 
 def tiny_ctc(**overrides: Any) -> AttentionRnnForCTC:
-    return with_large_weights(AttentionRnnForCTC(AttentionRnnCTCConfig(**tiny_values(**overrides))))
+    config = AttentionRnnCTCConfig(**tiny_values(**overrides))
+    return with_large_weights(lambda: AttentionRnnForCTC(config))
 
 
 def tiny_classifier(**overrides: Any) -> AttentionRnnForAudioClassification:
-    values = tiny_values(num_labels=5, **overrides)
-    return with_large_weights(AttentionRnnForAudioClassification(AttentionRnnSpeechConfig(**values)))
+    config = AttentionRnnSpeechConfig(**tiny_values(num_labels=5, **overrides))
+    return with_large_weights(lambda: AttentionRnnForAudioClassification(config))
 
 
 def tiny_speech(seed: int = 0) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from .encoder import memory_lengths
 from .generation import AttentionRnnGenerationMixin
 from .language_model_fusion import FollowingRows, LanguageModelScorer, check_weights
 from .outputs import AttentionRnnEncoderOutput
+from .streaming import is_stream
 
 
 class SpeechGenerationMixin(AttentionRnnGenerationMixin):
@@ -31,6 +32,7 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         ctc_weight: float | None = None,
         language_model: Any = None,
         lm_weight: float = 0.3,
+        endpoint_seconds: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -42,10 +44,13 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         it is given.
 
         Args:
-            inputs: log-mel frames, (batch, frames, mels), also as `input_features=`; with `attention_mask=`.
+            inputs: log-mel frames, (batch, frames, mels), also as `input_features=`; with `attention_mask=`. Or a
+                generator of chunks of one stream, see `StreamingMixin.transcribe_stream`, which takes `streamer` and
+                `endpoint_seconds` and nothing else.
             ctc_weight: w, from 0 to 1; `decoding_ctc_weight` of the config by default.
             language_model: a causal language model of the same tokenizer.
             lm_weight: its weight.
+            endpoint_seconds: of a stream, see `StreamingMixin.stream_step`.
             kwargs: see transformers: `num_beams`, `num_return_sequences`, ...
 
         Raises:
@@ -53,6 +58,9 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
                 `CheckedGenerationMixin`.
         """
         model: Any = self
+        features = kwargs.get("input_features", inputs)
+        if is_stream(features):
+            return model.transcribe_stream(features, kwargs.get("streamer"), endpoint_seconds)
         config = model.config
         weight = config.decoding_ctc_weight if ctc_weight is None and self.ctc_head is not None else ctc_weight or 0.0
         check_weights(ctc_weight=weight, lm_weight=lm_weight)
@@ -69,19 +77,19 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         encoded = model.model.read_encoder_outputs(encoded)
         kwargs |= {"encoder_outputs": encoded, "attention_mask": encoded.attention_mask}
 
+        def given(name: str) -> Any:
+            of_configs = [getattr(some, name, None) for some in (generation_config, model.generation_config)]
+            return next((value for value in (kwargs.get(name), *of_configs) if value is not None), None)
+
         processors = LogitsProcessorList(kwargs.pop("logits_processor", None) or [])
-        given = {**vars(generation_config or GenerationConfig()), **vars(model.generation_config), **kwargs}
-        ends = given.get("eos_token_id") if given.get("eos_token_id") is not None else config.eos_token_id
+        ends = torch.as_tensor(config.eos_token_id if given("eos_token_id") is None else given("eos_token_id"))
         head = self.ctc_head if weight else None
-        processors.append(SpeechScorer(encoded, head, weight, torch.as_tensor(ends).flatten().tolist()))
+        processors.append(SpeechScorer(encoded, head, weight, ends.flatten().tolist()))
         if language_model is not None:
             processors.append(LanguageModelScorer(language_model, lm_weight, config.vocab_size))
-        lengths = [getattr(model.generation_config, name) for name in ("max_length", "max_new_tokens")]
-        if generation_config is not None:
-            lengths += [generation_config.max_length, generation_config.max_new_tokens]
-        if not any([*lengths, kwargs.get("max_length"), kwargs.get("max_new_tokens")]):
+        if given("max_length") is None and given("max_new_tokens") is None:
             kwargs["max_new_tokens"] = int(memory_lengths(encoded).max()) + 1
-        if given.get("length_penalty") is None:
+        if given("length_penalty") is None and (given("num_beams") or 1) > 1:
             kwargs["length_penalty"] = 0.0
         return super().generate(None, generation_config, *args, logits_processor=processors, **kwargs)
 
@@ -134,6 +142,9 @@ class SpeechScorer(FollowingRows):
 
     def _add_ctc(self, scores: Tensor) -> Tensor:
         scorer: Any = self.scorer
+        head: Any = self.head
+        silent = torch.tensor([head.blank, *(token for token in head.silent if token not in self.ends)])
+        scores = scores.index_fill(1, silent.to(scores.device), -torch.inf)
         candidates = scores.topk(min(CANDIDATES, scores.shape[1]), dim=1).indices
         of_ctc = torch.full_like(scores, -torch.inf, dtype=torch.float64)
         of_ctc.scatter_(1, candidates, scorer.extended(candidates))
@@ -141,4 +152,4 @@ class SpeechScorer(FollowingRows):
         # a finished row, which goes on with padding, and one that cannot be any more have no score
         of_ctc = (of_ctc - scorer.scores[:, None]).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
         joint = self.weight * of_ctc + (1 - self.weight) * scores.double()
-        return joint.masked_fill(of_ctc == -torch.inf, -torch.inf).to(scores.dtype)
+        return joint.masked_fill(of_ctc.isinf() | scores.isinf(), -torch.inf).to(scores.dtype)
