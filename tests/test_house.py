@@ -41,9 +41,9 @@ LEVELS = [
         "modeling_attention_rnn_question_answering",
         "modeling_attention_rnn_time_series_prediction",
         "modeling_attention_rnn_audio_classification",
-        "modeling_attention_rnn_ctc",
+        "streaming",
     },
-    {"sequence_to_sequence", "speech_generation"},
+    {"sequence_to_sequence", "speech_generation", "modeling_attention_rnn_ctc"},
     {"modeling_attention_rnn_seq2seq", "modeling_attention_rnn_speech_seq2seq"},
 ]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXTS = ("text", "text_pair")  # the columns of an example
+SHOWN = (*TEXTS, "audio")  # of these, what predictions are written beside
 IGNORED_LABEL = -100
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 f1_micro = partial(f1_score, average="micro", zero_division=1)
@@ -177,12 +178,12 @@ def score_predictions(output: EvalPrediction, problem_type: str, metrics: Iterab
 def write_predictions(
     output_dir: Path, examples: Iterable[dict[str, Any]], logits: np.ndarray, labels: Sequence[str], problem_type: str
 ) -> None:
-    """One JSON object for each text: what the model says of it, its probability for each label, and the reference."""
+    """A JSON object for each text or recording: what the model says, its probability for each label, the reference."""
     predictions = predict(logits, problem_type)
     probabilities = expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
     with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
         for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
-            row = {column: example[column] for column in TEXTS if column in example}
+            row = {column: example[column] for column in SHOWN if column in example}
             if problem_type == REGRESSION:
                 row["prediction"] = float(prediction)
             else:

@@ -26,7 +26,9 @@ COLUMN_NAMES = {
     "source": {"source", "src", "input", "word", "text", "document", "article"},
     "target": {"target", "tgt", "output", "phones", "phonemes", "pronunciation", "summary"},
     "text": {"text", "sentence", "sentence1", "premise", "review", "content", "tweet", "utterance", "document"},
-    "label": {"label", "labels", "class", "category", "sentiment", "intent", "score", "rating"},
+    "audio": {"audio", "path", "file", "file_name", "filename", "wav"},
+    "transcript": {"transcript", "transcription", "text", "sentence", "utterance"},
+    "label": {"label", "labels", "class", "category", "sentiment", "intent", "command", "score", "rating"},
 }
 OTHER_NAMES = {"id", "idx", "index", "title", "sentence2", "hypothesis", "question", "context", "answer", "answers"}
 

@@ -1,14 +1,14 @@
 """
 Pipelines that transformers 5 has no more: question answering, and what an encoder-decoder makes of a text. One that it
-never had: forecasting. And its pipeline of token classification, which then also joins chunks whose labels mark their
-ends.
+never had: forecasting. And its pipelines of token classification and of audio, which then do more.
 
 After `import attention_rnn`, `transformers.pipeline` knows them by their old names, `"question-answering"`,
 `"text2text-generation"`, `"translation"`, `"translation_XX_to_YY"` and `"summarization"`, for every model of
 `AutoModelForQuestionAnswering` or `AutoModelForSeq2SeqLM`, and `"time-series-forecasting"` for every model of
 `AutoModelForTimeSeriesPrediction`, see [`~pipelines_time_series.TimeSeriesForecastingPipeline`]. Where transformers has
-a pipeline of such a name, its own stays. In place of its `"token-classification"` comes a subclass, see
-[`~pipelines_labelling.TokenClassificationPipeline`].
+a pipeline of such a name, its own stays. In place of its `"token-classification"`, `"automatic-speech-recognition"` and
+`"audio-classification"` come subclasses, see [`~pipelines_labelling.TokenClassificationPipeline`] and
+`pipelines_speech.py`.
 """
 
 import inspect
@@ -24,6 +24,7 @@ from transformers import pipelines as transformers_pipelines
 from .alignment import alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
 from .pipelines_labelling import TokenClassificationPipeline
+from .pipelines_speech import AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline
 from .pipelines_time_series import TimeSeriesForecastingPipeline
 from .question_answering import Window, encode_windows, find_answers
 from .tokenizer_training import check_vocabulary
@@ -358,11 +359,11 @@ PIPELINES: dict[str, tuple[Any, Any]] = {
 }
 
 
-# it names its pipelines, or holds their classes
-_OF_TRANSFORMERS = (
-    transformers_pipelines.TokenClassificationPipeline,
-    "transformers.pipelines.token_classification.TokenClassificationPipeline",
-)
+REPLACED: dict[str, Any] = {
+    "token-classification": TokenClassificationPipeline,
+    "automatic-speech-recognition": AutomaticSpeechRecognitionPipeline,
+    "audio-classification": AudioClassificationPipeline,
+}
 
 
 class _TaskAliases(dict):
@@ -377,8 +378,8 @@ class _TaskAliases(dict):
 
 def register_pipelines() -> None:
     """
-    Register with `transformers.pipeline` those of our pipelines that transformers has not itself, and that of token
-    classification in place of its own.
+    Register with `transformers.pipeline` those of our pipelines that transformers has not itself, and those of
+    `REPLACED` in place of its own.
     """
     registry = transformers_pipelines.PIPELINE_REGISTRY
     # later versions of transformers refuse these names before they look at the registry
@@ -392,9 +393,12 @@ def register_pipelines() -> None:
         del pipeline_class._registered_impl
         if task == "translation":
             registry.task_aliases = _TaskAliases(registry.task_aliases)
-    tagging = registry.supported_tasks["token-classification"]
-    if tagging["impl"] in _OF_TRANSFORMERS:
-        tagging["impl"] = TokenClassificationPipeline
+    for task, pipeline_class in REPLACED.items():
+        entry = registry.supported_tasks[task]
+        (base,) = pipeline_class.__bases__
+        # it names its pipelines, or holds their classes
+        if entry["impl"] in (base, f"{base.__module__}.{base.__name__}"):
+            entry["impl"] = pipeline_class
 
 
 def _is_empty(inputs: Any) -> bool:

@@ -33,6 +33,7 @@ from typing import Any, cast
 
 from transformers import (
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     PrinterCallback,
@@ -51,6 +52,7 @@ from .arguments import (
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import write_model_card
+from .models.configuration_attention_rnn import AttentionRnnConfig
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
@@ -346,12 +348,17 @@ def train_new_tokenizer(
     return tokenizer
 
 
-def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, float]) -> dict[str, Any]:
+def settle_sizes(
+    overrides: str | None,
+    examples: int | None,
+    sizes: Mapping[str, Any],
+    config_class: type[PreTrainedConfig] = AttentionRnnConfig,
+) -> dict[str, Any]:
     """
     The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
     examples; those of the config are for many.
     """
-    values = parse_config_overrides(overrides)
+    values = parse_config_overrides(overrides, config_class)
     chosen = {name: size for name, size in sizes.items() if name not in values}
     if chosen and examples is not None and examples < FEW_EXAMPLES:
         values |= chosen
@@ -457,9 +464,14 @@ def load_split(split: str, data_args: Any, streaming: bool = False) -> Any:
 
 @cache
 def _load_dataset_once(name: str, config_name: str | None, streaming: bool) -> Any:
-    from datasets import load_dataset  # takes seconds, and files need none of it
+    from datasets import Audio, load_dataset  # takes seconds, and files need none of it
 
-    return load_dataset(name, config_name, streaming=streaming)
+    dataset = load_dataset(name, config_name, streaming=streaming)
+    for split in dataset.values():
+        for column in [column for column, kind in (split.features or {}).items() if isinstance(kind, Audio)]:
+            # `datasets` decodes by other packages than ours, which `read_audio` does without
+            dataset = dataset.cast_column(column, Audio(decode=False))
+    return dataset
 
 
 def origin(split: str, data_args: Any) -> str:

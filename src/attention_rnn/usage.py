@@ -125,6 +125,33 @@ _FORECASTING_LIMITS = """The model forecasts {targets} up to {prediction_length}
 last {context_length}; farther ahead it goes on from its own forecasts. It knows nothing but the past of a series{told},
 and expects that what comes resembles what was: it does not foresee a break. The scores above are of the cut-offs that
 were tested. Compare them with the forecasts that need no training, and use the best."""
+_AUDIO_CLASSIFICATION = """import attention_rnn  # pip install attention-rnn[audio]
+from transformers import pipeline
+
+classifier = pipeline("audio-classification", {name})
+print(classifier("recording.wav"))  # any sampling rate; or samples, bytes, ...
+"""
+_AUDIO_CLASSIFICATION_ATTENTION = """
+
+`model(**inputs, output_attentions=True).attentions[0]` are the weights of the positions, (batch, heads, 1, positions):
+
+![Where in a recording each head of the pooling listened]({picture})"""
+_TRANSCRIPTION = """import attention_rnn  # pip install attention-rnn[audio]
+from transformers import pipeline
+
+transcribe = pipeline("automatic-speech-recognition", {name})
+print(transcribe("recording.wav", return_timestamps="word"))  # any sampling rate; or samples, bytes, ...
+print(transcribe("hour.wav", chunk_length_s=20))  # long audio, in chunks that overlap
+"""
+_TRANSCRIPTION_PICTURE = """
+
+Where the model listened for each token that it wrote, and when CTC heard it:
+
+![Attention over the spectrogram, and the probabilities of CTC]({picture})"""
+_SPEECH_LIMITS = """The model hears recordings like those of its training data{labels}. Other voices, rooms,
+microphones and languages are expected to come out worse than the scores above. Everything is resampled to
+{sampling_rate:,} samples per second. It repeats the errors and biases of its training data, and nothing was tested
+beyond the scores above."""
 
 
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
@@ -212,6 +239,23 @@ def forecasting_limits(model: PreTrainedModel, features: Mapping[str, Any]) -> s
         frequency=features["frequency"],
         told=f", and {', '.join(told)}" if told else "",
     )
+
+
+def audio_classification_usage(name: str, pictures: Sequence[str]) -> str:
+    """How to label a recording, and where the model listened."""
+    attention = "".join(_AUDIO_CLASSIFICATION_ATTENTION.format(picture=picture) for picture in pictures)
+    return _python(_AUDIO_CLASSIFICATION.format(name=_quote(name))) + attention
+
+
+def transcription_usage(name: str, pictures: Sequence[str]) -> str:
+    """How to transcribe a recording, and where the model listened."""
+    shown = "".join(_TRANSCRIPTION_PICTURE.format(picture=picture) for picture in pictures)
+    return _python(_TRANSCRIPTION.format(name=_quote(name))) + shown
+
+
+def speech_limits(sampling_rate: int, labels: Sequence[str] = ()) -> str:
+    named = f" and labels them with {', '.join(map(repr, labels))}" if labels else ""
+    return _SPEECH_LIMITS.format(sampling_rate=sampling_rate, labels=named)
 
 
 def _is_ours(model: PreTrainedModel) -> bool:

@@ -1,10 +1,12 @@
 """Speech to text by CTC alone: a token or a blank at each position of the memory."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -16,10 +18,11 @@ from .encoder import memory_lengths
 from .language_model_fusion import LanguageModelScorer, check_weights
 from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnnSpeechPreTrainedModel
 from .outputs import AttentionRnnEncoderOutput, CTCGenerateOutput
+from .streaming import StreamingMixin, is_stream
 from .token_times import TokenTimesMixin
 
 
-class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin):
+class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin, StreamingMixin):
     """
     The encoder with a CTC head (Graves et al., 2006; Deep Speech 2, Amodei et al., 2016,
     https://arxiv.org/abs/1512.02595). The blank is `pad_token_id`.
@@ -87,7 +90,7 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin):
     @torch.no_grad()
     def generate(
         self,
-        input_features: Tensor | None = None,
+        input_features: Tensor | Iterable[Tensor] | None = None,
         attention_mask: Tensor | None = None,
         encoder_outputs: AttentionRnnEncoderOutput | None = None,
         num_beams: int = 1,
@@ -95,12 +98,16 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin):
         language_model: Any = None,
         lm_weight: float = 0.3,
         return_dict_in_generate: bool = False,
+        streamer: BaseStreamer | None = None,
+        endpoint_seconds: float | None = None,
     ) -> Tensor | CTCGenerateOutput:
         """
         Transcripts, without blanks.
 
         Args:
-            input_features, attention_mask: the speech, see `AttentionRnnSpeechEncoder.forward`.
+            input_features, attention_mask: the speech, see `AttentionRnnSpeechEncoder.forward`. Or a generator of
+                chunks of one stream, see `StreamingMixin.transcribe_stream`, which takes `streamer` and
+                `endpoint_seconds` and nothing else.
             encoder_outputs: what the encoder returned for it, instead.
             num_beams: 1 takes the most likely token of each position; more look for the transcript that is likeliest
                 over all its alignments, see `prefix_beam_search`.
@@ -116,6 +123,8 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin):
         Raises:
             TypeError, ValueError: a number or a weight is out of range; the language model has another vocabulary.
         """
+        if is_stream(input_features):
+            return self.transcribe_stream(input_features, streamer, endpoint_seconds)
         _check_whole("num_beams", num_beams, 1_000)
         _check_whole("num_return_sequences", num_return_sequences, num_beams)
         check_weights(lm_weight=lm_weight)

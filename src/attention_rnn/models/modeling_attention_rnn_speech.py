@@ -6,7 +6,7 @@ The attention RNN that reads speech, without a head.
     target ids -> decoder, as for a source of tokens
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,14 @@ class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
     config: AttentionRnnSpeechConfig  # type: ignore[assignment]
     main_input_name = "input_features"
     input_modalities = "audio"
+
+
+class EncoderStreamState(NamedTuple):
+    """What the encoder knows of a stream before a chunk; its size is constant."""
+
+    convolutions: list[Tensor]  # the frames that the next output of each one begins with, (1, channels, frames, bands)
+    groups: list[Tensor]  # what each layer has not read yet, as its group is not full, (1, positions, width)
+    layers: list[Tensor]  # the state of each layer, (1, state)
 
 
 class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
@@ -97,6 +105,67 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             attention_mask=None if mask is None else mask.long(),
         )
 
+    def begin_stream(self) -> EncoderStreamState:
+        """
+        The state before the first frame of a stream.
+
+        Raises:
+            ValueError: a layer reads backwards, or a convolution sees later frames.
+        """
+        config = self.config
+        if set(config.encoder_directions) != {1}:
+            raise ValueError(
+                "`bidirectional` must be False to stream, since a layer that reads backwards begins at the end; got "
+                f"{config.bidirectional}."
+            )
+        if self.subsampling is not None and not config.causal:
+            raise ValueError("`causal` must be True to stream, since convolutions see later frames otherwise.")
+        like = next(self.parameters())
+        widths = [layer.cells[0].input_to_hidden.in_features // count for layer, count in self._layers_and_counts()]
+        return EncoderStreamState(
+            convolutions=[] if self.subsampling is None else self.subsampling.begin_stream(like),
+            groups=[like.new_zeros(1, 0, width) for width in widths],
+            layers=[like.new_zeros(1, config.state_size) for _ in widths],
+        )
+
+    def stream(
+        self, chunks: list[Tensor], states: list[EncoderStreamState], is_last: bool = False
+    ) -> tuple[list[Tensor], list[EncoderStreamState]]:
+        """
+        The positions of the memory that chunks complete: those of the whole, whatever the chunks are.
+
+        Args:
+            chunks: the next frames of some streams, (frames, mels) each, of any number, also none.
+            states: what is known of each of these streams.
+            is_last: whether they end here, so that groups of `time_reduction` that are not full are read as well.
+
+        Returns:
+            The new positions of each stream, (1, positions, memory), and the states.
+        """
+        vectors, convolutions = [], []
+        for chunk, state in zip(chunks, states, strict=True):
+            output, left = chunk[None], state.convolutions
+            if self.subsampling is not None:
+                output, left = self.subsampling.stream(output, left)
+            vectors.append(output)
+            convolutions.append(left)
+        groups: list[list[Tensor]] = [[] for _ in states]
+        layers: list[list[Tensor]] = [[] for _ in states]
+        for index, (layer, count) in enumerate(self._layers_and_counts()):
+            for stream, state in enumerate(states):
+                waiting = torch.cat([state.groups[index], vectors[stream]], dim=1)
+                full = waiting.shape[1] if is_last else waiting.shape[1] // count * count
+                groups[stream].append(waiting[:, full:])
+                vectors[stream], _ = put_together(waiting[:, :full], None, count)
+            begun = [state.layers[index] for state in states]
+            vectors, ended = _read_side_by_side(layer, vectors, begun)
+            for stream, final_state in enumerate(ended):
+                layers[stream].append(final_state)
+        return vectors, [EncoderStreamState(*parts) for parts in zip(convolutions, groups, layers, strict=True)]
+
+    def _layers_and_counts(self) -> list[tuple[Any, int]]:
+        return list(zip(self.layers, self.time_reduction, strict=True))
+
     def checked_features(self, input_features: Any) -> Tensor:
         """
         Features in the precision of the model.
@@ -118,6 +187,23 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
         if has_values(input_features) and not input_features.isfinite().all():
             raise ValueError("`input_features` must be finite, got NaN or infinite values.")
         return input_features.to(self.dtype)
+
+
+def _read_side_by_side(layer: Any, inputs: list[Tensor], states: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """A layer over sequences of any lengths, (1, positions, width), each with its own state, (1, state)."""
+    present = [index for index, vectors in enumerate(inputs) if vectors.shape[1]]
+    outputs = [vectors.new_zeros(1, 0, layer.cells[0].hidden_size) for vectors in inputs]
+    ended = list(states)
+    if present:
+        lengths = torch.tensor([inputs[index].shape[1] for index in present], device=inputs[0].device)
+        padded = nn.utils.rnn.pad_sequence([inputs[index][0] for index in present], batch_first=True)
+        mask = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+        begun = torch.cat([states[index] for index in present])
+        output, final_states = layer(padded, None if len(present) == 1 else mask, begun)
+        for row, index in enumerate(present):
+            outputs[index] = output[row : row + 1, : inputs[index].shape[1]]
+            ended[index] = final_states[row : row + 1]
+    return outputs, ended
 
 
 class AttentionRnnSpeechModel(AttentionRnnSpeechPreTrainedModel, AttentionRnnEncoderDecoder):

@@ -15,11 +15,16 @@ from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnn
 from .outputs import AttentionRnnEncoderOutput
 from .sequence_to_sequence import AttentionRnnSequenceToSequence
 from .speech_generation import SpeechGenerationMixin
+from .streaming import StreamingMixin
 from .token_times import TokenTimesMixin
 
 
 class AttentionRnnForSpeechSeq2Seq(
-    AttentionRnnSpeechPreTrainedModel, SpeechGenerationMixin, TokenTimesMixin, AttentionRnnSequenceToSequence
+    AttentionRnnSpeechPreTrainedModel,
+    SpeechGenerationMixin,
+    TokenTimesMixin,
+    StreamingMixin,
+    AttentionRnnSequenceToSequence,
 ):
     """
     Listen, Attend and Spell with joint CTC and attention (Watanabe et al., 2017,

@@ -15,6 +15,7 @@ from .encoder import memory_lengths
 from .generation import AttentionRnnGenerationMixin
 from .language_model_fusion import FollowingRows, LanguageModelScorer, check_weights
 from .outputs import AttentionRnnEncoderOutput
+from .streaming import is_stream
 
 
 class SpeechGenerationMixin(AttentionRnnGenerationMixin):
@@ -31,6 +32,7 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         ctc_weight: float | None = None,
         language_model: Any = None,
         lm_weight: float = 0.3,
+        endpoint_seconds: float | None = None,
         **kwargs: Any,
     ) -> Any:
         """
@@ -42,10 +44,13 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         it is given.
 
         Args:
-            inputs: log-mel frames, (batch, frames, mels), also as `input_features=`; with `attention_mask=`.
+            inputs: log-mel frames, (batch, frames, mels), also as `input_features=`; with `attention_mask=`. Or a
+                generator of chunks of one stream, see `StreamingMixin.transcribe_stream`, which takes `streamer` and
+                `endpoint_seconds` and nothing else.
             ctc_weight: w, from 0 to 1; `decoding_ctc_weight` of the config by default.
             language_model: a causal language model of the same tokenizer.
             lm_weight: its weight.
+            endpoint_seconds: of a stream, see `StreamingMixin.stream_step`.
             kwargs: see transformers: `num_beams`, `num_return_sequences`, ...
 
         Raises:
@@ -53,6 +58,9 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
                 `CheckedGenerationMixin`.
         """
         model: Any = self
+        features = kwargs.get("input_features", inputs)
+        if is_stream(features):
+            return model.transcribe_stream(features, kwargs.get("streamer"), endpoint_seconds)
         config = model.config
         weight = config.decoding_ctc_weight if ctc_weight is None and self.ctc_head is not None else ctc_weight or 0.0
         check_weights(ctc_weight=weight, lm_weight=lm_weight)
