@@ -13,6 +13,10 @@ AUTO_MAP = {
     "AutoModelForTimeSeriesPrediction": (
         "modeling_attention_rnn_time_series_prediction.AttentionRnnForTimeSeriesPrediction"
     ),
+    # there is no Auto class for the classification of series
+    "AutoModelForSequenceClassification": (
+        "modeling_attention_rnn_time_series_classification.AttentionRnnForTimeSeriesClassification"
+    ),
 }
 
 SCALINGS = ("std", "last", "last_std", "mean")
@@ -87,11 +91,15 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             How many values each static categorical feature has.
         decoder_layers (`int`, defaults to 1):
             Number of recurrent layers of the decoder.
+        share_layers (`bool`, defaults to `False`):
+            Whether the decoder's recurrent layers are those of the encoder, which then go on with the future.
         bridge (`str`, *optional*):
             How the first state of the decoder is made, see `AttentionRnnConfig`. `None` takes `"copy"` where encoder
             and decoder have the same shape, and `"linear"` elsewhere.
         readout_dropout (`float`, defaults to 0.3):
             Dropout on the vectors of which forecasts are made.
+        pooling_heads (`int`, defaults to 1), pooling_penalty_weight, label_smoothing (`float`, default to 0.0):
+            Of a classifier of series, see `AttentionRnnConfig`.
         num_parallel_samples (`int`, defaults to 100):
             How many paths `generate` samples by default.
 
@@ -142,9 +150,14 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     num_static_categorical_features: int = 0
     cardinality: list[int] | None = None
     decoder_layers: int = 1
+    share_layers: bool = False
     bridge: str | None = None
     readout_dropout: float = 0.3
+    pooling_heads: int = 1
+    pooling_penalty_weight: float = 0.0
+    label_smoothing: float = 0.0
     num_parallel_samples: int = 100
+    is_encoder_decoder: bool = True
 
     auto_classes: ClassVar[dict[str, str]] = AUTO_MAP
     choices: ClassVar[dict[str, Any]] = {
@@ -188,6 +201,12 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             '`bridge="copy"` needs a unidirectional encoder with as many layers as the decoder, got '
             "`bidirectional={c.bidirectional}`, `encoder_layers={c.encoder_layers}`, "
             '`decoder_layers={c.decoder_layers}`. Use `bridge="linear"` otherwise.',
+        ),
+        (
+            lambda c: c.share_layers and not c.states_fit,
+            "`share_layers` needs a unidirectional encoder with as many layers as the decoder, got "
+            "`bidirectional={c.bidirectional}`, `encoder_layers={c.encoder_layers}`, "
+            "`decoder_layers={c.decoder_layers}`.",
         ),
         (
             lambda c: c.distribution_output == "negative_binomial" and c.scaling not in ("mean", None),

@@ -54,7 +54,7 @@ def future_patches(values: Tensor, patch_length: int, fill: float = 0.0) -> Tens
 class PatchEmbedding(nn.Module):
     """
     A vector for each patch: a rectified linear layer on its values, on which of them are observed, and on the features
-    of their times.
+    of their times. For an echo state it is linear, as the weights behind it are random already.
 
     Args:
         num_features: features of each time.
@@ -64,6 +64,7 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         width = config.patch_length * (2 * config.channels_together + num_features)
         self.projection = nn.Linear(width, config.hidden_size)
+        self.is_linear = config.cell_type == "echo_state"
 
     def forward(self, values: Tensor, features: Tensor, of_series: Tensor) -> Tensor:
         """
@@ -77,7 +78,8 @@ class PatchEmbedding(nn.Module):
         """
         is_missing = values.isnan()
         parts = [values.masked_fill(is_missing, 0), (~is_missing).to(values.dtype), features]
-        return torch.relu(self.projection(torch.cat(parts, dim=-1)) + of_series)
+        vectors = self.projection(torch.cat(parts, dim=-1)) + of_series
+        return vectors if self.is_linear else torch.relu(vectors)
 
 
 class PatchReadout(nn.Module):
