@@ -18,7 +18,7 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
+    {"extensions", "presets", "presets_time_series", "prepared_linear", "tokenization_attention_rnn"},
     {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
     {"configuration_attention_rnn", "configuration_attention_rnn_time_series", "cells", "attention", "losses"},
     {"recurrence", "carried_code", "cache", "dropout", "pooling", "scaling", "patches", "distributions", "series"},

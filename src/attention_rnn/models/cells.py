@@ -191,7 +191,7 @@ class EchoStateCell(Cell):
 
     def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
         new = torch.tanh(input_products + self.hidden_products(state, recurrent_mask))
-        return torch.lerp(state, new, self.leak)
+        return state + self.leak * (new - state)
 
     def initialize(self, config: AttentionRnnCoreConfig) -> None:
         matrix, bound = self.hidden_to_hidden.weight, config.input_scaling

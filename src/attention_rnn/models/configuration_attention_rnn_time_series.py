@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from .configuration_core import AttentionRnnCoreConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
+from .presets_time_series import PRESETS
 
 # see `auto_classes` of the core
 AUTO_MAP = {
@@ -70,8 +71,8 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             values of the one before; only then are sampled paths coherent from patch to patch (Salinas et al., 2020,
             https://arxiv.org/abs/1704.04110).
         copy (`bool`, defaults to `True`):
-            Whether forecasts mix past patches, by the weights of the attention, with what is computed, by a gate for
-            each value (the pointer-generator of See et al., 2017, for numbers). Needs attention.
+            Whether past patches, by the weights of the attention, are copied into the forecast, by a gate for each
+            value (as the pointer-generator of See et al., 2017, copies words), see `PatchReadout`. Needs attention.
         distribution_output (`str`, defaults to `"quantile"`):
             What is forecast, see `distributions.py`: `"quantile"`: the `quantile_levels`, which never cross;
             `"student_t"`, `"normal"`, `"negative_binomial"` (counts): the parameters of a distribution; `"point"`: a
@@ -219,6 +220,19 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             "({c.num_static_categorical_features}), got {c.cardinality}.",
         ),
     ]
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "AttentionRnnTimeSeriesConfig":
+        """
+        The architecture of a paper, see `presets_time_series.py` for what differs from it.
+
+        Args:
+            name: `"deepar"`, `"segrnn"`, `"da-rnn"` or `"echo-state"`.
+            overrides: fields to set otherwise; at least `prediction_length`.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"`name` must be one of {list(PRESETS)}, got {name!r}.")
+        return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.quantile_levels is None:

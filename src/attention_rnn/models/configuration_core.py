@@ -89,7 +89,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             torch's own modules. See `Cell.initialize`.
         forget_gate_bias (`float`, defaults to 1.0):
             What is added to the initial bias of the forget gate of an LSTM.
-        spectral_radius, leak, input_scaling, connectivity (`float`, default to 0.9, 0.3, 1.0, 0.1):
+        spectral_radius, leak, input_scaling, connectivity (`float`, default to 0.9, 0.3, 0.5, 0.1):
             Of `"echo_state"`: the largest absolute eigenvalue of its recurrent matrix; the share of a new state that
             is new; the bound of its input weights; the share of its recurrent weights that are not zero.
         cell_layer_norm (`bool`, defaults to `False`):
@@ -135,7 +135,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     forget_gate_bias: float = 1.0
     spectral_radius: float = 0.9
     leak: float = 0.3
-    input_scaling: float = 1.0
+    input_scaling: float = 0.5
     connectivity: float = 0.1
     cell_layer_norm: bool = False
     recurrence_backend: str = "auto"

@@ -6,7 +6,7 @@ The attention RNN that reads time series, without a head.
                    bridge: final state -> first decoder state
     positions   -> decoder: a step for each future patch, attention over all past patches
                    readout of `modeling_attention_rnn_time_series_prediction.py`: numbers for each future value,
-                   mixed with past patches by the weights of the attention
+                   and past patches that are copied by the weights of the attention
                 -> quantiles or parameters (`distributions.py`) -> in the units of the series
 """
 
