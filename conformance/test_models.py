@@ -12,13 +12,22 @@ from tests.test_pipeline_mixin import PipelineTesterMixin
 from tests.test_training_mixin import TrainingTesterMixin
 from torch import Tensor
 
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, AttentionRnnTimeSeriesConfig
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+from attention_rnn.models.configuration_attention_rnn_time_series import AUTO_MAP as AUTO_MAP_OF_SERIES
 
 
 class ConfigTest(unittest.TestCase):
     def test_config(self) -> None:
         tester = ConfigTester(self, config_class=AttentionRnnConfig, hidden_size=37, cell_type="lstm", copy=True)
+        tester.run_common_tests()
+
+
+class TimeSeriesConfigTest(unittest.TestCase):
+    def test_config(self) -> None:
+        tester = ConfigTester(
+            self, config_class=AttentionRnnTimeSeriesConfig, has_text_modality=False, hidden_size=37, cell_type="lstm"
+        )
         tester.run_common_tests()
 
 
@@ -70,4 +79,6 @@ for kind, tester_class in TESTERS.items():
 
 def test_every_class_is_tested() -> None:
     tested = {model_class.__name__ for tester in TESTERS.values() for model_class in tester.model_classes}
-    assert {reference.rpartition(".")[2] for name, reference in AUTO_MAP.items() if name != "AutoConfig"} <= tested
+    references = {**AUTO_MAP, **{f"{name} of series": of_series for name, of_series in AUTO_MAP_OF_SERIES.items()}}
+    classes = {reference.rpartition(".")[2] for name, reference in references.items() if "AutoConfig" not in name}
+    assert classes <= tested

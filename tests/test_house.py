@@ -18,9 +18,9 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn", "feature_extraction_attention_rnn"},
+    {"extensions", "presets", "presets_time_series", "prepared_linear", "tokenization_attention_rnn"},
     {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf", "processing_attention_rnn"},
-    {"configuration_decoder", "cells", "attention", "losses", "spec_augment"},
+    {"configuration_decoder", "cells", "attention", "losses", "spec_augment", "feature_extraction_attention_rnn"},
     {"configuration_attention_rnn", "configuration_attention_rnn_speech", "recurrence", "carried_code"},
     {"configuration_attention_rnn_time_series", "cache", "dropout", "pooling", "ctc", "ctc_prefixes", "subsampling"},
     {"base", "past_attention", "beams", "readout", "generation_checks", "decoder_layer"},
@@ -42,6 +42,7 @@ LEVELS = [
         "modeling_attention_rnn_time_series_prediction",
         "modeling_attention_rnn_audio_classification",
         "streaming",
+        "modeling_attention_rnn_time_series_classification",
     },
     {"sequence_to_sequence", "speech_generation", "modeling_attention_rnn_ctc"},
     {"modeling_attention_rnn_seq2seq", "modeling_attention_rnn_speech_seq2seq"},

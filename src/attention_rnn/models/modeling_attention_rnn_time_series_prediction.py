@@ -14,6 +14,7 @@ from .modeling_attention_rnn_time_series import (
     AttentionRnnTimeSeriesModel,
     AttentionRnnTimeSeriesPreTrainedModel,
     Series,
+    shared_weights,
 )
 from .outputs import AttentionRnnTimeSeriesPredictionOutput
 from .patches import Past, PatchReadout, past_patches
@@ -32,6 +33,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         self.distribution = DISTRIBUTIONS[config.distribution_output](config)
         self.dropout = nn.Dropout(config.readout_dropout)
         self.readout = PatchReadout(config, 1 + self.distribution.others)
+        self._tied_weights_keys = shared_weights(self.model, "model.")
         self.post_init()
 
     @can_return_tuple
@@ -163,6 +165,51 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             sequences = sequences.unflatten(0, (-1, config.num_channels)).squeeze(-1).permute(0, 2, 3, 1)
         return SampleTSPredictionOutput(sequences=sequences if past_values.dim() == 3 else sequences.squeeze(-1))
 
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        past_values: Tensor,
+        past_time_features: Tensor | None = None,
+        past_observed_mask: Tensor | None = None,
+        past_only_features: Tensor | None = None,
+        static_categorical_features: Tensor | None = None,
+        static_real_features: Tensor | None = None,
+        future_values: Tensor | None = None,
+        future_time_features: Tensor | None = None,
+        future_observed_mask: Tensor | None = None,
+    ) -> Tensor:
+        """
+        How likely what came is under the forecast; the least likely values are anomalies.
+
+        Returns:
+            The log likelihood of each future value in nats, in the units of the series, (batch, prediction length
+            [, channels]), NaN where it is missing. With `decoding="autoregressive"`, of a value given the patches
+            before its own.
+
+        Raises:
+            ValueError: the forecast is a number, or a single quantile, and so has no likelihood; see also `forward`.
+        """
+        if not self.distribution.is_random or len(self.distribution.levels) < 2:
+            raise ValueError(
+                "`distribution_output` must be a distribution, or two quantiles or more, for a likelihood."
+            )
+        model = self.model
+        series = model.read(
+            past_values,
+            past_time_features,
+            past_observed_mask,
+            past_only_features,
+            static_categorical_features,
+            static_real_features,
+        )
+        known = model.known(future_time_features, series, self.config.prediction_length)
+        target = model.future(future_values, future_observed_mask, series)
+        params = self._params(*model.decode(series, known, target), series, self.config.prediction_length)
+        target = target.to(params[0].dtype)
+        scale = series.scale.to(target.dtype).expand_as(target)
+        likelihood = self.distribution.log_likelihood(params, target.nan_to_num(nan=0.0), scale)
+        return self._shaped(likelihood.masked_fill(target.isnan() | ~series.known, torch.nan), past_values)
+
     @property
     def _reads_on(self) -> bool:
         config = self.config
@@ -183,7 +230,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             rest = length - done * config.patch_length
             vectors, weights = model.decode(series, now)
             params = self._params(vectors, weights, series, min(rest, config.prediction_length))
-            values = self._draw(params, series, generator)
+            values = self._fed_back(self._draw(params, series, generator), series)
             if rest <= config.prediction_length:
                 return torch.cat([*pieces, values], dim=1)
             pieces.append(values[:, : whole * config.patch_length])
@@ -191,6 +238,14 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
 
     def _draw(self, params: Params, series: Series, generator: torch.Generator | None) -> Tensor:
         return self.distribution.sample(params, series.scale.to(params[0].dtype), generator)
+
+    def _fed_back(self, values: Tensor, series: Series) -> Tensor:
+        """An echo state, which no training has taught to stay where it was, stays within the range of its past."""
+        if self.config.cell_type != "echo_state":
+            return values
+        past = series.past.values.where(series.past.observed > 0, torch.nan).flatten(1)
+        lowest, highest = (past.nan_to_num(nan=fill).to(values.dtype) for fill in (torch.inf, -torch.inf))
+        return values.clamp(lowest.amin(1)[:, None, None], highest.amax(1)[:, None, None])
 
     def _run_on(self, series: Series, known: Tensor) -> tuple[Params, Tensor | None]:
         """The parameters and the attention of an autoregressive decoder that knows its own point forecasts alone."""
@@ -210,7 +265,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             now = known[:, patch : patch + 1]
             vectors, weights, state = model.decoder(model.inputs(series, now, last), state, memory)
             params = self._params(vectors, weights, series, length)
-            values = choose(params)
+            values = self._fed_back(choose(params), series)
             yield params, weights, values
             last = model.embed_future(past_patches(values.to(known.dtype), length), now, series)
 

@@ -1,9 +1,9 @@
 """Pooling: one vector of fixed size for a memory of any length."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from .configuration_decoder import AttentionRnnDecoderConfig
 
 
 class SelfAttentionPooling(nn.Module):
@@ -16,7 +16,7 @@ class SelfAttentionPooling(nn.Module):
     Initialised Xavier uniform.
     """
 
-    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.hidden = nn.Linear(config.memory_size, config.attention_size or config.hidden_size, bias=False)
         self.energy = nn.Linear(self.hidden.out_features, config.pooling_heads, bias=False)
@@ -46,7 +46,7 @@ class QueryPooling(nn.Module):
     Initialised Xavier uniform, bias zero. Arguments and results are those of `SelfAttentionPooling`, with one head.
     """
 
-    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.query = nn.Linear(config.memory_size, config.memory_size)
         self.output_size = config.memory_size
@@ -65,7 +65,7 @@ class LastStatePooling(nn.Module):
     forwards.
     """
 
-    def __init__(self, config: AttentionRnnDecoderConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.output_size, self.hidden_size = config.memory_size, config.hidden_size
 
