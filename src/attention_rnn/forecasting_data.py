@@ -204,8 +204,8 @@ class _Collected:
         odd = int(np.flatnonzero(has_offset != has_offset[0])[0]) if has_offset.any() and not has_offset.all() else None
         if odd is not None:
             raise ValueError(
-                f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all rows "
-                f"or in none, unlike those before, got {brief(values.iloc[odd])}"
+                f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
+                f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
         for form in self.forms:
             try:
