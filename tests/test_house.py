@@ -18,11 +18,11 @@ PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
 LEVELS = [
-    {"extensions", "presets", "prepared_linear", "tokenization_attention_rnn"},
+    {"extensions", "presets", "presets_time_series", "prepared_linear", "tokenization_attention_rnn"},
     {"configuration_core", "tokenization_attention_rnn_words", "outputs", "checks", "crf"},
     {"configuration_attention_rnn", "configuration_attention_rnn_time_series", "cells", "attention", "losses"},
     {"recurrence", "carried_code", "cache", "dropout", "pooling", "scaling", "patches", "distributions", "series"},
-    {"base", "past_attention", "beams", "readout", "generation_checks", "decoder_layer"},
+    {"base", "past_attention", "beams", "readout", "generation_checks", "decoder_layer", "class_loss"},
     {"fronts"},
     {"encoder", "decoder"},
     {
@@ -37,6 +37,7 @@ LEVELS = [
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
         "modeling_attention_rnn_time_series_prediction",
+        "modeling_attention_rnn_time_series_classification",
     },
     {"modeling_attention_rnn_seq2seq"},
 ]

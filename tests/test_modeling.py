@@ -176,8 +176,9 @@ def test_every_parameter_has_a_gradient(variant):
     model = tiny_model(**variant)
     model(**tiny_batch(model)).loss.backward()
     for parameter_name, parameter in model.named_parameters():
-        assert parameter.grad is not None, parameter_name
-        assert parameter.grad.abs().sum() > 0, parameter_name
+        if parameter.requires_grad:  # the weights of an echo state are not trained
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.abs().sum() > 0, parameter_name
 
 
 @some_combinations

@@ -244,6 +244,8 @@ def test_the_copy_is_the_weighted_mean_of_what_is_observed_at_the_same_place():
     with torch.no_grad():
         model.readout.gate.weight.zero_()
         model.readout.gate.bias.fill_(50)  # nothing but the copy
+        model.readout.projection.weight.zero_()
+        model.readout.projection.bias.zero_()
     values = torch.tensor([[1.0, 2.0, 4.0, NAN, 16.0, 32.0]])
     outputs = model(past_values=values, output_attentions=True)
     a, b, c = outputs.cross_attentions[0][0, 0, 0].tolist()
@@ -305,3 +307,17 @@ def test_the_arguments_of_generate_are_those_of_forward():
     generate = inspect.signature(AttentionRnnForTimeSeriesPrediction.generate).parameters
     only_known_later = {"future_values", "future_observed_mask", "output_attentions", "return_loss"}
     assert forward.keys() - generate.keys() == only_known_later
+
+
+@pytest.mark.parametrize("name", ["deepar", "segrnn", "da-rnn", "echo-state"])
+def test_the_architectures_of_papers_forecast(name):
+    config = AttentionRnnTimeSeriesConfig.from_preset(name, prediction_length=6, hidden_size=8, num_channels=2)
+    model = AttentionRnnForTimeSeriesPrediction(config)
+    loss = model(past_values=torch.randn(2, 9, 2), future_values=torch.randn(2, 6, 2)).loss
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match=r"`name` must be one of .*'deepar'.*, got 'deeper'"):
+        AttentionRnnTimeSeriesConfig.from_preset("deeper")

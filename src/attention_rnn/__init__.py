@@ -24,6 +24,7 @@ _PUBLIC_NAMES = {
     "AttentionRnnTimeSeriesConfig": "models.configuration_attention_rnn_time_series",
     "AttentionRnnTimeSeriesModel": "models.modeling_attention_rnn_time_series",
     "AttentionRnnForTimeSeriesPrediction": "models.modeling_attention_rnn_time_series_prediction",
+    "AttentionRnnForTimeSeriesClassification": "models.modeling_attention_rnn_time_series_classification",
     "AttentionRnnTokenizer": "models.tokenization_attention_rnn",
     "AttentionRnnWordTokenizer": "models.tokenization_attention_rnn_words",
     "register_cell": "models.cells",
@@ -33,6 +34,7 @@ _PUBLIC_NAMES = {
     "ReliableSeq2SeqTrainingArguments": "trainer",
     "ReliableTrainer": "trainer",
     "ReliableTrainingArguments": "trainer",
+    "fit_readout": "echo_state",
     "average_checkpoints": "averaging",
     "quantize": "quantization",
 }

@@ -48,6 +48,12 @@ def _register_models() -> None:
         for auto_class, reference in _own(file, "AUTO_MAP").items():
             if auto_class != "AutoConfig":
                 getattr(auto, auto_class).register(config_class, _own(*reference.split(".")), exist_ok=True)
+    # a table of transformers without an Auto class
+    auto.MODEL_FOR_TIME_SERIES_CLASSIFICATION_MAPPING.register(
+        _own("configuration_attention_rnn_time_series", "AttentionRnnTimeSeriesConfig"),
+        _own("modeling_attention_rnn_time_series_classification", "AttentionRnnForTimeSeriesClassification"),
+        exist_ok=True,
+    )
     # the Trainer smoothes shifted labels for the classes that stand here
     auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["attention_rnn"] = "AttentionRnnForCausalLM"
 

@@ -18,6 +18,7 @@ It trains any model that transformers' own Trainer trains:
 A stream (`datasets.IterableDataset`) is resumed exactly as an `EndlessStream`.
 """
 
+import inspect
 import json
 import logging
 import shutil
@@ -144,6 +145,8 @@ class ReliableTrainer(Trainer):
             raise TypeError(f"args must be ReliableTrainingArguments, got {type(args).__name__}")
         super().__init__(model, args, *others, **kwargs)
         config: Any = getattr(self.model, "config", None)
+        if args.label_names is None and not self.label_names and self.can_return_loss:
+            self.label_names = list({"future_values"} & inspect.signature(self.model.forward).parameters.keys())
         if self.label_smoother is not None and "start_positions" in self.label_names:
             raise ValueError(
                 "label_smoothing_factor must be 0 for question answering, whose loss has no labels to smooth, got "

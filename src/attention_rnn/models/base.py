@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .carried_code import code_of
-from .cells import Cell
+from .cells import Cell, EchoStateCell
 from .configuration_attention_rnn import CACHE_NAMES, AttentionRnnConfig
 from .prepared_linear import is_plain, is_watched
 
@@ -114,6 +114,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             raise RuntimeError(
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
+        for module in model.modules():
+            if isinstance(module, EchoStateCell):
+                module.requires_grad_(False)  # loading makes new parameters of all weights
         if cls._renamed_weights:
             model._weight_conversions = None  # it is saved under the names of today
         if pretrained_model_name_or_path is not None:

@@ -170,11 +170,48 @@ class ReluRNNCell(TanhRNNCell):
         return torch.relu(input_products + self.hidden_products(state, recurrent_mask))
 
 
+class EchoStateCell(Cell):
+    """
+    Leaky units whose weights are drawn once and never trained (Jaeger, 2001, "The echo state approach to analysing and
+    training recurrent neural networks"; Jaeger et al., 2007, with the leak):
+
+        h' = (1 - a) h + a tanh(W_ih x + b_ih + W_hh h)
+
+    Of W_hh the share `connectivity` is normal, the rest zero, and its largest absolute eigenvalue is
+    `spectral_radius`; W_ih and b_ih are uniform within `input_scaling`; b_hh is zero; a is `leak`. What reads the
+    states is trained, or solved for by `fit_readout`.
+    """
+
+    gates = 1
+
+    def __init__(self, config: AttentionRnnCoreConfig, input_size: int) -> None:
+        super().__init__(config, input_size)
+        self.leak = config.leak
+        self.requires_grad_(False)
+
+    def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
+        new = torch.tanh(input_products + self.hidden_products(state, recurrent_mask))
+        return state + self.leak * (new - state)
+
+    def initialize(self, config: AttentionRnnCoreConfig) -> None:
+        matrix, bound = self.hidden_to_hidden.weight, config.input_scaling
+        init.uniform_(self.input_to_hidden.weight, -bound, bound)
+        init.uniform_(self.input_to_hidden.bias, -bound, bound)
+        init.zeros_(self.hidden_to_hidden.bias)
+        if not getattr(matrix, "_is_hf_initialized", False):
+            reservoir = torch.randn_like(matrix, dtype=torch.float64)
+            reservoir *= torch.rand_like(reservoir) < config.connectivity
+            radius = torch.linalg.eigvals(reservoir).abs().max()
+            # a few units with few connections may have no circle, and so no eigenvalue but zero
+            init.copy_(matrix, reservoir * (config.spectral_radius / radius.clamp(min=1e-6)))
+
+
 CELLS: dict[str, type[Cell]] = {
     "gru": GRUCell,
     "lstm": LSTMCell,
     "rnn_tanh": TanhRNNCell,
     "rnn_relu": ReluRNNCell,
+    "echo_state": EchoStateCell,
 }
 
 

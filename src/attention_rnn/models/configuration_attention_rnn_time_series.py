@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from .configuration_core import AttentionRnnCoreConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
+from .presets_time_series import PRESETS
 
 # see `auto_classes` of the core
 AUTO_MAP = {
@@ -12,6 +13,10 @@ AUTO_MAP = {
     "AutoModel": "modeling_attention_rnn_time_series.AttentionRnnTimeSeriesModel",
     "AutoModelForTimeSeriesPrediction": (
         "modeling_attention_rnn_time_series_prediction.AttentionRnnForTimeSeriesPrediction"
+    ),
+    # there is no Auto class for the classification of series
+    "AutoModelForSequenceClassification": (
+        "modeling_attention_rnn_time_series_classification.AttentionRnnForTimeSeriesClassification"
     ),
 }
 
@@ -66,8 +71,8 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             values of the one before; only then are sampled paths coherent from patch to patch (Salinas et al., 2020,
             https://arxiv.org/abs/1704.04110).
         copy (`bool`, defaults to `True`):
-            Whether forecasts mix past patches, by the weights of the attention, with what is computed, by a gate for
-            each value (the pointer-generator of See et al., 2017, for numbers). Needs attention.
+            Whether past patches, by the weights of the attention, are copied into the forecast, by a gate for each
+            value (as the pointer-generator of See et al., 2017, copies words), see `PatchReadout`. Needs attention.
         distribution_output (`str`, defaults to `"quantile"`):
             What is forecast, see `distributions.py`: `"quantile"`: the `quantile_levels`, which never cross;
             `"student_t"`, `"normal"`, `"negative_binomial"` (counts): the parameters of a distribution; `"point"`: a
@@ -87,11 +92,15 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             How many values each static categorical feature has.
         decoder_layers (`int`, defaults to 1):
             Number of recurrent layers of the decoder.
+        share_layers (`bool`, defaults to `False`):
+            Whether the decoder's recurrent layers are those of the encoder, which then go on with the future.
         bridge (`str`, *optional*):
             How the first state of the decoder is made, see `AttentionRnnConfig`. `None` takes `"copy"` where encoder
             and decoder have the same shape, and `"linear"` elsewhere.
         readout_dropout (`float`, defaults to 0.3):
             Dropout on the vectors of which forecasts are made.
+        pooling_heads (`int`, defaults to 1), pooling_penalty_weight, label_smoothing (`float`, default to 0.0):
+            Of a classifier of series, see `AttentionRnnConfig`.
         num_parallel_samples (`int`, defaults to 100):
             How many paths `generate` samples by default.
 
@@ -142,9 +151,14 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     num_static_categorical_features: int = 0
     cardinality: list[int] | None = None
     decoder_layers: int = 1
+    share_layers: bool = False
     bridge: str | None = None
     readout_dropout: float = 0.3
+    pooling_heads: int = 1
+    pooling_penalty_weight: float = 0.0
+    label_smoothing: float = 0.0
     num_parallel_samples: int = 100
+    is_encoder_decoder: bool = True
 
     auto_classes: ClassVar[dict[str, str]] = AUTO_MAP
     choices: ClassVar[dict[str, Any]] = {
@@ -190,6 +204,12 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             '`decoder_layers={c.decoder_layers}`. Use `bridge="linear"` otherwise.',
         ),
         (
+            lambda c: c.share_layers and not c.states_fit,
+            "`share_layers` needs a unidirectional encoder with as many layers as the decoder, got "
+            "`bidirectional={c.bidirectional}`, `encoder_layers={c.encoder_layers}`, "
+            "`decoder_layers={c.decoder_layers}`.",
+        ),
+        (
             lambda c: c.distribution_output == "negative_binomial" and c.scaling not in ("mean", None),
             '`distribution_output="negative_binomial"` is of counts, which nothing may be subtracted from: `scaling` '
             'must be "mean" or None, got {c.scaling!r}.',
@@ -200,6 +220,19 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             "({c.num_static_categorical_features}), got {c.cardinality}.",
         ),
     ]
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "AttentionRnnTimeSeriesConfig":
+        """
+        The architecture of a paper, see `presets_time_series.py` for what differs from it.
+
+        Args:
+            name: `"deepar"`, `"segrnn"`, `"da-rnn"` or `"echo-state"`.
+            overrides: fields to set otherwise; at least `prediction_length`.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"`name` must be one of {list(PRESETS)}, got {name!r}.")
+        return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.quantile_levels is None:

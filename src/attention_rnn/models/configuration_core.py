@@ -19,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 CONFIG_VERSION = 1
 
 # Of how many vectors of `hidden_size` the state of each cell consists; `register_cell` adds to them.
-CELL_STATES = {"gru": 1, "lstm": 2, "rnn_tanh": 1, "rnn_relu": 1}
+CELL_STATES = {"gru": 1, "lstm": 2, "rnn_tanh": 1, "rnn_relu": 1, "echo_state": 1}
 # The score functions; `register_attention` adds to them.
 ATTENTION_TYPES = ["additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local"]
 RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
@@ -82,13 +82,16 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             Whether the encoder layers read in both directions; a list says it layer by layer. The memory, i.e. the
             output of the last encoder layer, is `2 * hidden_size` wide when that layer is bidirectional.
         cell_type (`str`, defaults to `"gru"`):
-            The recurrent cell, see `cells.py`: `"gru"`, `"lstm"`, `"rnn_tanh"`, `"rnn_relu"`, or one of your own, see
-            `register_cell`.
+            The recurrent cell, see `cells.py`: `"gru"`, `"lstm"`, `"rnn_tanh"`, `"rnn_relu"`, `"echo_state"`, or one
+            of your own, see `register_cell`.
         recurrent_initialization (`str`, defaults to `"orthogonal"`):
             Initial recurrent matrices: `"orthogonal"`, `"xavier"`, or `"uniform"` for everything in the cell as in
             torch's own modules. See `Cell.initialize`.
         forget_gate_bias (`float`, defaults to 1.0):
             What is added to the initial bias of the forget gate of an LSTM.
+        spectral_radius, leak, input_scaling, connectivity (`float`, default to 0.9, 0.3, 0.5, 0.1):
+            Of `"echo_state"`: the largest absolute eigenvalue of its recurrent matrix; the share of a new state that
+            is new; the bound of its input weights; the share of its recurrent weights that are not zero.
         cell_layer_norm (`bool`, defaults to `False`):
             Layer normalisation of the products inside the cell (Ba et al., 2016).
         recurrence_backend (`str`, defaults to `"auto"`):
@@ -130,6 +133,10 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     cell_type: str = "gru"
     recurrent_initialization: str = "orthogonal"
     forget_gate_bias: float = 1.0
+    spectral_radius: float = 0.9
+    leak: float = 0.3
+    input_scaling: float = 0.5
+    connectivity: float = 0.1
     cell_layer_norm: bool = False
     recurrence_backend: str = "auto"
     attention_type: str | None = "additive"
@@ -158,6 +165,10 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     }
     # What cannot hold together: a condition, and what to say of a config `c` that meets it. A subclass adds its own.
     contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
+        (
+            lambda c: not 0 < c.leak <= 1 or not 0 < c.connectivity <= 1,
+            "`leak` and `connectivity` must be more than 0 and at most 1, got {c.leak} and {c.connectivity}.",
+        ),
         (
             lambda c: isinstance(c.bidirectional, list) and len(c.bidirectional) != c.encoder_layers,
             "`bidirectional` must have one entry per encoder layer (`encoder_layers` is {c.encoder_layers}), got "

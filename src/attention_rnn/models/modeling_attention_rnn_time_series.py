@@ -6,7 +6,7 @@ The attention RNN that reads time series, without a head.
                    bridge: final state -> first decoder state
     positions   -> decoder: a step for each future patch, attention over all past patches
                    readout of `modeling_attention_rnn_time_series_prediction.py`: numbers for each future value,
-                   mixed with past patches by the weights of the attention
+                   and past patches that are copied by the weights of the attention
                 -> quantiles or parameters (`distributions.py`) -> in the units of the series
 """
 
@@ -169,22 +169,34 @@ class AttentionRnnTimeSeriesDecoder(nn.Module):
 
 
 class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
-    """The bare encoder-decoder: vectors of future patches given the past."""
+    """
+    The bare encoder-decoder: vectors of future patches given the past. With `is_encoder_decoder=False` there is no
+    decoder: the memory of the past, as the head for classification reads it.
+    """
 
     def __init__(self, config: AttentionRnnTimeSeriesConfig) -> None:
         super().__init__(config)
-        kind: Any = config
         self.embed_series = SeriesEmbedding(config)
         self.embed_patches = PatchEmbedding(config, config.num_time_features + config.num_past_features)
         self.encoder = RecurrentStack(config, config.hidden_size)
-        self.bridge = AttentionRnnBridge(kind)
+        self._tied_weights_keys = {}
+        if config.is_encoder_decoder:
+            self._add_decoder(config)
+        self.post_init()
+
+    def _add_decoder(self, config: AttentionRnnTimeSeriesConfig) -> None:
+        self.bridge = AttentionRnnBridge(config)
         self.decoder = AttentionRnnTimeSeriesDecoder(config)
         known = config.patch_length * config.num_time_features
         self.known_features = nn.Linear(known, config.hidden_size, bias=False) if known else None
         self.positions = (
             None if config.decoding == "autoregressive" else nn.Embedding(config.num_future_patches, config.hidden_size)
         )
-        self.post_init()
+        if config.share_layers:
+            layers: Any = zip(self.decoder.layers, self.encoder, strict=True)
+            for layer, of_encoder in layers:
+                layer.cell = of_encoder.cells[0]
+        self._tied_weights_keys = shared_weights(self)
 
     @can_return_tuple
     def forward(
@@ -229,6 +241,13 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
             static_categorical_features,
             static_real_features,
         )
+        if not self.config.is_encoder_decoder:
+            return AttentionRnnTimeSeriesModelOutput(
+                last_hidden_state=series.past.memory,
+                loc=join_channels(series.loc, self.config),
+                scale=join_channels(series.scale, self.config),
+                attention_mask=series.past.mask.long(),
+            )
         known = self.known(future_time_features, series, self.config.prediction_length)
         values = None if future_values is None else self.future(future_values, future_observed_mask, series)
         vectors, weights = self.decode(series, known, values)
@@ -294,9 +313,22 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
         mask, observed = ~is_missing.all(dim=-1), (~is_missing).to(values.dtype)
         vectors = self.embed_patches(values, features, of_series)
         initial_states = None if before is None else before.final_state
-        outputs, final_state = self.encoder(vectors, unless_whole(mask), initial_states)
-        past = Past(values.masked_fill(is_missing, 0), observed, outputs[-1], mask, final_state)
+        if self.config.share_layers and self.config.decoding == "autoregressive":
+            memory, final_state = self._encode_before_last(vectors, mask)
+        else:
+            outputs, final_state = self.encoder(vectors, unless_whole(mask), initial_states)
+            memory = outputs[-1]
+        past = Past(values.masked_fill(is_missing, 0), observed, memory, mask, final_state)
         return (past if before is None else before.followed_by(past)), vectors[:, -1:]
+
+    def _encode_before_last(self, vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory, and the state before the last patch, which the same layers read again as the decoder."""
+        if vectors.shape[1] == 1:
+            outputs, final_state = self.encoder(vectors, unless_whole(mask))
+            return outputs[-1], torch.zeros_like(final_state)
+        earlier, state = self.encoder(vectors[:, :-1], unless_whole(mask[:, :-1]))
+        last, _ = self.encoder(vectors[:, -1:], mask[:, -1:], state)
+        return torch.cat([earlier[-1], last[-1]], dim=1), state
 
     def embed_future(self, values: Tensor, known: Tensor, series: Series) -> Tensor:
         """The vectors of future patches, scaled (batch, patches, patch length * channels), and of their features."""
@@ -382,6 +414,18 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
         if config.num_channels > config.channels_together:
             weights = weights.unflatten(0, (-1, config.num_channels))
         return (weights,)
+
+
+def shared_weights(model: AttentionRnnTimeSeriesModel, prefix: str = "") -> dict[str, str]:
+    """The names of the decoder's cells' weights, and those of the encoder's, which they are with `share_layers`."""
+    if not model.config.share_layers:
+        return {}
+    layers: Any = enumerate(model.decoder.layers)
+    return {
+        f"{prefix}decoder.layers.{index}.cell.{name}": f"{prefix}encoder.{index}.cells.0.{name}"
+        for index, layer in layers
+        for name, _ in layer.cell.named_parameters()
+    }
 
 
 def _side_by_side(features: list[Tensor], patch_length: int) -> Tensor:

@@ -14,6 +14,7 @@ from .modeling_attention_rnn_time_series import (
     AttentionRnnTimeSeriesModel,
     AttentionRnnTimeSeriesPreTrainedModel,
     Series,
+    shared_weights,
 )
 from .outputs import AttentionRnnTimeSeriesPredictionOutput
 from .patches import Past, PatchReadout, past_patches
@@ -32,6 +33,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         self.distribution = DISTRIBUTIONS[config.distribution_output](config)
         self.dropout = nn.Dropout(config.readout_dropout)
         self.readout = PatchReadout(config, 1 + self.distribution.others)
+        self._tied_weights_keys = shared_weights(self.model, "model.")
         self.post_init()
 
     @can_return_tuple
@@ -183,7 +185,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             rest = length - done * config.patch_length
             vectors, weights = model.decode(series, now)
             params = self._params(vectors, weights, series, min(rest, config.prediction_length))
-            values = self._draw(params, series, generator)
+            values = self._fed_back(self._draw(params, series, generator), series)
             if rest <= config.prediction_length:
                 return torch.cat([*pieces, values], dim=1)
             pieces.append(values[:, : whole * config.patch_length])
@@ -191,6 +193,14 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
 
     def _draw(self, params: Params, series: Series, generator: torch.Generator | None) -> Tensor:
         return self.distribution.sample(params, series.scale.to(params[0].dtype), generator)
+
+    def _fed_back(self, values: Tensor, series: Series) -> Tensor:
+        """An echo state, which no training has taught to stay where it was, stays within the range of its past."""
+        if self.config.cell_type != "echo_state":
+            return values
+        past = series.past.values.where(series.past.observed > 0, torch.nan).flatten(1)
+        lowest, highest = (past.nan_to_num(nan=fill).to(values.dtype) for fill in (torch.inf, -torch.inf))
+        return values.clamp(lowest.amin(1)[:, None, None], highest.amax(1)[:, None, None])
 
     def _run_on(self, series: Series, known: Tensor) -> tuple[Params, Tensor | None]:
         """The parameters and the attention of an autoregressive decoder that knows its own point forecasts alone."""
@@ -210,7 +220,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             now = known[:, patch : patch + 1]
             vectors, weights, state = model.decoder(model.inputs(series, now, last), state, memory)
             params = self._params(vectors, weights, series, length)
-            values = choose(params)
+            values = self._fed_back(choose(params), series)
             yield params, weights, values
             last = model.embed_future(past_patches(values.to(known.dtype), length), now, series)
 

@@ -57,10 +57,11 @@ class AttentionRnnTimeSeriesModelOutput(ModelOutput):
     """
     Args:
         last_hidden_state: the vectors of the future patches, (batch, patches, hidden); of several channels that are not
-            mixed, (batch * channels, patches, hidden).
+            mixed, (batch * channels, patches, hidden). Without a decoder, the memory.
         encoder_last_hidden_state: the memory, (batch, past patches, memory), likewise.
         cross_attentions: see `AttentionRnnTimeSeriesPredictionOutput`.
         loc, scale: likewise.
+        attention_mask: without a decoder, 1 at past patches with an observed value, (batch, past patches).
     """
 
     last_hidden_state: Tensor | None = None
@@ -68,6 +69,7 @@ class AttentionRnnTimeSeriesModelOutput(ModelOutput):
     cross_attentions: tuple[Tensor, ...] | None = None
     loc: Tensor | None = None
     scale: Tensor | None = None
+    attention_mask: Tensor | None = None
 
 
 @dataclass

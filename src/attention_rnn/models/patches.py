@@ -54,7 +54,7 @@ def future_patches(values: Tensor, patch_length: int, fill: float = 0.0) -> Tens
 class PatchEmbedding(nn.Module):
     """
     A vector for each patch: a rectified linear layer on its values, on which of them are observed, and on the features
-    of their times.
+    of their times. For an echo state it is linear, as the weights behind it are random already.
 
     Args:
         num_features: features of each time.
@@ -64,6 +64,7 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         width = config.patch_length * (2 * config.channels_together + num_features)
         self.projection = nn.Linear(width, config.hidden_size)
+        self.is_linear = config.cell_type == "echo_state"
 
     def forward(self, values: Tensor, features: Tensor, of_series: Tensor) -> Tensor:
         """
@@ -77,18 +78,19 @@ class PatchEmbedding(nn.Module):
         """
         is_missing = values.isnan()
         parts = [values.masked_fill(is_missing, 0), (~is_missing).to(values.dtype), features]
-        return torch.relu(self.projection(torch.cat(parts, dim=-1)) + of_series)
+        vectors = self.projection(torch.cat(parts, dim=-1)) + of_series
+        return vectors if self.is_linear else torch.relu(vectors)
 
 
 class PatchReadout(nn.Module):
     """
     Numbers for each future value, of the vector of its patch; and, with `copy`, what the attention copies of the past
-    instead (after See et al., 2017, https://arxiv.org/abs/1704.04368, equation 9):
+    (after the pointer-generator of See et al., 2017, https://arxiv.org/abs/1704.04368, equation 9):
 
-        first = g * sum_j a_j past_j + (1 - g) * W v,  g = sigmoid(W_g v + b_g)
+        first = W v + g * sum_j a_j past_j,  g = sigmoid(W_g v + b_g)
 
-    where past_j is the value at the same place of the past patch j, left out where it is missing. The bias of the gate
-    starts at -1.
+    where past_j is the value at the same place of the past patch j, left out where it is missing. Unlike there, what is
+    computed is not weighted by 1 - g: it corrects what is copied. The bias of the gate starts at -1.
 
     Args:
         numbers: how many there are for each value; copied is what the first one stands for.
@@ -109,14 +111,14 @@ class PatchReadout(nn.Module):
             link: what makes a value of the first number.
 
         Returns:
-            The first numbers (batch, time, channels), through `link` and mixed with what is copied, and the others
+            The first numbers (batch, time, channels), through `link` and with what is copied, and the others
             (batch, time, channels, numbers - 1).
         """
         numbers = self.projection(vectors).unflatten(-1, self.shape)
         first, others = link(numbers[..., 0]), numbers[..., 1:]
         if self.gate is not None and weights is not None:
             gate = torch.sigmoid(self.gate(vectors)).unflatten(-1, self.shape[:2])
-            first = torch.lerp(first, self._copied(weights.mean(dim=1), past).unflatten(-1, self.shape[:2]), gate)
+            first = first + gate * self._copied(weights.mean(dim=1), past).unflatten(-1, self.shape[:2])
         return first.flatten(1, 2), others.flatten(1, 2)
 
     @staticmethod

@@ -1,9 +1,9 @@
 """Pooling: one vector of fixed size for a memory of any length."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from .configuration_attention_rnn import AttentionRnnConfig
 
 
 class SelfAttentionPooling(nn.Module):
@@ -16,7 +16,7 @@ class SelfAttentionPooling(nn.Module):
     Initialised Xavier uniform.
     """
 
-    def __init__(self, config: AttentionRnnConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.hidden = nn.Linear(config.memory_size, config.attention_size or config.hidden_size, bias=False)
         self.energy = nn.Linear(self.hidden.out_features, config.pooling_heads, bias=False)
