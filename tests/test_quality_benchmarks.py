@@ -33,10 +33,12 @@ def write(file, *lines):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_recipe_makes_a_valid_model_in_every_setting(name):
     recipe = tasks.arguments_of(TASKS[name])
-    for overrides in TASKS[name].settings.values():
-        config = AttentionRnnConfig(**parse_config_overrides(f"{recipe['config_overrides']},{overrides}".strip(",")))
-        assert config.attention_type is None or "attention_type=None" not in overrides
     script = import_module(TASKS[name].script.removesuffix(".py"))
+    config_class = script.ModelArguments.config_class
+    for overrides in TASKS[name].settings.values():
+        fields = parse_config_overrides(f"{recipe['config_overrides']},{overrides}".strip(","), config_class)
+        config = config_class(**fields)
+        assert config.attention_type is None or "attention_type=None" not in overrides
     arguments = (script.ModelArguments, script.DataArguments, script.TrainingArguments)
     assert set(recipe) <= {field for of_kind in arguments for field in of_kind.__dataclass_fields__}
 

@@ -735,7 +735,7 @@ TASKS = {
         settings=forecasting.settings(),
         recipe="forecasting",
         arguments={
-            "config_overrides": "hidden_size=64,readout_dropout=0.5,scaling=last",
+            "config_overrides": "hidden_size=64,readout_dropout=0.5,scaling=last_std",
             "context_length": 96,
             "patch_length": 24,
             "season": 1,

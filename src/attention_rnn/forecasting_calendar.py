@@ -67,15 +67,12 @@ def infer_frequency(stamps: Mapping[str, pd.DatetimeIndex]) -> str:
             if len(stretch) >= 3 and (found := pd.infer_freq(stretch)):
                 candidates[found] = None
                 break
+    different = list({id(of_item): of_item for of_item in stamps.values()}.values())  # many series have the same
+    begin, end = min(of_item[0] for of_item in different), max(of_item[-1] for of_item in different)
     fitting = {}
     for candidate in candidates:
-        calendar = pd.date_range(
-            min(of_item[0] for of_item in stamps.values()),
-            max(of_item[-1] for of_item in stamps.values()),
-            freq=candidate,
-        )
-        wrong = next((name for name, of_item in stamps.items() if not of_item.isin(calendar).all()), None)
-        if wrong is None:
+        calendar = pd.date_range(begin, end, freq=candidate)
+        if all(of_item.isin(calendar).all() for of_item in different):
             fitting[candidate] = len(calendar)
     if not fitting:
         near = of_longest[: min(4, len(of_longest))]

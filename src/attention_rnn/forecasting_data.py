@@ -9,6 +9,7 @@ missing value; one that occurs twice, stands in the wrong order or fits no regul
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from .data import brief
 from .forecasting_calendar import check_frequency, frequency_of_counts, infer_frequency
-from .forecasting_tables import Columns, is_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+from .forecasting_tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class _Collected:
     def __init__(self, columns: Columns, time_zone: str | None) -> None:
         self.columns, self.time_zone = columns, time_zone
         self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
-        self.rows: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
+        self.rows: dict[str, list[tuple[str, range | np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
         self.forms: list[dict[str, Any]] = list(_FORMS)
         self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
 
@@ -151,13 +152,13 @@ class _Collected:
         numbers = np.stack([to_numbers(chunk[name]) for name in columns.numbers], axis=1)
         stamps = self._stamps(chunk)
         if columns.item is None:
-            self.rows.setdefault("series", []).append((split, stamps, numbers))
+            self.rows.setdefault("series", []).append((split, _short(stamps), numbers))
             return
-        missing = [index for index, name in zip(chunk.index, chunk[columns.item], strict=True) if is_missing(name)]
-        if missing:
-            raise ValueError(f"{missing[0]}: column {columns.item!r} must name a series, got nothing")
+        missing = np.flatnonzero(find_missing(chunk[columns.item]))
+        if len(missing):
+            raise ValueError(f"{chunk.index[missing[0]]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
-            self.rows.setdefault(str(name), []).append((split, stamps[indices], numbers[indices]))
+            self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), numbers[indices]))
 
     def _stamps(self, chunk: pd.DataFrame) -> np.ndarray:
         """Integers: a count, or nanoseconds, of aware ones since 1970 in UTC."""
@@ -166,8 +167,9 @@ class _Collected:
             self._settle_kind("number", chunk.index[0])
             return np.full(len(chunk), -1)
         values = chunk[name]
-        if missing := [index for index, value in zip(values.index, values, strict=True) if is_missing(value)]:
-            raise ValueError(f"{missing[0]}: column {name!r} must hold a time stamp, got nothing")
+        missing = np.flatnonzero(find_missing(values))
+        if len(missing):
+            raise ValueError(f"{values.index[missing[0]]}: column {name!r} must hold a time stamp, got nothing")
         as_numbers = None if pd.api.types.is_datetime64_any_dtype(values) else pd.to_numeric(values, errors="coerce")
         if as_numbers is not None and as_numbers.notna().all() and not self._are_dates(as_numbers):
             unit = next((unit for unit, least in _EPOCHS.items() if abs(as_numbers.iloc[0]) >= least), None)
@@ -204,8 +206,8 @@ class _Collected:
         odd = int(np.flatnonzero(has_offset != has_offset[0])[0]) if has_offset.any() and not has_offset.all() else None
         if odd is not None:
             raise ValueError(
-                f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all rows "
-                f"or in none, unlike those before, got {brief(values.iloc[odd])}"
+                f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
+                f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
         for form in self.forms:
             try:
@@ -230,12 +232,15 @@ class _Collected:
     def series_set(self, frequency: str | None) -> SeriesSet:
         """All series on their common calendar."""
         stamps: dict[str, Any] = {}
+        same: dict[bytes, Any] = {}  # series that begin and end together share their stamps
         for name, parts in self.rows.items():
-            of_item = np.concatenate([part for _, part, _ in parts])
-            stamps[name] = np.arange(len(of_item)) if self.columns.timestamp is None else of_item
-            if self.kind != "number":
-                stamps[name] = self._index(name, of_item)
-            _check_order(name, stamps[name], self.columns)
+            of_item = np.concatenate([np.asarray(part, dtype=np.int64) for _, part, _ in parts])
+            key = blake2b(of_item.tobytes(), digest_size=16).digest()
+            if key not in same:
+                index = np.arange(len(of_item)) if self.columns.timestamp is None else of_item
+                same[key] = index if self.kind == "number" else self._index(name, index)
+                _check_order(name, same[key], self.columns)
+            stamps[name] = same[key]
         if self.kind == "number":
             step = frequency_of_counts(stamps) if self.columns.timestamp is not None else 1
             chosen: str | int = step
@@ -273,7 +278,7 @@ class _Collected:
             raise ValueError(f"series {name!r}: a time stamp is none of {self.time_zone}: {error}") from error
 
     def _place(
-        self, name: str, stamps: Any, parts: list[tuple[str, np.ndarray, np.ndarray]], calendar: Any, step: str | int
+        self, name: str, stamps: Any, parts: list[tuple[str, Any, np.ndarray]], calendar: Any, step: str | int
     ) -> Series:
         """Put the rows of a series at their positions."""
         columns = self.columns
@@ -325,6 +330,14 @@ class _Collected:
             np.array(of_series, dtype=np.float32),
             begins,
         )
+
+
+def _short(stamps: np.ndarray) -> range | np.ndarray:
+    """The same numbers as a range, where they are at equal distances."""
+    steps = np.diff(stamps)
+    if not len(steps) or not steps[0] or (steps != steps[0]).any():
+        return stamps
+    return range(int(stamps[0]), int(stamps[-1] + steps[0]), int(steps[0]))
 
 
 def _check_order(name: str, stamps: Any, columns: Columns) -> None:

@@ -230,7 +230,15 @@ def is_missing(value: Any) -> bool:
     return value is None or (value.strip().lower() in MISSING if isinstance(value, str) else bool(pd.isna(value)))
 
 
-def to_numbers(values: pd.Series, what: str = "") -> np.ndarray:
+def find_missing(values: pd.Series) -> np.ndarray:
+    """Where values are missing."""
+    missing = values.isna().to_numpy()
+    if values.dtype == object or pd.api.types.is_string_dtype(values):
+        missing = missing | values.astype(str).str.strip().str.lower().isin(MISSING).to_numpy()
+    return missing
+
+
+def to_numbers(values: pd.Series) -> np.ndarray:
     """
     A column as 32-bit numbers, NaN where it says that a value is missing.
 
@@ -238,11 +246,11 @@ def to_numbers(values: pd.Series, what: str = "") -> np.ndarray:
         ValueError: a value is neither; names its place, the index of `values`.
     """
     numbers = pd.to_numeric(values, errors="coerce")
-    for index in np.flatnonzero(numbers.isna().to_numpy()):
-        if not is_missing(values.iloc[index]):
-            raise ValueError(
-                f"{values.index[index]}: column {values.name!r} must hold a number or nothing, got "
-                f"{brief(values.iloc[index])}{what}"
-            )
+    unknown = numbers.isna().to_numpy()
+    if unknown.any() and len(wrong := np.flatnonzero(unknown & ~find_missing(values))):
+        raise ValueError(
+            f"{values.index[wrong[0]]}: column {values.name!r} must hold a number or nothing, got "
+            f"{brief(values.iloc[wrong[0]])}"
+        )
     with np.errstate(over="ignore"):
         return numbers.to_numpy(dtype=np.float32, na_value=np.nan)

@@ -1,0 +1,51 @@
+"""Every command and every block of Python of `docs/forecasting.md`, one after the other in one folder."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import forecast_file
+import run_forecasting
+
+TEXT = (Path(__file__).parents[1] / "docs" / "forecasting.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+SCRIPTS = {"run_forecasting.py": run_forecasting, "forecast_file.py": forecast_file}
+TINY = """
+--config_overrides hidden_size=8 --max_steps 3 --use_cpu --disable_tqdm True --num_pictures 0
+"""
+
+
+def test_the_page_is_true(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    days = pd.date_range("2024-01-01", periods=120)
+    frames = [
+        pd.DataFrame({"item_id": name, "timestamp": days, "target": np.arange(120) % 7 + level})
+        for name, level in (("bern", 10.0), ("genf", 20.0))
+    ]
+    pd.concat(frames).to_csv("sales.csv", index=False)
+    assert [kind for kind, _ in BLOCKS] == ["bash", "python", "bash", "python", "python"]
+    for kind, block in BLOCKS:
+        if kind == "bash":
+            _, script, *arguments = shlex.split(block)
+            tiny = TINY.split() if script.endswith("run_forecasting.py") else []
+            SCRIPTS[Path(script).name].main([*arguments, *tiny])
+        else:
+            names = {}
+            exec(block, names)
+    assert pd.read_csv("forecast.csv").columns.tolist() == ["item_id", "timestamp", "target", "0.1", "0.5", "0.9"]
+    assert names["batch"]["past_values"].shape == (2, names["settings"].context_length)
+    assert len(pd.read_csv("runs/sales/scores_by_series.csv")) == 2
+
+
+def test_nothing_beats_the_last_value_on_a_random_walk(capsys):
+    names = {}
+    exec(next(block for kind, block in BLOCKS if "repeat_last" in block), names)
+    last, mean = names["errors"].values()
+    assert last < 0.7 * mean
+    assert last == pytest.approx(np.mean(np.sqrt(2 / np.pi * np.arange(1, 11))), rel=0.05)
