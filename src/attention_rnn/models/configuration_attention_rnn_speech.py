@@ -145,6 +145,11 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
             "`attention_window` needs `ctc_weight`, which says where the tokens are, got 0.",
         ),
         (
+            lambda c: c.attention_window is not None and c.is_encoder_decoder and c.bridge != "zeros",
+            '`attention_window` needs `bridge="zeros"`, since a stream has no final state to begin with, got '
+            "{c.bridge!r}.",
+        ),
+        (
             lambda c: c.attention_window is not None and c.attention_type in (None, "local"),
             "`attention_window` needs an attention over the whole memory, got `attention_type={c.attention_type!r}`.",
         ),

@@ -1,9 +1,8 @@
 """
 Transcripts of streams, chunk by chunk: what is said of a chunk is what is said of the whole.
 
-CTC says when a token begins. Without `attention_window` it also says which; with it the decoder does, which attends to
-the last positions up to there, as it has learnt to (triggered attention, Moritz et al., 2019,
-https://arxiv.org/abs/1905.07958). What is kept of a stream has a constant size.
+CTC says when a token begins, and which one; with `attention_window` the decoder says which, see
+`triggered_attention.py`. What is kept of a stream has a constant size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,7 +109,8 @@ class StreamingMixin:
             elif limit is not None and state.has_spoken and state.silence >= limit:
                 tokens.append(self._end)
                 times.append((state.positions + offset) * seconds)
-                state = state._replace(has_spoken=False)
+                state = self._forget(state._replace(has_spoken=False))
+        state = self._remember(memory, state)
         return tokens, times, state._replace(positions=state.positions + memory.shape[1])
 
     def _say(
@@ -118,6 +118,14 @@ class StreamingMixin:
     ) -> tuple[int, StreamState]:
         """The token that begins at a position of a chunk, where CTC has heard `best`."""
         return best, state
+
+    def _forget(self, state: StreamState) -> StreamState:
+        """The state behind the end of a text."""
+        return state
+
+    def _remember(self, memory: Tensor, state: StreamState) -> StreamState:
+        """The state with what is still needed of a chunk behind it."""
+        return state
 
     @property
     def _end(self) -> int:
