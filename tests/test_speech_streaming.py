@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_speech import MELS, STREAMED, tiny_ctc, tiny_seq2seq
+from tiny_speech import MELS, STREAMED, tiny_classifier, tiny_ctc, tiny_seq2seq
 
 from attention_rnn import AttentionRnnFeatureExtractor
 from attention_rnn.models.ctc import align, collapse
@@ -273,3 +273,30 @@ def test_a_triggered_model_has_no_beams():
         tiny_seq2seq(**TRIGGERED).generate(frames()[None], num_beams=2)
     with pytest.raises(ValueError, match='`attention_window` needs `bridge="zeros"`'):
         tiny_seq2seq(**STREAMED, attention_window=4)
+
+
+@pytest.mark.parametrize("pooling", ["attention", "query", "last"])
+def test_a_stream_of_commands_is_classified_moment_by_moment(pooling):
+    model = tiny_classifier(**STREAMED, pooling=pooling)
+    memory = model.model.encoder(frames()[None]).last_hidden_state
+    width = 5
+    expected = torch.cat(
+        [
+            model.classifier(model.pooling(memory[:, max(end - width, 0) : end], None)[0])
+            for end in range(1, memory.shape[1] + 1)
+        ]
+    )
+    for size in (1, 7, 61):
+        state, parts = model.begin_stream(window_seconds=width * 0.04), []
+        for chunk in cut(frames(), size):
+            logits, state = model.stream_step(chunk, state)
+            parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=1e-5)
+        assert state.context.shape[1] == width - 1
+
+
+def test_a_classifier_that_reads_backwards_cannot_be_streamed():
+    with pytest.raises(ValueError, match="`bidirectional` must be False"):
+        tiny_classifier().begin_stream()
+    with pytest.raises(ValueError, match="`window_seconds`"):
+        tiny_classifier(**STREAMED).begin_stream(window_seconds=0)

@@ -282,14 +282,15 @@ class AttentionRnnDecoder(TokenFront):
             keep_states: whether the state after each token is wanted.
         """
         noise = self._draw_noise(embeddings)
-        has_windows = memory.mask is not None and memory.mask.dim() == 3  # what each token may attend to
-        if not (self.feeds_back or has_windows):
+        # what each token may attend to
+        windows = memory.mask if memory.mask is not None and memory.mask.dim() == 3 else None
+        if not self.feeds_back and windows is None:
             return self.step(embeddings, start, memory, mask, noise, keep_states)
         state, steps = start, []
         for token in range(embeddings.shape[1]):
             now = slice(token, token + 1)
             token_mask = None if mask is None else mask[:, now]
-            seen = memory._replace(mask=memory.mask[:, token]) if has_windows else memory
+            seen = memory if windows is None else memory._replace(mask=windows[:, token])
             steps.append(self.step(embeddings[:, now], state, seen, token_mask, noise, keep_states=True))
             state = steps[-1].last()
         return _join(steps)

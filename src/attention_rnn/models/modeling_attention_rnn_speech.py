@@ -46,7 +46,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
 
     def __init__(self, config: AttentionRnnSpeechConfig) -> None:
         super().__init__(config)
-        self.time_reduction: Any = config.time_reduction
+        self.time_reduction = list(config.time_reduction or [])
         self.subsampling = ConvolutionalSubsampling(config) if config.subsampling_channels else None
         directions = config.encoder_directions
         first = config.hidden_size if config.subsampling_channels else config.num_mel_bins

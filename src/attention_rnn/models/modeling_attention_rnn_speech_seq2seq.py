@@ -89,7 +89,7 @@ class AttentionRnnForSpeechSeq2Seq(
             encoded = self.model.read_encoder_outputs(encoder_outputs)
         windows = None
         if labels is not None and self.config.attention_window is not None:
-            windows = windows_of(self.ctc_head, encoded, labels, self.config.attention_window)  # type: ignore[arg-type]
+            windows = windows_of(self.ctc_head, encoded, labels, self.config.attention_window)
         outputs = self.model(
             windows=windows,
             decoder_input_ids=decoder_input_ids,
