@@ -210,13 +210,7 @@ class SpeechToTextTester(SpeechEncoderTester):
     model_classes = (attention_rnn.AttentionRnnSpeechModel, attention_rnn.AttentionRnnForSpeechSeq2Seq)
     variants = {
         "Location": {"context_feeding": "input"},
-        "Pyramid": {
-            "subsampling_channels": [],
-            "time_reduction": [2, 2],
-            "cell_type": "lstm",
-            "num_mel_bins": 42,
-            "ctc_weight": 0.0,
-        },
+        "Pyramid": {"time_reduction": [1, 2], "cell_type": "lstm", "ctc_weight": 0.0},
     }
     is_encoder_decoder = True
     encoder_seq_length = 7
