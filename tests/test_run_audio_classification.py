@@ -17,7 +17,7 @@ RATE = 8000
 FREQUENCIES = {"high": 2000, "low": 300}
 TINY_RUN = """
 --config_overrides hidden_size=8,num_mel_bins=13,subsampling_channels=[3,4],apply_spec_augment=False
---max_steps 3 --warmup_steps 5 --learning_rate 0.02 --num_heat_maps 1
+--max_steps 3 --warmup_steps 5 --learning_rate 0.01 --num_heat_maps 1
 --per_device_train_batch_size 4 --use_cpu --disable_tqdm True
 """
 ONE_STEP = ["--max_steps", "1", "--use_cpu", "--disable_tqdm", "True", "--num_heat_maps", "0"]
