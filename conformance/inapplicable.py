@@ -50,12 +50,35 @@ INAPPLICABLE: dict[str, list[str]] = {
         "Labelling*.test_causal_lm_loss_honors_shift_labels",
         "QuestionAnswering*.test_causal_lm_loss_honors_shift_labels",
         "SequenceToSequence*.test_causal_lm_loss_honors_shift_labels",
+        "Speech*.test_causal_lm_loss_honors_shift_labels",
     ],
     "This is about encoder-decoders alone.": [
         "Encoder*.test_encoder_decoder_loss_no_double_shift",
         "Labelling*.test_encoder_decoder_loss_no_double_shift",
         "LanguageModel*.test_encoder_decoder_loss_no_double_shift",
         "QuestionAnswering*.test_encoder_decoder_loss_no_double_shift",
+        "SpeechCtc*.test_encoder_decoder_loss_no_double_shift",
+        "SpeechEncoder*.test_encoder_decoder_loss_no_double_shift",
+    ],
+    "What reads speech and writes no text has no embeddings of tokens.": [
+        f"Speech{kind}*.{test}"
+        for kind in ("Ctc", "Encoder")
+        for test in (
+            "test_enable_input_require_grads_with_gradient_checkpointing",
+            "test_inputs_embeds",
+            "test_model_get_set_embeddings",
+            "test_resize_tokens_embeddings",
+        )
+    ],
+    "What reads speech takes features, for which these tests have no words.": [
+        "SpeechToText*.test_inputs_embeds",
+        "SpeechToText*.test_inputs_embeds_matches_input_ids",
+        "SpeechToText*.test_resize_tokens_embeddings",
+        "SpeechToText*.test_training_overfit",
+    ],
+    "The configuration of CTC makes no bare model.": ["SpeechCtc*.test_torch_save_load"],
+    "A part of the loss is that of CTC, which knows nothing of the logits.": [
+        "SpeechToTextLocation*.test_encoder_decoder_loss_no_double_shift"
     ],
     "Our models read and write text, and have no masked language model.": [
         "test_pipeline_any_to_any*",

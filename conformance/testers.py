@@ -155,13 +155,90 @@ class SequenceToSequenceTester(EncoderTester):
         return config, inputs
 
 
+class SpeechEncoderTester(EncoderTester):
+    """A classifier of recordings."""
+
+    model_classes = (attention_rnn.AttentionRnnForAudioClassification,)
+    variants = {
+        "Gru": {},
+        "Query": {"cell_type": "lstm", "pooling": "query", "bidirectional": False, "causal": True},
+        "Last": {"pooling": "last", "time_reduction": [1, 2], "layer_norm": True},
+    }
+    config_class: Any = attention_rnn.AttentionRnnSpeechConfig
+    frames = 28
+    seq_length = 7  # positions that the convolutions leave of them
+    hidden_size = 42
+
+    def get_config(self) -> Any:
+        values = {
+            "vocab_size": 41,
+            "embedding_size": self.hidden_size,
+            "hidden_size": self.hidden_size,
+            "attention_size": 28,
+            "encoder_layers": self.num_hidden_layers,
+            "decoder_layers": self.num_hidden_layers,
+            "location_channels": 3,
+            "location_kernel_size": 3,
+            "num_mel_bins": 13,
+            "subsampling_channels": [3, 4],
+            "apply_spec_augment": False,
+            "embedding_dropout": 0.0,
+            "hidden_dropout": 0.0,
+            "readout_dropout": 0.0,
+            "is_encoder_decoder": self.is_encoder_decoder,
+        }
+        return self.config_class(**{**values, **self.overrides})
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Tensor]]:
+        return self.get_config(), {
+            "input_features": torch.randn(self.batch_size, self.frames, self.get_config().num_mel_bins),
+            "attention_mask": self.mask(self.frames),
+        }
+
+
+class SpeechCtcTester(SpeechEncoderTester):
+    """CTC."""
+
+    model_classes = (attention_rnn.AttentionRnnForCTC,)
+    variants = {"Gru": {}, "Streamed": {"bidirectional": False, "causal": True}}
+    config_class = attention_rnn.AttentionRnnCTCConfig
+
+
+class SpeechToTextTester(SpeechEncoderTester):
+    """Encoder-decoders of speech."""
+
+    model_classes = (attention_rnn.AttentionRnnSpeechModel, attention_rnn.AttentionRnnForSpeechSeq2Seq)
+    variants = {
+        "Location": {"context_feeding": "input"},
+        "Pyramid": {"time_reduction": [1, 2], "cell_type": "lstm", "ctc_weight": 0.0},
+    }
+    is_encoder_decoder = True
+    encoder_seq_length = 7
+    decoder_seq_length = seq_length = 5
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Tensor]]:
+        config, inputs = super().prepare_config_and_inputs_for_common()
+        inputs["decoder_input_ids"] = self.random_ids(self.decoder_seq_length)
+        inputs["decoder_attention_mask"] = self.mask(self.decoder_seq_length)
+        return config, inputs
+
+
 TESTERS: dict[str, type[EncoderTester]] = {
     "Encoder": EncoderTester,
     "QuestionAnswering": QuestionAnsweringTester,
     "Labelling": LabellingTester,
     "LanguageModel": LanguageModelTester,
     "SequenceToSequence": SequenceToSequenceTester,
+    "SpeechEncoder": SpeechEncoderTester,
+    "SpeechCtc": SpeechCtcTester,
+    "SpeechToText": SpeechToTextTester,
 }
+
+CONFIGURATIONS: list[Any] = [
+    attention_rnn.AttentionRnnConfig,
+    attention_rnn.AttentionRnnSpeechConfig,
+    attention_rnn.AttentionRnnCTCConfig,
+]
 
 PIPELINES = {
     "feature-extraction": attention_rnn.AttentionRnnModel,

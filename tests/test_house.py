@@ -33,10 +33,15 @@ LEVELS = [
         "modeling_attention_rnn_sequence_classification",
         "modeling_attention_rnn_token_classification",
         "modeling_attention_rnn_question_answering",
-        "modeling_attention_rnn_audio_classification",
         "streaming",
     },
-    {"sequence_to_sequence", "speech_generation", "modeling_attention_rnn_ctc"},
+    {
+        "sequence_to_sequence",
+        "speech_generation",
+        "modeling_attention_rnn_ctc",
+        "triggered_attention",
+        "modeling_attention_rnn_audio_classification",
+    },
     {"modeling_attention_rnn_seq2seq", "modeling_attention_rnn_speech_seq2seq"},
 ]
 

@@ -10,9 +10,15 @@ import pytest
 import torch
 import transformers
 from tiny import tiny_batch, tiny_config, tiny_model
+from tiny_speech import tiny_classifier, tiny_ctc, tiny_seq2seq, tiny_speech
 
-from attention_rnn import AttentionRnnForConditionalGeneration
+from attention_rnn import (
+    AttentionRnnFeatureExtractor,
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnSpeechProcessor,
+)
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+from attention_rnn.tokenizer_training import train_tokenizer
 
 
 def run_without_the_package(code, folder, tmp_path):
@@ -148,3 +154,53 @@ def test_local_and_carried_code_live_side_by_side(tmp_path):
     """
     environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=tmp_path)
+
+
+def test_speech_loads_without_the_package(tmp_path):
+    folder = tmp_path / "checkpoint"
+    model, speech = tiny_seq2seq(), tiny_speech()
+    model.save_pretrained(folder)
+    tokenizer = train_tokenizer(["one two"], kind="character")
+    processor = AttentionRnnSpeechProcessor(AttentionRnnFeatureExtractor(13, 8000), tokenizer)
+    processor.save_pretrained(folder)
+    audio = 0.1 * torch.randn(4000)
+    case = {
+        "speech": speech,
+        "audio": audio,
+        "features": processor(audio=audio, sampling_rate=8000, return_tensors="pt")["input_features"],
+        "beam": model.generate(**speech, num_beams=3),
+        "ids": processor.tokenizer("one").input_ids,
+    }
+    torch.save(case, tmp_path / "case.pt")
+    code = """
+        from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+
+        case = torch.load(f"{work}/case.pt")
+        for path in (folder, f"{work}/again"):
+            model = AutoModelForSpeechSeq2Seq.from_pretrained(path, trust_remote_code=True).eval()
+            processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
+            for made in (model, processor, processor.feature_extractor):
+                assert type(made).__module__.startswith("transformers_modules."), type(made)
+            assert torch.equal(model.generate(**case["speech"], num_beams=3), case["beam"])
+            inputs = processor(audio=case["audio"], sampling_rate=8000, return_tensors="pt")
+            torch.testing.assert_close(inputs["input_features"], case["features"])
+            assert processor.tokenizer("one").input_ids == case["ids"]
+            model.save_pretrained(f"{work}/again")
+            processor.save_pretrained(f"{work}/again")
+    """
+    run_without_the_package(code, folder, tmp_path)
+
+
+@pytest.mark.parametrize(("make", "head"), [(tiny_ctc, "CTC"), (tiny_classifier, "AudioClassification")])
+def test_every_head_of_speech_loads_without_the_package(make, head, tmp_path):
+    model, speech = make(), tiny_speech()
+    model.save_pretrained(tmp_path / "checkpoint")
+    torch.save({"speech": speech, "logits": model(**speech).logits.detach()}, tmp_path / "case.pt")
+    code = f"""
+        from transformers import AutoModelFor{head}
+
+        case = torch.load(f"{{work}}/case.pt")
+        model = AutoModelFor{head}.from_pretrained(folder, trust_remote_code=True).eval()
+        torch.testing.assert_close(model(**case["speech"]).logits, case["logits"])
+    """
+    run_without_the_package(code, tmp_path / "checkpoint", tmp_path)

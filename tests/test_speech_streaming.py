@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from tiny_speech import MELS, STREAMED, tiny_ctc, tiny_seq2seq
+from tiny_speech import MELS, STREAMED, tiny_classifier, tiny_ctc, tiny_seq2seq
 
 from attention_rnn import AttentionRnnFeatureExtractor
-from attention_rnn.models.ctc import collapse
+from attention_rnn.models.ctc import align, collapse
+from attention_rnn.models.encoder import memory_lengths
+from attention_rnn.models.triggered_attention import windows_of
 
 END = 2
 VARIANTS = {
@@ -73,7 +75,7 @@ def test_the_memory_of_chunks_is_that_of_the_whole(variant, size):
 def test_a_stream_says_what_the_whole_says(variant, make):
     model = talkative(make, **variant)
     tokens, begins, _ = whole(model, frames(150))
-    assert len(tokens) > 1
+    assert tokens
     seconds = model.config.inputs_to_logits_ratio / model.config.sampling_rate
     for size in (1, 7, 150):
         said, times, _ = listen(model, cut(frames(150), size))
@@ -177,3 +179,124 @@ def test_wrong_chunks_are_refused(chunk, arguments, error, message):
     state = model.begin_stream()
     with pytest.raises(error, match=message):
         model.stream_step(chunk, state if isinstance(chunk, torch.Tensor) else [state], **arguments)
+
+
+TRIGGERED = {**STREAMED, "attention_window": 4, "bridge": "zeros"}
+
+
+def triggered(**values):
+    return talkative(tiny_seq2seq, attention_window=4, bridge="zeros", **values)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"attention_type": "additive", "cell_type": "lstm"},
+        {"decoder_layers": 2, "context_feeding": "parallel", "attention_type": "multi_head"},
+        {"context_feeding": "conditional", "coverage": True},
+    ],
+    ids=["location", "additive", "parallel", "coverage"],
+)
+def test_a_triggered_token_is_the_best_by_ctc_and_the_decoder_within_its_window(variant):
+    model = triggered(**variant)
+    model.config.decoding_ctc_weight = 0.3
+    _, begins, memory = whole(model, frames(150))
+    (found,) = model.generate(frames(150)[None])
+    assert found[0] == 1
+    assert found[-1] == END
+    tokens = found[1:-1]
+    assert len(tokens) == len(begins) > 3
+    places, last = torch.arange(memory.shape[1]), torch.tensor(begins)[:, None]
+    windows = (places <= last) & (places > last - 4)
+    with torch.no_grad():
+        outputs = model.model(encoder_outputs=(memory,), decoder_input_ids=found[None, :-2], windows=windows[None])
+        of_decoder = model.lm_head(outputs.last_hidden_state)[0].log_softmax(-1)
+        scores = 0.3 * model.ctc_head(memory)[0, begins] + 0.7 * of_decoder
+    scores[:, :3] = -torch.inf
+    assert scores.argmax(-1).tolist() == tokens.tolist()
+    for size in (1, 7, 150):
+        said, _, state = listen(model, cut(frames(150), size))
+        assert said == tokens.tolist()
+        assert state.heard.context.shape[1] == 3
+
+
+def test_training_knows_the_windows_that_decoding_has():
+    model, labels = tiny_seq2seq(**TRIGGERED), torch.tensor([[5, 5, 7, END], [6, END, -100, -100]])
+    encoded = model.model.encoder(torch.stack([frames(), frames(seed=1)]))
+    first, _ = align(
+        model.ctc_head(encoded.last_hidden_state),
+        memory_lengths(encoded),
+        torch.tensor([[5, 5, 7], [6, 0, 0]]),
+        torch.tensor([3, 1]),
+        0,
+    )
+    windows = windows_of(model.ctc_head, encoded, labels, 4)
+    positions = encoded.last_hidden_state.shape[1]
+    for row, label, last in [*((0, label, int(first[0, label])) for label in range(3)), (1, 0, int(first[1, 0]))]:
+        assert windows[row, label].nonzero()[:, 0].tolist() == list(range(max(last - 3, 0), last + 1))
+    for row, label in [(0, 3), (1, 1)]:  # the end
+        assert windows[row, label].nonzero()[:, 0].tolist() == list(range(positions - 4, positions))
+
+
+def test_a_label_sees_nothing_outside_its_window():
+    model = tiny_seq2seq(**TRIGGERED).train()
+    outputs = model(frames()[None], labels=torch.tensor([[5, 7, END]]), output_attentions=True)
+    outputs.loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    (weights,) = outputs.cross_attentions
+    assert ((weights > 0).sum(-1) <= 4).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+
+
+def test_a_transcript_that_does_not_fit_attends_to_everything():
+    model = tiny_seq2seq(**TRIGGERED)
+    encoded = model.model.encoder(frames()[None])
+    assert windows_of(model.ctc_head, encoded, torch.full((1, 40), 5), 4).all()
+
+
+def test_a_triggered_model_forgets_its_text_at_the_end():
+    model = triggered()
+    state = model.begin_stream()
+    _, _, state = model.stream_step(frames(150), state)
+    assert state.heard.state is not None
+    with torch.no_grad():
+        model.ctc_head.projection.bias[0] += 1000
+    tokens, _, state = model.stream_step(frames(80), state, endpoint_seconds=0.2)
+    assert tokens == [END]
+    assert state.heard.state is None
+    assert state.heard.token == 1
+
+
+def test_a_triggered_model_has_no_beams():
+    with pytest.raises(ValueError, match="`num_beams` must be 1"):
+        tiny_seq2seq(**TRIGGERED).generate(frames()[None], num_beams=2)
+    with pytest.raises(ValueError, match='`attention_window` needs `bridge="zeros"`'):
+        tiny_seq2seq(**STREAMED, attention_window=4)
+
+
+@pytest.mark.parametrize("pooling", ["attention", "query", "last"])
+def test_a_stream_of_commands_is_classified_moment_by_moment(pooling):
+    model = tiny_classifier(**STREAMED, pooling=pooling)
+    memory = model.model.encoder(frames()[None]).last_hidden_state
+    width = 5
+    expected = torch.cat(
+        [
+            model.classifier(model.pooling(memory[:, max(end - width, 0) : end], None)[0])
+            for end in range(1, memory.shape[1] + 1)
+        ]
+    )
+    for size in (1, 7, 61):
+        state, parts = model.begin_stream(window_seconds=width * 0.04), []
+        for chunk in cut(frames(), size):
+            logits, state = model.stream_step(chunk, state)
+            parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=1e-5)
+        assert state.context.shape[1] == width - 1
+
+
+def test_a_classifier_that_reads_backwards_cannot_be_streamed():
+    with pytest.raises(ValueError, match="`bidirectional` must be False"):
+        tiny_classifier().begin_stream()
+    with pytest.raises(ValueError, match="`window_seconds`"):
+        tiny_classifier(**STREAMED).begin_stream(window_seconds=0)

@@ -48,7 +48,7 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
         ctc_weight (`float`, defaults to 0.3):
             Weight of the CTC loss of the encoder, beside that of the decoder (Watanabe et al., 2017). The blank is
             `pad_token_id`. 0: there is no CTC.
-        decoding_ctc_weight (`float`, defaults to 0.5):
+        decoding_ctc_weight (`float`, defaults to 0.8):
             Weight of the CTC score in `generate()`.
         attention_window (`int`, *optional*):
             In training and decoding, a token attends to that many positions up to the one where CTC has seen it, and no
@@ -95,7 +95,7 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
     causal: bool = False
     time_reduction: list[int] | None = None
     ctc_weight: float = 0.3
-    decoding_ctc_weight: float = 0.5
+    decoding_ctc_weight: float = 0.8
     attention_window: int | None = None
     pooling: str = "attention"
     apply_spec_augment: bool = True
@@ -143,6 +143,11 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
         (
             lambda c: c.attention_window is not None and c.is_encoder_decoder and not c.ctc_weight,
             "`attention_window` needs `ctc_weight`, which says where the tokens are, got 0.",
+        ),
+        (
+            lambda c: c.attention_window is not None and c.is_encoder_decoder and c.bridge != "zeros",
+            '`attention_window` needs `bridge="zeros"`, since a stream has no final state to begin with, got '
+            "{c.bridge!r}.",
         ),
         (
             lambda c: c.attention_window is not None and c.attention_type in (None, "local"),

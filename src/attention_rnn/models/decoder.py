@@ -211,7 +211,8 @@ class AttentionRnnDecoder(TokenFront):
             attention_mask: (batch, target), or (batch, past + target) with a filled cache. The state does not move at
                 padding.
             encoder_hidden_states: the memory, (batch, source, memory).
-            encoder_attention_mask: (batch, source), 0 and 1, or the booleans that the encoder returns.
+            encoder_attention_mask: (batch, source), 0 and 1, or the booleans that the encoder returns; or booleans for
+                each target token, (batch, target, source).
             initial_state: the state before the first token, (batch, decoder layers, state); zeros by default. Not used
                 with a filled cache.
             past_key_values: the decoding state, see `cache.py`.
@@ -281,13 +282,16 @@ class AttentionRnnDecoder(TokenFront):
             keep_states: whether the state after each token is wanted.
         """
         noise = self._draw_noise(embeddings)
-        if not self.feeds_back:
+        # what each token may attend to
+        windows = memory.mask if memory.mask is not None and memory.mask.dim() == 3 else None
+        if not self.feeds_back and windows is None:
             return self.step(embeddings, start, memory, mask, noise, keep_states)
         state, steps = start, []
         for token in range(embeddings.shape[1]):
             now = slice(token, token + 1)
             token_mask = None if mask is None else mask[:, now]
-            steps.append(self.step(embeddings[:, now], state, memory, token_mask, noise, keep_states=True))
+            seen = memory if windows is None else memory._replace(mask=windows[:, token])
+            steps.append(self.step(embeddings[:, now], state, seen, token_mask, noise, keep_states=True))
             state = steps[-1].last()
         return _join(steps)
 

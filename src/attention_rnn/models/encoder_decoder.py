@@ -40,11 +40,13 @@ class AttentionRnnEncoderDecoder(AttentionRnnPreTrainedModel):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        windows: Tensor | None = None,
     ) -> AttentionRnnModelOutput:
         """
         Args:
             encoded: what the encoder returned.
             mask: true at the real positions of the memory, (batch, source), or `None`.
+            windows: instead of it, where each target token may attend to, (batch, target, source).
             Others: see `AttentionRnnDecoder.forward`.
         """
         memory = encoded.last_hidden_state
@@ -59,7 +61,7 @@ class AttentionRnnEncoderDecoder(AttentionRnnPreTrainedModel):
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=memory,
-            encoder_attention_mask=mask,
+            encoder_attention_mask=mask if windows is None else windows,
             initial_state=initial_state,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,

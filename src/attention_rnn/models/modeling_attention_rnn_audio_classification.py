@@ -13,11 +13,14 @@ from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .encoder import real_positions
 from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnnSpeechPreTrainedModel
 from .pooling import LastStatePooling, QueryPooling, SelfAttentionPooling
+from .streaming import KeywordSpottingMixin
 
 _POOLINGS: dict[str, Any] = {"attention": SelfAttentionPooling, "query": QueryPooling, "last": LastStatePooling}
 
 
-class AttentionRnnForAudioClassification(AttentionRnnSpeechPreTrainedModel, AttentionRnnClassifier):
+class AttentionRnnForAudioClassification(
+    AttentionRnnSpeechPreTrainedModel, KeywordSpottingMixin, AttentionRnnClassifier
+):
     """
     The encoder, whose memory `pooling` makes one vector of, and a linear classifier with `num_labels` outputs.
 

@@ -30,7 +30,7 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin, Str
     The encoder and the CTC head of an [`AttentionRnnForSpeechSeq2Seq`] can be loaded into it.
     """
 
-    config: AttentionRnnCTCConfig
+    config: AttentionRnnCTCConfig  # type: ignore[assignment]
     _keys_to_ignore_on_load_unexpected = [r"^model\.(decoder|bridge)\.", r"^lm_head\."]
 
     def __init__(self, config: AttentionRnnCTCConfig) -> None:
@@ -123,8 +123,9 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin, Str
         Raises:
             TypeError, ValueError: a number or a weight is out of range; the language model has another vocabulary.
         """
-        if is_stream(input_features):
-            return self.transcribe_stream(input_features, streamer, endpoint_seconds)
+        features: Any = input_features
+        if is_stream(features):
+            return self.transcribe_stream(features, streamer, endpoint_seconds)
         _check_whole("num_beams", num_beams, 1_000)
         _check_whole("num_return_sequences", num_return_sequences, num_beams)
         check_weights(lm_weight=lm_weight)

@@ -46,7 +46,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
 
     def __init__(self, config: AttentionRnnSpeechConfig) -> None:
         super().__init__(config)
-        self.time_reduction: Any = config.time_reduction
+        self.time_reduction = list(config.time_reduction or [])
         self.subsampling = ConvolutionalSubsampling(config) if config.subsampling_channels else None
         directions = config.encoder_directions
         first = config.hidden_size if config.subsampling_channels else config.num_mel_bins
@@ -240,6 +240,7 @@ class AttentionRnnSpeechModel(AttentionRnnSpeechPreTrainedModel, AttentionRnnEnc
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        windows: Tensor | None = None,
         **kwargs: Any,
     ) -> AttentionRnnModelOutput | AttentionRnnEncoderOutput:
         """
@@ -250,6 +251,8 @@ class AttentionRnnSpeechModel(AttentionRnnSpeechPreTrainedModel, AttentionRnnEnc
             encoder_outputs: what the encoder returned for this speech, instead of the speech itself. The mask is then
                 the one it holds.
             past_key_values: the decoding state returned by the last call.
+            windows: the positions of the memory that each target token may attend to, (batch, target, source), as
+                booleans; all real ones by default.
 
         Returns:
             `last_hidden_state`: the attentional vectors, (batch, target, embedding). Without a decoder, what the
@@ -273,6 +276,7 @@ class AttentionRnnSpeechModel(AttentionRnnSpeechPreTrainedModel, AttentionRnnEnc
         return self.decode_target(
             encoded,
             real_positions(encoded),
+            windows=windows,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             past_key_values=past_key_values,

@@ -15,15 +15,15 @@ from .modeling_attention_rnn_speech import AttentionRnnSpeechModel, AttentionRnn
 from .outputs import AttentionRnnEncoderOutput
 from .sequence_to_sequence import AttentionRnnSequenceToSequence
 from .speech_generation import SpeechGenerationMixin
-from .streaming import StreamingMixin
 from .token_times import TokenTimesMixin
+from .triggered_attention import TriggeredAttentionMixin, windows_of
 
 
 class AttentionRnnForSpeechSeq2Seq(
     AttentionRnnSpeechPreTrainedModel,
     SpeechGenerationMixin,
     TokenTimesMixin,
-    StreamingMixin,
+    TriggeredAttentionMixin,
     AttentionRnnSequenceToSequence,
 ):
     """
@@ -87,7 +87,11 @@ class AttentionRnnForSpeechSeq2Seq(
             )
         else:
             encoded = self.model.read_encoder_outputs(encoder_outputs)
+        windows = None
+        if labels is not None and self.config.attention_window is not None:
+            windows = windows_of(self.ctc_head, encoded, labels, self.config.attention_window)
         outputs = self.model(
+            windows=windows,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoded,

@@ -75,6 +75,13 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
             settings = {name: kwargs.get(name) for name in ("output_attentions", "output_hidden_states")}
             encoded = model.model.encoder(**of_encoder, **settings, return_dict=True)
         encoded = model.model.read_encoder_outputs(encoded)
+        if config.attention_window is not None:
+            if kwargs.get("num_beams", 1) != 1:
+                raise ValueError(
+                    "`num_beams` must be 1 for a model with `attention_window`, whose tokens CTC triggers, got "
+                    f"{kwargs['num_beams']}."
+                )
+            return model.transcribe_memory(encoded)
         kwargs |= {"encoder_outputs": encoded, "attention_mask": encoded.attention_mask}
 
         def given(name: str) -> Any:

@@ -1,9 +1,8 @@
 """
 Transcripts of streams, chunk by chunk: what is said of a chunk is what is said of the whole.
 
-CTC says when a token begins. Without `attention_window` it also says which; with it the decoder does, which attends to
-the last positions up to there, as it has learnt to (triggered attention, Moritz et al., 2019,
-https://arxiv.org/abs/1905.07958). What is kept of a stream has a constant size.
+CTC says when a token begins, and which one; with `attention_window` the decoder says which, see
+`triggered_attention.py`. What is kept of a stream has a constant size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,21 @@ from .modeling_attention_rnn_speech import EncoderStreamState
 def is_stream(input_features: Any) -> bool:
     """Whether they come chunk by chunk."""
     return isinstance(input_features, Iterator)
+
+
+def checked_chunk(encoder: Any, chunk: Any) -> Tensor:
+    """
+    The frames of a chunk, (frames, mels), in the precision of the model.
+
+    Raises:
+        TypeError, ValueError: they are no tensor of such a shape, or not finite.
+    """
+    check_tensors(chunk=chunk)
+    if chunk.dim() != 2 or chunk.shape[1] != encoder.config.num_mel_bins:
+        raise ValueError(
+            f"`chunk` must have the shape (frames, {encoder.config.num_mel_bins}), got {tuple(chunk.shape)}."
+        )
+    return chunk if len(chunk) == 0 else encoder.checked_features(chunk[None])[0]
 
 
 class StreamState(NamedTuple):
@@ -83,7 +97,7 @@ class StreamingMixin:
         states: list[Any] = [state] if one else list(state)
         if len(chunks) != len(states) or not chunks:
             raise ValueError(f"`state` must hold one state per stream, {len(chunks)}, got {len(states)}.")
-        chunks = [self._checked(some) for some in chunks]
+        chunks = [checked_chunk(self.model.encoder, some) for some in chunks]
         limit = self._endpoint(endpoint_seconds)
         memories, encoder_states = self.model.encoder.stream(chunks, [some.encoder for some in states], is_last)
         results = []
@@ -110,7 +124,8 @@ class StreamingMixin:
             elif limit is not None and state.has_spoken and state.silence >= limit:
                 tokens.append(self._end)
                 times.append((state.positions + offset) * seconds)
-                state = state._replace(has_spoken=False)
+                state = self._forget(state._replace(has_spoken=False))
+        state = self._remember(memory, state)
         return tokens, times, state._replace(positions=state.positions + memory.shape[1])
 
     def _say(
@@ -118,6 +133,14 @@ class StreamingMixin:
     ) -> tuple[int, StreamState]:
         """The token that begins at a position of a chunk, where CTC has heard `best`."""
         return best, state
+
+    def _forget(self, state: StreamState) -> StreamState:
+        """The state behind the end of a text."""
+        return state
+
+    def _remember(self, memory: Tensor, state: StreamState) -> StreamState:
+        """The state with what is still needed of a chunk behind it."""
+        return state
 
     @property
     def _end(self) -> int:
@@ -133,14 +156,6 @@ class StreamingMixin:
         if self.config.eos_token_id is None:
             raise ValueError("`eos_token_id` must be set to use `endpoint_seconds`.")
         return max(1, round(seconds * self.config.sampling_rate / self.config.inputs_to_logits_ratio))
-
-    def _checked(self, chunk: Any) -> Tensor:
-        check_tensors(chunk=chunk)
-        if chunk.dim() != 2 or chunk.shape[1] != self.config.num_mel_bins:
-            raise ValueError(
-                f"`chunk` must have the shape (frames, {self.config.num_mel_bins}), got {tuple(chunk.shape)}."
-            )
-        return chunk if len(chunk) == 0 else self.model.encoder.checked_features(chunk[None])[0]
 
     @torch.no_grad()
     def transcribe_stream(
@@ -176,3 +191,67 @@ class StreamingMixin:
         if streamer is not None:
             streamer.end()
         return torch.tensor([said], dtype=torch.long)
+
+
+class SpottingState(NamedTuple):
+    """What a classifier knows of a stream before a chunk."""
+
+    encoder: EncoderStreamState
+    context: Tensor  # the last positions of the memory, (1, positions, memory)
+    window: int  # how many positions are pooled
+
+
+class KeywordSpottingMixin:
+    """`stream_step` of a classifier, which listens to the last moments of a stream."""
+
+    config: Any
+    model: Any
+    pooling: Any
+    classifier: Any
+
+    def begin_stream(self, window_seconds: float = 1.0) -> SpottingState:
+        """
+        The state before the first chunk of a stream.
+
+        Args:
+            window_seconds: how long a moment is that is classified, such as the recordings of the training.
+
+        Raises:
+            ValueError: the model has a layer that reads backwards or a convolution that sees later frames; the window
+                is shorter than a position of the memory.
+        """
+        window = round(window_seconds * self.config.sampling_rate / self.config.inputs_to_logits_ratio)
+        if window < 1:
+            raise ValueError(f"`window_seconds` must last a position of the memory or more, got {window_seconds}.")
+        encoder = self.model.encoder
+        like = next(self.classifier.parameters())
+        return SpottingState(encoder.begin_stream(), like.new_zeros(1, 0, self.config.memory_size), window)
+
+    @torch.no_grad()
+    def stream_step(self, chunk: Tensor, state: SpottingState) -> tuple[Tensor, SpottingState]:
+        """
+        The classes of the moments that end in a chunk.
+
+        Args:
+            chunk: the next frames, (frames, mels), of any number.
+            state: what the last call returned.
+
+        Returns:
+            Logits of the moment that ends with each new position of the memory, (positions, num_labels), which may be
+            none; and the state.
+
+        Raises:
+            TypeError, ValueError: the chunk is no tensor of such a shape.
+        """
+        encoder = self.model.encoder
+        (memory,), (encoder_state,) = encoder.stream([checked_chunk(encoder, chunk)], [state.encoder])
+        context = torch.cat([state.context, memory], dim=1)
+        before = state.context.shape[1]
+        places = torch.arange(memory.shape[1])[:, None] + before - state.window + 1 + torch.arange(state.window)
+        is_there = (places >= 0).to(memory.device)
+        moments = context[0, places.clamp(min=0).to(memory.device)]  # (positions, window, memory)
+        logits = context.new_zeros(0, self.config.num_labels)
+        if memory.shape[1]:
+            logits = self.classifier(self.pooling(moments, is_there)[0])
+        kept = context[:, max(context.shape[1] - state.window + 1, 0) :]
+        return logits, SpottingState(encoder_state, kept, state.window)
