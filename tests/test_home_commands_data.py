@@ -25,6 +25,12 @@ def test_no_voice_and_no_sentence_of_training_is_tested():
     assert len({example["voice"] for example in examples["train"]}) == 8
 
 
+def test_every_word_of_the_test_is_in_training():
+    examples = make_data.draw_examples({"validation": 100, "test": 300, "train": 3000}, VOICES, seed=1)
+    words = {split: {word for row in rows for word in row["text"].split()} for split, rows in examples.items()}
+    assert words["test"] | words["validation"] <= words["train"]
+
+
 def test_the_same_seed_draws_the_same():
     assert make_data.draw_examples(SIZES, VOICES, 3) == make_data.draw_examples(SIZES, VOICES, 3)
     assert make_data.draw_examples(SIZES, VOICES, 3) != make_data.draw_examples(SIZES, VOICES, 4)

@@ -1,4 +1,4 @@
-"""The script that trains speech to text, and the one that transcribes, run within this process on words made of tones."""
+"""The script that trains speech to text, and the one that transcribes, run in this process on words made of tones."""
 
 import json
 import sys
