@@ -107,6 +107,12 @@ def test_a_batch_gives_what_its_recordings_give_alone(transcribe):
     assert transcribe(recordings, batch_size=3, return_timestamps="word") == alone
 
 
+def test_times_are_told_of_the_best_of_several_beams(saved):
+    transcribe = pipeline("automatic-speech-recognition", str(saved), num_beams=3)
+    found = transcribe([tone(), tone(0.4)], return_timestamps="word", batch_size=2)
+    assert [" ".join(chunk["text"] for chunk in each["chunks"]) for each in found] == [each["text"] for each in found]
+
+
 def test_chunks_cover_a_long_recording(transcribe):
     recording = np.concatenate([tone(frequency=frequency) for frequency in (300, 500, 700, 900)])
     starts = [

@@ -1,17 +1,21 @@
 """The quality benchmarks, on data sets of a few lines."""
 
 import gzip
+import io
 import json
 import sys
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from huggingface_hub import ModelCard
 from tiny import tiny_model
 from transformers import pipeline
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+from attention_rnn import AttentionRnnForConditionalGeneration
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.tokenizer_training import train_tokenizer
 
@@ -19,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))
 import report
 import run
+import speech
 import tasks
 from tasks import TASKS
 
@@ -200,3 +205,54 @@ def test_the_plot_compares_scores_by_length(tmp_path, monkeypatch):
     assert not report.PLOT.exists()
     report.plot_by_length({"mt_multi30k_ende": {"runs": runs}, "summ_aeslc": None})
     assert report.PLOT.stat().st_size > 1000
+
+
+# speech
+
+
+def write_takes(folder, speakers, takes=8, length=400):
+    """A zip file of noise for each speaker, a recording of each digit and take."""
+    noise = np.random.default_rng(3)
+    for speaker in speakers:
+        with zipfile.ZipFile(folder / f"{speaker}.zip", "w") as archive:
+            for digit in range(10):
+                for take in (*range(takes), 8, 9):
+                    file = io.BytesIO()
+                    soundfile.write(file, noise.uniform(-0.5, 0.5, length), 8000, format="WAV")
+                    archive.writestr(f"{digit}_{speaker}_{take}.wav", file.getvalue())
+
+
+def test_spoken_digits_are_split_by_take_or_by_speaker(tmp_path):
+    write_takes(tmp_path, speech.SPEAKERS)
+    read = {split: list(speech.read_fsdd(tmp_path, "official", split)) for split in ("train", "dev", "test")}
+    assert {split: len(rows) for split, rows in read.items()} == {"train": 120, "dev": 180, "test": 300}
+    assert read["test"][0]["label"] == "zero"
+    left_out = {split: len(list(speech.read_fsdd(tmp_path, "without_theo", split))) for split in read}
+    assert left_out == {"train": 350, "dev": 150, "test": 100}
+
+
+def test_connected_digits_are_longer_in_the_test_than_in_training(tmp_path):
+    write_takes(tmp_path, speech.SPEAKERS)
+    speech.takes.cache_clear()
+    rows = list(speech.read_digits(tmp_path, "joint", "test"))
+    lengths = {part: {len(row["text"].split()) for row in rows if row["part"] == part} for part in speech.LENGTHS}
+    assert lengths == {"1-5": {1, 2, 3, 4, 5}, "6-8": {6, 7, 8}, "12-16": {12, 13, 14, 15, 16}}
+    assert all(np.abs(row["samples"]).max() <= 1 for row in rows)
+    assert tasks.score_digits([row["text"] for row in rows], rows) == {"wer_1-5": 0, "wer_6-8": 0, "wer_12-16": 0}
+
+
+def test_the_name_of_a_file_tells_yes_and_no(tmp_path):
+    with zipfile.ZipFile(tmp_path / "waves_yesno.zip", "w") as archive:
+        for number in range(33):
+            file = io.BytesIO()
+            soundfile.write(file, np.zeros(80), 8000, format="WAV")
+            archive.writestr(f"waves_yesno/1_0_{number % 2}_{number:02}.wav".replace("_00", "_0"), file.getvalue())
+    rows = {split: list(speech.read_yesno(tmp_path, "yesno", split)) for split in ("train", "dev", "test")}
+    assert {split: len(of_split) for split, of_split in rows.items()} == {"train": 27, "dev": 4, "test": 2}
+    assert rows["train"][0]["text"].startswith("yes no")
+
+
+def test_a_recording_of_a_row_is_written_as_a_file(tmp_path):
+    row = run.write_recording({"samples": np.zeros(80), "sampling_rate": 8000, "text": "yes"}, tmp_path, "train_0")
+    assert row == {"audio": "wav/train_0.wav", "text": "yes"}
+    assert soundfile.info(tmp_path / "wav" / "train_0.wav").frames == 80

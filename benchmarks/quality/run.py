@@ -108,8 +108,21 @@ def write_data(task: Task, setting: str, data_dir: Path, folder: Path) -> None:
         if task.script == "run_clm.py":
             (folder / f"{split}.txt").write_text("".join(row["text"] for row in rows), encoding="utf-8")
             continue
+        rows = [write_recording(row, folder, f"{split}_{number}") for number, row in enumerate(rows)]
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def write_recording(row: Row, folder: Path, name: str) -> Row:
+    """Write the recording of a row, if it has one, and name it in its place."""
+    if "samples" not in row:
+        return row
+    import soundfile
+
+    (folder / "wav").mkdir(exist_ok=True)
+    soundfile.write(folder / "wav" / f"{name}.wav", row["samples"], row["sampling_rate"])
+    others = {column: value for column, value in row.items() if column not in ("samples", "sampling_rate")}
+    return {"audio": f"wav/{name}.wav", **others}
 
 
 def read_rows(folder: Path, split: str) -> list[Row]:

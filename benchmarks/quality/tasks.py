@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forecasting
+from speech import LENGTHS, SPEAKERS, read_digits, read_fsdd, read_yesno
 
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
@@ -23,7 +24,13 @@ from attention_rnn.recipes import load_recipe
 Row = dict[str, Any]
 Scores = dict[str, float]
 
-LOWER_IS_BETTER = (*metrics.LOWER_IS_BETTER, "nats_per_character", "mse", "mae", "crps", "cpu_minutes")
+LOWER_IS_BETTER = (
+    *metrics.LOWER_IS_BETTER,
+    "nats_per_character",
+    *("mse", "mae", "crps"),
+    *(f"wer_{part}" for part in LENGTHS),
+    "cpu_minutes",
+)
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,18 @@ def score_g2p(predictions: list[str], rows: list[Row]) -> Scores:
         "word_error_rate": compute("word_error_rate", predictions, references),
         "per": compute("per", predictions, references),
     }
+
+
+# Spoken digits
+
+
+def score_digits(predictions: list[str], rows: list[Row]) -> Scores:
+    """Word error rates by how many digits were said, those of training first."""
+    scores = {}
+    for part in dict.fromkeys(row.get("part", "") for row in rows):
+        pairs = [(p, row["text"]) for p, row in zip(predictions, rows, strict=True) if row.get("part", "") == part]
+        scores[f"wer_{part}"] = compute("wer", [p for p, _ in pairs], [reference for _, reference in pairs])
+    return scores
 
 
 # Inflection
@@ -762,5 +781,88 @@ TASKS = {
         limits="None: use the last rate.",
         pipeline_tag="time-series-forecasting",
         language=(),
+    ),
+    "speech_fsdd": Task(
+        title="Spoken digits: Free Spoken Digit Dataset",
+        home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
+        settings={"official": "", **{f"without_{speaker}": "" for speaker in SPEAKERS}},
+        recipe="keyword-spotting",
+        arguments={"language": ["en"]},
+        read=read_fsdd,
+        metrics={"accuracy": "accuracy"},
+        results={
+            "official split": ["official"],
+            "a speaker left out": [f"without_{speaker}" for speaker in SPEAKERS],
+        },
+        goals={
+            "official split": {"accuracy": 98, "cpu_minutes": 10},
+            "a speaker left out": {"accuracy": 80, "cpu_minutes": 10},
+        },
+        published={
+            "ridge regression on 20 frames of a log spectrum, official split (run here)": {"accuracy": 92.67},
+            "ridge regression on 20 frames of a log spectrum, a speaker left out (run here)": {"accuracy": 64.33},
+        },
+        notes="3,000 recordings of six speakers at 8 kHz. In the official split, recordings 0 to 4 of each digit and "
+        "speaker are the test; recordings 5 to 7 of those for training choose the best epoch.",
+        license="CC BY-SA 4.0.",
+        limits="A model tells the ten English digits apart, said one by one by the speakers that it was trained on. "
+        "Other speakers it takes wrongly several times as often, as the second line shows.",
+        pipeline_tag="audio-classification",
+        language=("en",),
+        script="run_audio_classification.py",
+        seeds=(1,),
+    ),
+    "speech_digits": Task(
+        title="Connected digits, longer than in training",
+        home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
+        settings={"joint": "", "attention": "ctc_weight=0.0"},
+        recipe="speech-recognition",
+        arguments={"language": ["en"]},
+        read=read_digits,
+        score=score_digits,
+        metrics={"wer_1-5": "WER, 1 to 5", "wer_6-8": "WER, 6 to 8", "wer_12-16": "WER, 12 to 16"},
+        results={"joint CTC and attention": ["joint"], "attention alone": ["attention"]},
+        goals={
+            "joint CTC and attention": {"wer_1-5": 1.0, "wer_6-8": 2.5, "wer_12-16": 3.0},
+        },
+        published={},
+        notes="Digits of one speaker, joined with pauses and in noise. Training hears one to five of them.",
+        license="CC BY-SA 4.0.",
+        limits="A model writes English digits that are said one after the other, by the speakers that it was trained "
+        "on. Other words come out as digits.",
+        pipeline_tag="automatic-speech-recognition",
+        language=("en",),
+        script="run_speech_seq2seq.py",
+        seeds=(1,),
+    ),
+    "speech_yesno": Task(
+        title="Yes and no",
+        home="https://www.openslr.org/1 (waves_yesno.zip)",
+        settings={"yesno": ""},
+        recipe="speech-recognition",
+        arguments={
+            "config_overrides": "hidden_size=48,embedding_size=16,num_mel_bins=40,subsampling_channels=[8,8],"
+            "time_reduction=[1,2],hidden_dropout=0.1,readout_dropout=0.1",
+            "num_train_epochs": 60,
+            "per_device_train_batch_size": 4,
+            "eval_strategy": "steps",
+            "eval_steps": 70,  # ten epochs
+            "save_steps": 70,
+            "num_beams": 1,
+            "language": ["he"],
+        },
+        read=read_yesno,
+        metrics={"wer": "WER"},
+        results={"joint CTC and attention": ["yesno"]},
+        goals={"joint CTC and attention": {"wer": 0.0}},
+        published={"Kaldi, monophones (unverified)": {"wer": 0.0}},
+        notes="60 recordings of one speaker, eight words each. The first 31 by name are for training; the last four of "
+        "these choose the best epoch.",
+        license="CC BY 3.0.",
+        limits="A model writes yes and no, which one speaker says in Hebrew.",
+        pipeline_tag="automatic-speech-recognition",
+        language=("he",),
+        script="run_speech_seq2seq.py",
+        seeds=(1,),
     ),
 }

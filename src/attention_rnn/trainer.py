@@ -19,6 +19,7 @@ It trains any model that transformers' own Trainer trains:
 A stream (`datasets.IterableDataset`) is resumed exactly as an `EndlessStream`.
 """
 
+import copy
 import inspect
 import json
 import logging
@@ -283,6 +284,15 @@ class ReliableSeq2SeqTrainer(ReliableTrainer, Seq2SeqTrainer):
         if not isinstance(args, ReliableSeq2SeqTrainingArguments):
             raise TypeError(f"args must be ReliableSeq2SeqTrainingArguments, got {type(args).__name__}")
         super().__init__(model, args, *others, **kwargs)
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = self.model
+        config = copy.deepcopy(model.generation_config)
+        try:
+            return super().prediction_step(*args, **kwargs)
+        finally:
+            # transformers has put its defaults, of 20 tokens at most, where the model leaves something open
+            model.generation_config = config
 
 
 class EndlessStream(IterableDataset):

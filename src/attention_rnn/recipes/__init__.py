@@ -23,6 +23,8 @@ TASKS = {
     "question-answering": "run_qa",
     "language-model": "run_clm",
     "forecasting": "run_forecasting",
+    "audio-classification": "run_audio_classification",
+    "speech-recognition": "run_speech_seq2seq",
 }
 # the task of each recipe, a file of this folder
 RECIPES = {
@@ -39,6 +41,8 @@ RECIPES = {
     "question-answering": "question-answering",
     "language-model": "language-model",
     "forecasting": "forecasting",
+    "keyword-spotting": "audio-classification",
+    "speech-recognition": "speech-recognition",
 }
 
 
