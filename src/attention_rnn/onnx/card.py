@@ -19,8 +19,8 @@ runner = OnnxRunner.from_pretrained(".")
 print(runner({example}))
 ```
 
-or `python run_onnx.py {arguments}`. `config.json` holds what is not in the graphs: special tokens, settings, labels. The
-tokenizer's files are those of the `tokenizers` library.
+or `python run_onnx.py {arguments}`. `config.json` holds what is not in the graphs: special tokens, settings, labels.
+The tokenizer's files are those of the `tokenizers` library.
 
 ## Graphs
 
@@ -28,8 +28,8 @@ ids are `int64`, everything else `float32` where nothing is said. Padding is 0 i
 """
 _PARTS = {
     "encoder.onnx": "Reads sources: what the decoder looks at (`keys`, `values`, `mask`) and its first state.",
-    "step.onnx": """One token of each row. `tokens` are the last ones, `k` says how many of the best to return; the outputs that end in
-`_next` are the states of the next call.{start}{beams}""",
+    "step.onnx": """One token of each row. `tokens` are the last ones, `k` says how many of the best to return; the
+outputs that end in `_next` are the states of the next call.{start}{beams}""",
     "generate.onnx": "Greedy decoding in one call, of at most `max_new_tokens` tokens.{prompt}",
     "model.onnx": "Reads texts.",
 }

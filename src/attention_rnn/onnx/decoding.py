@@ -188,9 +188,9 @@ class Decoding:
             result = self.step(token, count)
 
     def greedy(self, settings: Mapping[str, Any], max_new: int) -> list[list[Hypothesis]]:
-        tokens, scores, looks = zip(*self.greedy_steps(settings, max_new), strict=True)
-        attention = np.stack(looks, 1)[:, None] if self.keeps_attention else None
-        tokens, scores = np.stack(tokens, 1), np.stack(scores, 1).sum(axis=1)
+        steps = list(self.greedy_steps(settings, max_new))
+        attention = np.stack([step[2] for step in steps], 1)[:, None] if self.keeps_attention else None
+        tokens, scores = np.stack([step[0] for step in steps], 1), np.sum([step[1] for step in steps], axis=0)
         lengths = np.array([self._length(row) for row in tokens])
         return self._hypotheses(tokens[:, None], (scores / lengths ** settings["length_penalty"])[:, None], attention)
 
@@ -214,7 +214,7 @@ class Decoding:
         sources = np.arange(len(self.prompts))
         candidates = beams * max(2, 1 + len(self.ends))
         count = candidates + len(self.ends)
-        result = tuple(None if part is None else part.repeat(beams, axis=0) for part in self.read(count))
+        result: Any = tuple(None if part is None else part.repeat(beams, axis=0) for part in self.read(count))
         self.repeat(beams)
         # what is carried with each hypothesis: its tokens and, if wanted, where it looked
         running = {"tokens": np.zeros((len(sources), beams, 0), np.int64)}
