@@ -458,3 +458,19 @@ def test_a_folder_is_served(exported):
             return await client.post("/generate", json={"texts": SOURCES, "num_beams": 2, "max_new_tokens": 5})
 
     assert asyncio.run(ask()).json() == {"results": runner(SOURCES, num_beams=2, max_new_tokens=5)}
+
+
+def test_large_matrices_are_exported_as_they_are():
+    from attention_rnn.models.prepared_linear import MIN_WEIGHTS, PreparedLinear
+    from attention_rnn.onnx.graphs import TokenStep, prepare_for_export, trace
+
+    model = tiny_model(hidden_size=160, encoder_layers=1, decoder_layers=2, bidirectional=False)
+    prepared = prepare_for_export(model)
+    large = [module for module in prepared.decoder.modules() if isinstance(module, PreparedLinear)]
+    assert max(module.weight.numel() for module in large) >= MIN_WEIGHTS  # which are laid out anew in `generate()`
+    memory = {"keys": torch.randn(2, 7, 7), "values": torch.randn(2, 7, 3 * 160 + 6), "mask": torch.ones(2, 7).bool()}
+    step = TokenStep(model, prepared, {**memory, "state_0": torch.randn(2, 160), "state_1": torch.randn(2, 160)})
+    session = onnxruntime.InferenceSession(trace(step).SerializeToString())
+    inputs = step.inputs().examples
+    found = session.run(["log_probabilities"], {name: value.numpy() for name, value in inputs.items()})[0]
+    np.testing.assert_allclose(found, step.example_outputs()["log_probabilities"], atol=1e-4)

@@ -153,7 +153,7 @@ def test_what_takes_too_long_is_given_up():
         (b'{"texts": ["a"], "length_penalty": NaN}', 422, "finite"),
         (b'{"texts": ["a"], "path": "/etc/passwd"}', 422, "not permitted"),
         (b'{"texts": ["\\ud800"]}', 422, "unicode"),
-        (b'{"texts": ["a"], "\\ud800": 1}', 422, "not permitted"),
+        (b'{"texts": ["a"], "\\ud800": 1}', 422, "unicode"),
         (b'{"texts": ["aaaaaaaaaaa"]}', 422, "at most 10"),
         (b'{"texts": ["a", "a", "a", "a"]}', 422, "at most 3"),
         (b'{"texts": ["' + b"a" * 10_000_000 + b'"]}', 413, "at most 200 bytes"),

@@ -195,6 +195,7 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
     app = FastAPI(title="attention-rnn", description=f"A model for {runner.task}.", lifespan=lifespan)
     app.add_middleware(_LimitBody, limit=limits.body)
     path = PATHS[runner.task]
+    request_type: Any = _request_type(runner.task, limits)
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Any) -> Response:
@@ -212,8 +213,8 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
         return Response(json.dumps({"detail": faults}), status_code=422, media_type="application/json")
 
     @app.post(path, responses={status: {} for status in (413, 422, 429, 504)})
-    async def compute(body: _request_type(runner.task, limits)) -> dict[str, list[Any]]:
-        options = body.model_dump(exclude_none=True)  # type: ignore[attr-defined]
+    async def compute(body: request_type) -> dict[str, list[Any]]:
+        options = body.model_dump(exclude_none=True)
         inputs = options.pop("texts", None) or options.pop("questions")
         try:
             results = await app.state.batches.add(inputs, options)
@@ -244,7 +245,7 @@ def _request_type(task: str, limits: Limits) -> type[BaseModel]:
     if task == ANSWERING:
         question = create_model("Question", __config__=strict, question=(text, ...), context=(text, ...))
         return create_model("Questions", __config__=strict, questions=(list[question], Field(**several)))  # type: ignore[valid-type]
-    fields: dict[str, Any] = {"texts": (list[text], Field(**several))}  # type: ignore[valid-type]
+    fields: dict[str, Any] = {"texts": (list[text], Field(**several))}
     if task in (SEQ2SEQ, CAUSAL):
         for name, most in (
             ("num_beams", limits.beams),
