@@ -460,6 +460,12 @@ def test_a_folder_is_served(exported):
     assert asyncio.run(ask()).json() == {"results": runner(SOURCES, num_beams=2, max_new_tokens=5)}
 
 
+def test_attention_that_looks_back_from_each_word_of_a_text_is_refused(tmp_path):
+    model = random_model("AttentionRnnForTokenClassification", attention_type="location", bidirectional=False, **NAMED)
+    with pytest.raises(ValueError, match="`model` does something that has no form in ONNX"):
+        export_onnx(model, characters(), tmp_path)
+
+
 def test_large_matrices_are_exported_as_they_are():
     from attention_rnn.models.prepared_linear import MIN_WEIGHTS, PreparedLinear
     from attention_rnn.onnx.graphs import TokenStep, prepare_for_export, trace

@@ -2,7 +2,7 @@
 Measure speed and write RESULTS.md.
 
     python benchmarks/speed/run.py
-    python benchmarks/speed/run.py recurrence training generation length memory --rounds 15
+    python benchmarks/speed/run.py recurrence training generation deployment length memory --rounds 15
 
 Every line is a ratio of two sides that take turns in one run. A part that is not asked for keeps its last results,
 which lie in results/.
@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import deployment
 import generation
 import length
 import recurrence
@@ -29,8 +30,15 @@ PARTS = {
     "recurrence": "Recurrent layers, against torch.nn",
     "training": "Training steps of whole models",
     "generation": "generate()",
+    "deployment": "Without torch",
     "length": "Length",
     "memory": "Memory of additive attention",
+}
+MEASURED: dict[str, Any] = {
+    "recurrence": recurrence,
+    "training": training,
+    "generation": generation,
+    "deployment": deployment,
 }
 INTRODUCTION = """# Speed
 
@@ -64,7 +72,7 @@ def measure(part: str, rounds: int) -> list[Any]:
         length.draw(points)
         return list(points)
     lines = []
-    for line in {"recurrence": recurrence, "training": training, "generation": generation}[part].measure(rounds):
+    for line in MEASURED[part].measure(rounds):
         print(row(line), flush=True)
         lines.append(line)
     return lines

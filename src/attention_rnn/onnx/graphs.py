@@ -219,23 +219,31 @@ def prepare_for_export(model: Any) -> PreparedDecoder:
 
 
 def trace(graph: Graph) -> onnx.ModelProto:
-    """A graph as ONNX has it, with the weights of the model inside."""
+    """
+    A graph as ONNX has it, with the weights of the model inside.
+
+    Raises:
+        ValueError: something in it cannot be traced for inputs of any length.
+    """
     examples, axes = graph.inputs()
     graph.names, graph.outputs = list(examples), list(graph.example_outputs())
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter speaks of its own affairs
-        program = torch.onnx.export(
-            graph,
-            tuple(example.clone() for example in examples.values()),
-            dynamic_shapes=(tuple(axes.values()),),
-            input_names=list(examples),
-            output_names=graph.outputs,
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-        )
-    assert program is not None
+        try:
+            program: Any = torch.onnx.export(
+                graph,
+                tuple(example.clone() for example in examples.values()),
+                dynamic_shapes=(tuple(axes.values()),),
+                input_names=list(examples),
+                output_names=graph.outputs,
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = error.__cause__ or error
+            raise ValueError(f"`model` does something that has no form in ONNX: {str(cause)[:500]}") from error
     # without a limit, else matrices would be laid out anew in each call
     onnxscript.optimizer.optimize_ir(program.model, input_size_limit=2**40, output_size_limit=2**40)
     exported = program.model_proto
