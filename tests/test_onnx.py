@@ -344,6 +344,10 @@ def declare_newer(file):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "must be of the format"),
         (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.pop("states")),
+            "it lacks \\['states'\\]",
+        ),
+        (
             lambda folder: rewritten(folder / "config.json", lambda values: values.update(format_version=99)),
             "has the version 99",
         ),

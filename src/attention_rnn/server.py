@@ -73,6 +73,7 @@ class Batches:
     def __init__(self, run: Callable[..., list[Any]], limits: Limits, on_batch: Callable[[int], Any]) -> None:
         self.run, self.limits, self.on_batch = run, limits, on_batch
         self.waiting: list[_Waiting] = []
+        self.is_idle = True
         self.arrived = asyncio.Event()
         self.thread = ThreadPoolExecutor(1)
 
@@ -100,8 +101,10 @@ class Batches:
         """Compute what comes, until cancelled."""
         while True:
             await self.arrived.wait()
+            self.is_idle = False
             while batch := self._next():
                 await self._compute(batch)
+            self.is_idle = True
             self.arrived.clear()
 
     def _next(self) -> list[_Waiting]:
@@ -187,7 +190,7 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
         waiting.set_function(lambda: batches.size)
         worker = asyncio.create_task(batches.work())
         yield
-        while batches.size:  # the server has stopped to listen
+        while batches.waiting or not batches.is_idle:  # the server has stopped to listen
             await asyncio.sleep(0.01)
         worker.cancel()
         batches.thread.shutdown()

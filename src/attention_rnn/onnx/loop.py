@@ -87,10 +87,12 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     else:
         trips = "max_new_tokens"
         tokens = outer("Expand", [outer.constant(np.int64(ends.start)), rows])
-    new = "loop_iteration" if encoder is None else None
-    best = _choose(body, inner.output[0].name, ends, new)
+    new = "loop_iteration"  # tokens that there are already
     if encoder is None:
         position = body("Add", ["loop_iteration", one])
+        new = body("Unsqueeze", [body("Sub", [position, length]), body.constant([1])])
+    best = _choose(body, inner.output[0].name, new, ends)
+    if encoder is None:
         is_prompt = body("Less", [position, length])
         prompt = body("Gather", ["input_ids", body("Min", [position, last])], axis=1)
         best = body("Where", [is_prompt, prompt, best])
@@ -148,9 +150,9 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     return helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=IR_VERSION, functions=functions)
 
 
-def _choose(body: _Nodes, log_probabilities: str, ends: Ends, causal: str | None) -> str:
-    if ends.least and ends.ends and causal is None:
-        is_early = body("Less", ["loop_iteration", body.constant(np.int64(ends.least))])
+def _choose(body: _Nodes, log_probabilities: str, new: str, ends: Ends) -> str:
+    if ends.least and ends.ends:
+        is_early = body("Less", [new, body.constant(np.int64(ends.least))])
         ids = body("Unsqueeze", [body.constant(np.array(ends.ends)), body.constant([1])])
         axis = body("Slice", [body("Shape", [log_probabilities]), body.constant([1]), body.constant([2])])
         forbidden = body("Expand", [body.constant(np.float32(0)), axis])
