@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,18 @@ def test_a_text_is_streamed_in_pieces(exported, variant):
     whole = runner("abc", max_new_tokens=9, min_new_tokens=9)["text"]
     assert len(pieces) > 1
     assert "".join(pieces) == (whole if variant == "parallel" else whole[len("abc") :])
+
+
+def test_the_examples_of_the_card_run(exported):
+    folder = exported("parallel").folder
+    card = (folder / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert run(example, cwd=folder).strip()
+    for name in ("encoder.onnx", "step.onnx", "generate.onnx"):
+        assert f"### {name}" in card
+    assert "| input | `attention_mask` | int64 | (batch, source) |" in card
 
 
 def test_an_ensemble_takes_the_mean_of_probabilities(exported):

@@ -10,7 +10,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-from attention_rnn.server import Limits, create_app  # noqa: E402
+from attention_rnn.server import Limits, create_app, open_folder  # noqa: E402
 
 
 class Runner:
@@ -220,3 +220,18 @@ def test_what_waits_is_answered_before_the_server_stops():
             return [await task for task in tasks]
 
     assert [response.status_code for response in asyncio.run(run())] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "must be a checkpoint or an exported folder"),
+        ("{", "must be a checkpoint or an exported folder"),
+        ('{"architectures": ["BertModel"]}', "must be a checkpoint of one of .*, got BertModel"),
+    ],
+)
+def test_a_folder_of_another_kind_is_refused(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        open_folder(tmp_path, "float32", tmp_path / "temporary")

@@ -263,18 +263,21 @@ def _request_type(task: str, limits: Limits) -> type[BaseModel]:
 
 def open_folder(folder: Path, weights: str, temporary: Path, **options: Any) -> OnnxRunner:
     """The runner of an exported folder, or of a checkpoint, which is exported."""
-    config = folder / CONFIG
     try:
-        is_exported = json.loads(config.read_text(encoding="utf-8")).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError) as error:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder} must be a checkpoint or an exported folder: {error}.") from error
-    if not is_exported:
+    if config.get("format") != FORMAT:
         import transformers
 
-        from .onnx.export import export_onnx
+        import attention_rnn
 
-        name = json.loads(config.read_text(encoding="utf-8"))["architectures"][0]
-        model = getattr(__import__(__package__), name).from_pretrained(folder)
+        from .onnx.export import TASKS, export_onnx
+
+        (name,) = config.get("architectures") or [None]
+        if name not in TASKS:
+            raise ValueError(f"{folder} must be a checkpoint of one of {', '.join(TASKS)}, got {name}.")
+        model = getattr(attention_rnn, name).from_pretrained(folder)
         folder = export_onnx(model, transformers.AutoTokenizer.from_pretrained(folder), temporary, weights)  # type: ignore[arg-type]
     return OnnxRunner.from_pretrained(folder, **options)
 
@@ -291,7 +294,10 @@ def main() -> None:
     options = vars(parser.parse_args())
     limits = Limits(**{name: options[f"max_{name}"] for name in Limits._fields})
     with tempfile.TemporaryDirectory() as temporary:
-        runner = open_folder(options["folder"], options["weights"], Path(temporary), threads=options["threads"])
+        try:
+            runner = open_folder(options["folder"], options["weights"], Path(temporary), threads=options["threads"])
+        except ValueError as error:
+            parser.error(str(error))
     uvicorn.run(
         create_app(runner, limits),
         host=options["host"],

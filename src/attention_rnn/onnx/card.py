@@ -48,24 +48,6 @@ inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "max_new_token
 (sequence,) = session.run(["sequences"], inputs)[0]
 print(target.decode(sequence.tolist()))
 ```
-
-C++ (onnxruntime's API; `ids` and `mask` are `std::vector<int64_t>`). Compiled and run by nobody yet:
-
-```cpp
-Ort::Env env;
-Ort::Session session(env, "generate.onnx", Ort::SessionOptions());
-auto cpu = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-std::array<int64_t, 2> shape{{1, (int64_t)ids.size()}};
-int64_t most = {length};
-std::array<Ort::Value, 3> inputs{{
-    Ort::Value::CreateTensor<int64_t>(cpu, ids.data(), ids.size(), shape.data(), 2),
-    Ort::Value::CreateTensor<int64_t>(cpu, mask.data(), mask.size(), shape.data(), 2),
-    Ort::Value::CreateTensor<int64_t>(cpu, &most, 1, nullptr, 0)}};
-const char* names[] = {{"input_ids", "attention_mask", "max_new_tokens"}};
-const char* outputs[] = {{"sequences"}};
-auto found = session.Run(Ort::RunOptions(), names, inputs.data(), 3, outputs, 1);
-const int64_t* tokens = found[0].GetTensorData<int64_t>();
-```
 """
 
 
