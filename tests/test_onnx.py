@@ -1,11 +1,14 @@
 """Exported folders give what the models give, by graphs alone."""
 
+import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,7 +60,7 @@ VARIANTS = {
             decoder_layers=1,
             context_feeding="conditional",
             attention_type="multi_head",
-            source_vocab_size=23,
+            source_vocab_size=29,
             cell_type="rnn_tanh",
         ),
         lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
@@ -69,9 +72,14 @@ VARIANTS = {
     "classifier": (lambda: random_model("AttentionRnnForSequenceClassification", pooling_heads=2, **NAMED), characters),
     "tagger": (
         lambda: random_model(
-            "AttentionRnnForTokenClassification", crf=True, constrained_decoding=True, intents=["x", "y"], **NAMED
+            "AttentionRnnForTokenClassification",
+            crf=True,
+            constrained_decoding=True,
+            intents=["x", "y"],
+            vocab_size=37,
+            **NAMED,
         ),
-        lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=19),
+        lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=37),
     ),
     "reader": (lambda: random_model("AttentionRnnForQuestionAnswering"), words),
 }
@@ -196,6 +204,18 @@ def test_a_text_is_streamed_in_pieces(exported, variant):
     assert "".join(pieces) == (whole if variant == "parallel" else whole[len("abc") :])
 
 
+def test_the_examples_of_the_card_run(exported):
+    folder = exported("parallel").folder
+    card = (folder / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert run(example, cwd=folder).strip()
+    for name in ("encoder.onnx", "step.onnx", "generate.onnx"):
+        assert f"### {name}" in card
+    assert "| input | `attention_mask` | int64 | (batch, source) |" in card
+
+
 def test_an_ensemble_takes_the_mean_of_probabilities(exported):
     export = exported("parallel")
     together = OnnxRunner.from_pretrained([export.folder, export.folder])
@@ -280,13 +300,15 @@ def run(code, *arguments, cwd=None, **options):
     ).stdout  # fmt: skip
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory is read from there")
 def test_the_runner_loads_no_torch_and_little_memory(exported):
     code = """
-import resource, sys
+import sys
 from attention_rnn import OnnxRunner
 print(OnnxRunner.from_pretrained(sys.argv[1])("abc", max_new_tokens=5)["token_ids"])
 print({"torch", "transformers", "onnx"} & set(sys.modules))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = dict(line.split(":") for line in open("/proc/self/status") if line.count(":") == 1)
+print(int(status["VmHWM"].split()[0]) // 1024)
 """
     export = exported("parallel")
     tokens, modules, megabytes = run(code, export.folder).splitlines()
@@ -307,3 +329,171 @@ def test_a_folder_runs_without_the_package(exported, tmp_path):
     ).stdout  # fmt: skip
     found = [json.loads(line)["text"] for line in output.splitlines()]
     assert found == [result["text"] for result in export.runner(WORDS, max_new_tokens=6, num_beams=3)]
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported("parallel").folder, tmp_path / "copied")
+
+
+def rewritten(file, change):
+    values = json.loads(file.read_text())
+    change(values)
+    file.write_text(json.dumps(values))
+
+
+def declare_newer(file):
+    import onnx
+
+    graph = onnx.load(file)
+    graph.opset_import[0].version = 999
+    onnx.save(graph, file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "must be a folder that `export_onnx` has written"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "must be of the format"),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.pop("states")),
+            "it lacks \\['states'\\]",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.update(format_version=99)),
+            "has the version 99",
+        ),
+        (lambda folder: (folder / "step.onnx").unlink(), "must hold step.onnx"),
+        (lambda folder: (folder / "step.onnx").write_bytes(b"no graph"), "step.onnx is damaged or no ONNX graph"),
+        (
+            lambda folder: (folder / "step.onnx").write_bytes((folder / "step.onnx").read_bytes()[:999]),
+            "step.onnx is damaged or no ONNX graph",
+        ),
+        (lambda folder: shutil.copy(folder / "step.onnx", folder / "encoder.onnx"), "encoder.onnx is of another model"),
+        (lambda folder: declare_newer(folder / "step.onnx"), "step.onnx needs a newer onnxruntime"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "must hold tokenizer.json"),
+        (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer.json is damaged"),
+        (
+            lambda folder: train_tokenizer(["abc xyz 0123456789 ABC"], "character").backend_tokenizer.save(
+                str(folder / "tokenizer.json")
+            ),
+            "does not fit the model, which knows 19 tokens",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(copied, damage, message):
+    damage(copied)
+    with pytest.raises(ValueError, match=message):
+        OnnxRunner.from_pretrained(copied)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "message"),
+    [
+        ("", {}, ValueError, "must be a text that is not empty"),
+        ([" "], {}, ValueError, "must be a text that is not empty"),
+        ([3], {}, TypeError, "must be a text, got 3"),
+        ("\ud800", {}, ValueError, "valid Unicode"),
+        ("abc", {"num_beams": 0}, ValueError, "`num_beams` must be a whole number of at least 1"),
+        ("abc", {"num_return_sequences": 2}, ValueError, "must be at most `num_beams`"),
+        ("abc", {"max_new_tokens": 1.5}, ValueError, "`max_new_tokens` must be a whole number"),
+        ("abc", {"length_penalty": 99}, ValueError, "`length_penalty` must be from -10 to 10"),
+        ("abc", {"temperature": 2}, TypeError, "knows no option 'temperature'"),
+        (["a", "b"], {"stream": True}, ValueError, "`stream` needs one text"),
+    ],
+)
+def test_bad_input_is_refused(exported, inputs, options, error, message):
+    with pytest.raises(error, match=message):
+        exported("parallel").runner(inputs, **options)
+
+
+def test_a_text_beyond_the_limit_is_refused(exported):
+    runner = OnnxRunner.from_pretrained(exported("parallel").folder, max_source_length=5)
+    runner("abcd")
+    with pytest.raises(ValueError, match="may have 5 tokens, got one of 6"):
+        runner("abcde")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "../../etc", "no folder"])
+def test_a_name_that_is_neither_folder_nor_repository_is_refused(name):
+    with pytest.raises(ValueError, match="must be a folder or a repository of the Hub"):
+        OnnxRunner.from_pretrained(name)
+
+
+def test_what_has_no_form_in_a_folder_is_not_exported(tmp_path):
+    model, tokenizer = tiny_model(**SMALL), characters()
+    for arguments, error, message in [
+        ((model.model, tokenizer, tmp_path), TypeError, "`model` must be one of"),
+        ((model, "characters", tmp_path), TypeError, "`tokenizer` must be a PreTrainedTokenizerFast"),
+        ((model, tokenizer, tmp_path, "int4"), ValueError, "`weights` must be one of float32, int8, stored-int8"),
+        ((model, train_tokenizer(["abcdefghijklmnopqrstuvwxyz"], "character"), tmp_path), ValueError, "does not fit"),
+    ]:
+        with pytest.raises(error, match=message):
+            export_onnx(*arguments)
+    model.generation_config.repetition_penalty = 2.0
+    with pytest.raises(ValueError, match="sets \\['repetition_penalty'\\], which the exported model does not know"):
+        export_onnx(model, tokenizer, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("weights", ["int8", "stored-int8"])
+def test_rounded_weights_are_near_and_small(exported, tmp_path, weights, monkeypatch):
+    export = exported("parallel")
+    monkeypatch.setattr("attention_rnn.onnx.weights.MIN_SIDE", 4)
+    monkeypatch.setattr("attention_rnn.onnx.weights.MIN_STORED", 16)
+    import onnx
+
+    from attention_rnn.onnx.weights import round_products, store_rounded
+
+    folder = shutil.copytree(export.folder, tmp_path / "rounded")
+    change = round_products if weights == "int8" else store_rounded
+    for file in folder.glob("*.onnx"):
+        onnx.save(change(onnx.load(file)), file)
+    if weights == "int8":
+        assert "MatMulInteger" in {node.op_type for node in onnx.load(folder / "step.onnx").graph.node}
+    else:
+        assert all(file.stat().st_size < (export.folder / file.name).stat().st_size for file in folder.glob("*.onnx"))
+    options = {"max_new_tokens": 1, "min_new_tokens": 1}
+    exact, near = (runner(SOURCES, **options) for runner in (export.runner, OnnxRunner([folder])))
+    differences = [abs(a["score"] - b["score"]) for a, b in zip(exact, near, strict=True)]
+    assert 0 < max(differences) < 0.1
+
+
+def test_a_folder_is_served(exported):
+    httpx = pytest.importorskip("httpx")
+    from attention_rnn.server import create_app
+
+    runner = exported("parallel").runner
+    app = create_app(runner)
+
+    async def ask():
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        ):
+            return await client.post("/generate", json={"texts": SOURCES, "num_beams": 2, "max_new_tokens": 5})
+
+    assert asyncio.run(ask()).json() == {"results": runner(SOURCES, num_beams=2, max_new_tokens=5)}
+
+
+def test_attention_that_looks_back_from_each_word_of_a_text_is_refused(tmp_path):
+    model = random_model("AttentionRnnForTokenClassification", attention_type="location", bidirectional=False, **NAMED)
+    with pytest.raises(ValueError, match="`model` does something that has no form in ONNX"):
+        export_onnx(model, characters(), tmp_path)
+
+
+def test_large_matrices_are_exported_as_they_are():
+    from attention_rnn.models.prepared_linear import MIN_WEIGHTS, PreparedLinear
+    from attention_rnn.onnx.graphs import TokenStep, prepare_for_export, trace
+
+    model = tiny_model(hidden_size=160, encoder_layers=1, decoder_layers=2, bidirectional=False)
+    prepared = prepare_for_export(model)
+    large = [module for module in prepared.decoder.modules() if isinstance(module, PreparedLinear)]
+    assert max(module.weight.numel() for module in large) >= MIN_WEIGHTS  # which are laid out anew in `generate()`
+    memory = {"keys": torch.randn(2, 7, 7), "values": torch.randn(2, 7, 3 * 160 + 6), "mask": torch.ones(2, 7).bool()}
+    step = TokenStep(model, prepared, {**memory, "state_0": torch.randn(2, 160), "state_1": torch.randn(2, 160)})
+    session = onnxruntime.InferenceSession(trace(step).SerializeToString())
+    inputs = step.inputs().examples
+    found = session.run(["log_probabilities"], {name: value.numpy() for name, value in inputs.items()})[0]
+    np.testing.assert_allclose(found, step.example_outputs()["log_probabilities"], atol=1e-4)

@@ -2,7 +2,7 @@
 Measure speed and write RESULTS.md.
 
     python benchmarks/speed/run.py
-    python benchmarks/speed/run.py recurrence training generation forecasting length memory --rounds 15
+    python benchmarks/speed/run.py recurrence training generation deployment forecasting length memory --rounds 15
 
 Every line is a ratio of two sides that take turns in one run. A part that is not asked for keeps its last results,
 which lie in results/.
@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import deployment
 import forecasting
 import generation
 import length
@@ -30,9 +31,17 @@ PARTS = {
     "recurrence": "Recurrent layers, against torch.nn",
     "training": "Training steps of whole models",
     "generation": "generate()",
+    "deployment": "Without torch",
     "forecasting": "Forecasting, against a GRU of torch.nn",
     "length": "Length",
     "memory": "Memory of additive attention",
+}
+MEASURED: dict[str, Any] = {
+    "recurrence": recurrence,
+    "training": training,
+    "generation": generation,
+    "deployment": deployment,
+    "forecasting": forecasting,
 }
 INTRODUCTION = """# Speed
 
@@ -66,8 +75,7 @@ def measure(part: str, rounds: int) -> list[Any]:
         length.draw(points)
         return list(points)
     lines = []
-    modules = {"recurrence": recurrence, "training": training, "generation": generation, "forecasting": forecasting}
-    for line in modules[part].measure(rounds):
+    for line in MEASURED[part].measure(rounds):
         print(row(line), flush=True)
         lines.append(line)
     return lines

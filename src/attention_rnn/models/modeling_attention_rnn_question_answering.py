@@ -186,7 +186,8 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
         """Where the tokens of the question, those of the context and the first token stand, each (batch, source)."""
         is_end = torch.zeros_like(real)
         if input_ids is not None and self.config.eos_token_id is not None:
-            is_end = real & torch.isin(input_ids, torch.tensor(self.config.eos_token_id, device=input_ids.device))
+            ends = torch.tensor(self.config.eos_token_id, device=input_ids.device).flatten()
+            is_end = real & (input_ids[..., None] == ends).any(dim=-1)  # ONNX has no form of `isin`
         if token_type_ids is None:
             if input_ids is None or self.config.eos_token_id is None:
                 raise ValueError(

@@ -80,7 +80,6 @@ def _prefers_onednn(weight: Tensor) -> bool:
         and weight.numel() >= MIN_WEIGHTS
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-        and not is_watched()
     )
 
 
@@ -97,9 +96,17 @@ class PreparedLinear(nn.Module):
         super().__init__()
         self.layer, self.rows = layer, rows
 
+    @property
+    def weight(self) -> Tensor:
+        """What the inputs are multiplied with."""
+        return self.layer.weight
+
     @cached_property
-    def product(self) -> Callable[[Tensor], Tensor]:
-        return prepare_product(self.layer.weight, self.layer.bias, self.rows)
+    def _prepared(self) -> Callable[[Tensor], Tensor]:
+        return prepare_product(self.weight, self.layer.bias, self.rows)
+
+    def product(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight, self.layer.bias) if is_watched() else self._prepared(inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.product(inputs)
@@ -128,11 +135,10 @@ class ContextReader(PreparedLinear):
         """The products with what lies at each position, (sources, source, value) -> (sources, source, output)."""
         return linear(values, self.layer.weight[:, self.start : self.start + self.size])
 
-    @cached_property
-    def product(self) -> Callable[[Tensor], Tensor]:
+    @property
+    def weight(self) -> Tensor:
         weight = self.layer.weight
-        others = torch.cat([weight[:, : self.start], weight[:, self.start + self.size :]], dim=1)
-        return prepare_product(others, self.layer.bias, self.rows)
+        return torch.cat([weight[:, : self.start], weight[:, self.start + self.size :]], dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         before, contexts, after = inputs.tensor_split((self.start, self.start + self.place[1]), dim=-1)

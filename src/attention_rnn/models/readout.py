@@ -64,10 +64,8 @@ def mix_copies(logits: Tensor, generation_probability: Tensor, weights: Tensor, 
         by as many tokens as there are positions.
     """
     batch_size, length, vocab_size = logits.shape
-    if is_watched():  # a source has no more unknown tokens than positions
-        extended_size = vocab_size + copy_ids.shape[1]
-    else:
-        extended_size = max(vocab_size, int(copy_ids.max()) + 1)
+    # a source has no more unknown tokens than positions
+    extended_size = vocab_size + copy_ids.shape[1] if is_watched() else max(vocab_size, int(copy_ids.max()) + 1)
     generation_probability = generation_probability.float()
     written = generation_probability * torch.softmax(logits, dim=-1, dtype=torch.float32)
     unknown = written.new_zeros(batch_size, length, extended_size - vocab_size)

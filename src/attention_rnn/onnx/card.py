@@ -19,8 +19,8 @@ runner = OnnxRunner.from_pretrained(".")
 print(runner({example}))
 ```
 
-or `python run_onnx.py {arguments}`. `config.json` holds what is not in the graphs: special tokens, settings, labels. The
-tokenizer's files are those of the `tokenizers` library.
+or `python run_onnx.py {arguments}`. `config.json` holds what is not in the graphs: special tokens, settings, labels.
+The tokenizer's files are those of the `tokenizers` library.
 
 ## Graphs
 
@@ -28,8 +28,8 @@ ids are `int64`, everything else `float32` where nothing is said. Padding is 0 i
 """
 _PARTS = {
     "encoder.onnx": "Reads sources: what the decoder looks at (`keys`, `values`, `mask`) and its first state.",
-    "step.onnx": """One token of each row. `tokens` are the last ones, `k` says how many of the best to return; the outputs that end in
-`_next` are the states of the next call.{start}{beams}""",
+    "step.onnx": """One token of each row. `tokens` are the last ones, `k` says how many of the best to return; the
+outputs that end in `_next` are the states of the next call.{start}{beams}""",
     "generate.onnx": "Greedy decoding in one call, of at most `max_new_tokens` tokens.{prompt}",
     "model.onnx": "Reads texts.",
 }
@@ -47,24 +47,6 @@ ids = np.array([source.encode({text}).ids])
 inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "max_new_tokens": np.array({length})}}
 (sequence,) = session.run(["sequences"], inputs)[0]
 print(target.decode(sequence.tolist()))
-```
-
-C++ (onnxruntime's API; `ids` and `mask` are `std::vector<int64_t>`). Compiled and run by nobody yet:
-
-```cpp
-Ort::Env env;
-Ort::Session session(env, "generate.onnx", Ort::SessionOptions());
-auto cpu = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-std::array<int64_t, 2> shape{{1, (int64_t)ids.size()}};
-int64_t most = {length};
-std::array<Ort::Value, 3> inputs{{
-    Ort::Value::CreateTensor<int64_t>(cpu, ids.data(), ids.size(), shape.data(), 2),
-    Ort::Value::CreateTensor<int64_t>(cpu, mask.data(), mask.size(), shape.data(), 2),
-    Ort::Value::CreateTensor<int64_t>(cpu, &most, 1, nullptr, 0)}};
-const char* names[] = {{"input_ids", "attention_mask", "max_new_tokens"}};
-const char* outputs[] = {{"sequences"}};
-auto found = session.Run(Ort::RunOptions(), names, inputs.data(), 3, outputs, 1);
-const int64_t* tokens = found[0].GetTensorData<int64_t>();
 ```
 """
 

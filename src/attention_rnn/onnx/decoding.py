@@ -30,6 +30,8 @@ def read_config(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{file} must be of the format {FORMAT!r}, which `export_onnx` writes.")
+    if missing := {"format_version", "task", "vocab_size", "special_tokens", "states"} - config.keys():
+        raise ValueError(f"{file} is damaged: it lacks {sorted(missing)}.")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{file} has the version {config['format_version']}, and this runner knows {FORMAT_VERSION}.")
     return config
@@ -174,23 +176,33 @@ class Decoding:
     def greedy_steps(self, settings: Mapping[str, Any], max_new: int) -> Iterator[tuple[ndarray, ndarray, Any]]:
         """The token of each row, its log probability, and where it looked; what has ended gets padding."""
         least, count = settings["min_new_tokens"], 1 + len(self.ends)
-        ended = np.zeros(len(self.prompts), bool)
+        rows = np.arange(len(self.prompts))  # those that have not ended
         result = self.read(count)
         for step in range(max_new):
             scores, ids = self.best_allowed(result, step >= least)
-            best = scores.argmax(axis=1)[:, None]
-            score, token = np.take_along_axis(scores, best, 1)[:, 0], np.take_along_axis(ids, best, 1)[:, 0]
-            score, token = np.where(ended, 0, score), np.where(ended, self.pad, token)
-            yield token, score, result[2]
-            ended = ended | np.isin(token, self.ends)
-            if ended.all() or step == max_new - 1:
+            best = scores.argmax(axis=1)
+            present = np.arange(len(rows)), best
+            tokens, log_probabilities = np.full(len(self.prompts), self.pad), np.zeros(len(self.prompts), np.float32)
+            tokens[rows], log_probabilities[rows] = ids[present], scores[present]
+            looks = result[2]
+            if looks is not None:
+                looks = np.zeros((len(self.prompts), looks.shape[1]), np.float32)
+                looks[rows] = result[2]
+            yield tokens, log_probabilities, looks
+            goes_on = ~np.isin(tokens[rows], self.ends)
+            if not goes_on.any() or step == max_new - 1:
                 return
-            result = self.step(token, count)
+            if not goes_on.all():
+                rows = rows[goes_on]
+                self.select(goes_on)
+                for memory in self.memories:
+                    memory.update({name: value[goes_on] for name, value in memory.items()})
+            result = self.step(tokens[rows], count)
 
     def greedy(self, settings: Mapping[str, Any], max_new: int) -> list[list[Hypothesis]]:
-        tokens, scores, looks = zip(*self.greedy_steps(settings, max_new), strict=True)
-        attention = np.stack(looks, 1)[:, None] if self.keeps_attention else None
-        tokens, scores = np.stack(tokens, 1), np.stack(scores, 1).sum(axis=1)
+        steps = list(self.greedy_steps(settings, max_new))
+        attention = np.stack([step[2] for step in steps], 1)[:, None] if self.keeps_attention else None
+        tokens, scores = np.stack([step[0] for step in steps], 1), np.sum([step[1] for step in steps], axis=0)
         lengths = np.array([self._length(row) for row in tokens])
         return self._hypotheses(tokens[:, None], (scores / lengths ** settings["length_penalty"])[:, None], attention)
 
@@ -214,7 +226,7 @@ class Decoding:
         sources = np.arange(len(self.prompts))
         candidates = beams * max(2, 1 + len(self.ends))
         count = candidates + len(self.ends)
-        result = tuple(None if part is None else part.repeat(beams, axis=0) for part in self.read(count))
+        result: Any = tuple(None if part is None else part.repeat(beams, axis=0) for part in self.read(count))
         self.repeat(beams)
         # what is carried with each hypothesis: its tokens and, if wanted, where it looked
         running = {"tokens": np.zeros((len(sources), beams, 0), np.int64)}

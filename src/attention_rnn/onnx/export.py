@@ -1,5 +1,6 @@
-"""Writes a model and its tokenizer as a folder of ONNX graphs, which `runner.py` and other programs run without torch."""
+"""Writes a model and its tokenizer as a folder of ONNX graphs, which run without torch."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -103,12 +104,7 @@ def export_onnx(
         raise ValueError("`tokenizer` must not have `clean_up_tokenization_spaces`, which a runner does not do.")
     check_vocabulary(tokenizer, model.config)
     settings = {} if task not in (SEQ2SEQ, CAUSAL) else _generation_settings(model)
-    was_training, dtype = model.training, model.dtype
-    model.eval().float()
-    try:
-        graphs, states, looks_back = _make_graphs(model, task, weights, settings)
-    finally:
-        model.to(dtype).train(was_training)
+    graphs, states, looks_back = _make_graphs(copy.deepcopy(model).cpu().float().eval(), task, weights, settings)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
@@ -131,17 +127,19 @@ def export_onnx(
 def _make_graphs(
     model: Any, task: str, weights: str, settings: dict[str, Any]
 ) -> tuple[dict[str, ModelProto], dict[str, list[int]], bool]:
-    """The graphs by the names of their files, the shape of each state without its rows, and whether attention looks back."""
+    """The graphs by their files, the shape of each state without its rows, and whether attention looks back."""
 
     def finished(graph: Graph) -> ModelProto:
         return round_products(trace(graph)) if weights == "int8" else trace(graph)
 
     if task not in (SEQ2SEQ, CAUSAL):
+        model.crf = None  # the runner finds the best labels itself
         return {MODEL: store(finished(WholeText(model, OUTPUTS[task])), weights)}, {}, False
     ends = Ends(
-        model.config.decoder_start_token_id, _ends(model), _special(model)["pad"] or 0, settings["min_new_tokens"]
+        model.config.decoder_start_token_id or 0, _ends(model), _special(model)["pad"] or 0, settings["min_new_tokens"]
     )
     encoder, looks_back = None, False
+    step: Graph
     if task == SEQ2SEQ:
         prepared = prepare_for_export(model)
         source = SourceReader(model, prepared)

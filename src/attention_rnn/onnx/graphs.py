@@ -78,7 +78,8 @@ class SourceReader(Graph):
         start = model.decoder._begin(initial_state, vectors, source_length=vectors.shape[1])
         outputs = {}
         if model.decoder.attention is not None:
-            memory = self.read(Memory(*model.decoder._project(vectors), mask))
+            keys, values = model.decoder._project(vectors)
+            memory = self.read(Memory(keys, values, mask))
             outputs = {"keys": memory.keys, "values": memory.values, "mask": inputs["attention_mask"].bool()}
         return outputs | name_states(model.decoder, start)
 
@@ -110,8 +111,8 @@ class TokenStep(Graph):
             axes["copy_ids"] = {0: sources, 1: "source"}
         return Inputs(examples, axes)
 
-    def compute(self, tokens: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
-        decoder, copy_ids = self.prepared.decoder, inputs.get("copy_ids")
+    def compute(self, **inputs: Tensor) -> dict[str, Tensor]:
+        decoder, tokens, copy_ids = self.prepared.decoder, inputs["tokens"], inputs.get("copy_ids")
         states = [inputs[f"state_{index}"] for index in range(len(decoder.layers))]
         rows = tokens.shape[0]
         nothing = states[0].new_zeros(rows, 1, 0)
@@ -146,20 +147,22 @@ class CausalStep(Graph):
             axes["past"] = {0: "rows", 1: "past"} if window == "all" else {0: "rows"}
         return Inputs(examples, axes)
 
-    def compute(self, tokens: Tensor, **states: Tensor) -> dict[str, Tensor]:
+    def compute(self, **inputs: Tensor) -> dict[str, Tensor]:
         model = self.model
         cache = DynamicCache(config=model.config)
         layers: list[Any] = cache.layers
         for index, layer in enumerate(layers):
-            keys = states[f"state_{index}"][:, None, None]
-            past = states["past"][:, None] if "past" in states and index == len(layers) - 1 else keys[..., :0]
+            keys = inputs[f"state_{index}"][:, None, None]
+            past = inputs["past"][:, None] if "past" in inputs and index == len(layers) - 1 else keys[..., :0]
             layer.lazy_initialization(keys, past)
             layer.keys, layer.values = keys, past
-        output = model.model(input_ids=tokens[:, None], past_key_values=cache, use_cache=True, return_dict=True)
+        output = model.model(
+            input_ids=inputs["tokens"][:, None], past_key_values=cache, use_cache=True, return_dict=True
+        )
         logits = model.lm_head(output.last_hidden_state)[:, 0]
         outputs = {"log_probabilities": torch.log_softmax(logits.float(), dim=-1)}
         outputs |= {f"state_{index}{NEXT}": layer.keys[:, 0, -1] for index, layer in enumerate(layers)}
-        return outputs | ({f"past{NEXT}": read_past(cache)} if "past" in states else {})
+        return outputs | ({f"past{NEXT}": read_past(cache)} if "past" in inputs else {})
 
 
 class WholeText(Graph):
@@ -216,28 +219,37 @@ def prepare_for_export(model: Any) -> PreparedDecoder:
 
 
 def trace(graph: Graph) -> onnx.ModelProto:
-    """A graph as ONNX has it, with the weights of the model inside."""
+    """
+    A graph as ONNX has it, with the weights of the model inside.
+
+    Raises:
+        ValueError: something in it cannot be traced for inputs of any length.
+    """
     examples, axes = graph.inputs()
     graph.names, graph.outputs = list(examples), list(graph.example_outputs())
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter speaks of its own affairs
-        program = torch.onnx.export(
-            graph,
-            tuple(example.clone() for example in examples.values()),
-            dynamic_shapes=(tuple(axes.values()),),
-            input_names=list(examples),
-            output_names=graph.outputs,
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-        )
-    assert program is not None
+        try:
+            program: Any = torch.onnx.export(
+                graph,
+                tuple(example.clone() for example in examples.values()),
+                dynamic_shapes=(tuple(axes.values()),),
+                input_names=list(examples),
+                output_names=graph.outputs,
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = error.__cause__ or error
+            raise ValueError(f"`model` does something that has no form in ONNX: {str(cause)[:500]}") from error
     # without a limit, else matrices would be laid out anew in each call
     onnxscript.optimizer.optimize_ir(program.model, input_size_limit=2**40, output_size_limit=2**40)
     exported = program.model_proto
     exported.ir_version = IR_VERSION
-    for part in (exported, exported.graph, *_nodes(exported.graph)):
+    parts: list[Any] = [exported, exported.graph, *_nodes(exported.graph)]
+    for part in parts:
         del part.metadata_props[:]  # where in the code each node comes from, most of the size of a small graph
     return exported
 

@@ -16,7 +16,7 @@ value = helper.make_tensor_value_info
 class Ends(NamedTuple):
     """How a target begins and ends."""
 
-    start: int | None
+    start: int
     ends: list[int]
     pad: int
     least: int  # of new tokens before an end
@@ -67,7 +67,7 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     inner = onnx.compose.add_prefix(step, "step_").graph
     # what is the same in all steps is taken from outside of the loop
     per_step = {f"step_{name}" for name in ("tokens", *states)}
-    outside = [given.name for given in inner.input if given.name not in per_step]
+    outside = [each.name for each in inner.input if each.name not in per_step]
     outer = _Nodes("generate_")
     nodes = [] if encoder is None else list(encoder.graph.node)
     for name in outside:
@@ -87,13 +87,15 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     else:
         trips = "max_new_tokens"
         tokens = outer("Expand", [outer.constant(np.int64(ends.start)), rows])
-    new = "loop_iteration" if encoder is None else None
-    best = _choose(body, inner.output[0].name, ends, new)
+    new = "loop_iteration"  # tokens that there are already
     if encoder is None:
         position = body("Add", ["loop_iteration", one])
+        new = body("Unsqueeze", [body("Sub", [position, length]), body.constant([1])])
+    best = _choose(body, inner.output[0].name, new, ends)
+    if encoder is None:
         is_prompt = body("Less", [position, length])
-        given = body("Gather", ["input_ids", body("Min", [position, last])], axis=1)
-        best = body("Where", [is_prompt, given, best])
+        prompt = body("Gather", ["input_ids", body("Min", [position, last])], axis=1)
+        best = body("Where", [is_prompt, prompt, best])
     done = _is_end(body, best, ends)
     if encoder is None:
         done = body("And", [done, body("Not", [is_prompt])])
@@ -107,7 +109,10 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     body("Identity", [token], "loop_token")
 
     attends = any(output.name == "step_attention" for output in inner.output)
-    carried = [("step_tokens", INT, ["rows"], "loop_tokens_next"), ("loop_done", BOOL, ["rows"], done)]
+    carried: list[tuple[str, int, list[Any], str]] = [
+        ("step_tokens", INT, ["rows"], "loop_tokens_next"),
+        ("loop_done", BOOL, ["rows"], done),
+    ]
     carried += [(f"step_{name}", FLOAT, shapes[f"step_{name}"], f"step_{name}{NEXT}") for name in states]
     inputs = [value("loop_iteration", INT, []), value("loop_condition", BOOL, [])]
     inputs += [value(name, kind, shape) for name, kind, shape, _ in carried]
@@ -145,9 +150,9 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     return helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=IR_VERSION, functions=functions)
 
 
-def _choose(body: _Nodes, log_probabilities: str, ends: Ends, causal: str | None) -> str:
-    if ends.least and ends.ends and causal is None:
-        is_early = body("Less", ["loop_iteration", body.constant(np.int64(ends.least))])
+def _choose(body: _Nodes, log_probabilities: str, new: str, ends: Ends) -> str:
+    if ends.least and ends.ends:
+        is_early = body("Less", [new, body.constant(np.int64(ends.least))])
         ids = body("Unsqueeze", [body.constant(np.array(ends.ends)), body.constant([1])])
         axis = body("Slice", [body("Shape", [log_probabilities]), body.constant([1]), body.constant([2])])
         forbidden = body("Expand", [body.constant(np.float32(0)), axis])

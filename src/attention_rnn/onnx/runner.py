@@ -209,7 +209,7 @@ class OnnxRunner:
         given = {name: value for name, value in options.items() if value is not None}
         settings = {**GENERATION, **self.config["generation"], **given}
         for name in ("num_beams", "num_return_sequences", "max_new_tokens"):
-            check_whole(name, settings[name] or 1, 1)
+            check_whole(name, 1 if settings[name] is None else settings[name], 1)
         check_whole("min_new_tokens", settings["min_new_tokens"], 0)
         if settings["num_return_sequences"] > settings["num_beams"]:
             raise ValueError(f"`num_return_sequences` must be at most `num_beams`, {settings['num_beams']}.")
@@ -280,7 +280,7 @@ class OnnxRunner:
         words = [list(re.finditer(r"\S+", text)) for text in texts]
         encodings, inputs = self._encode([[word.group() for word in of_text] for of_text in words], is_split=True)
         outputs = self.members[0].model.run(inputs)
-        config, results = self.config, []
+        config, results = self.config, list[Any]()
         tokens = config["special_tokens"]
         special = {tokens["pad"], tokens["bos"], *tokens["eos"]}
         for row, (of_text, encoding) in enumerate(zip(words, encodings, strict=True)):
@@ -334,8 +334,8 @@ class OnnxRunner:
         outputs = self.members[0].model.run(inputs)
         results = []
         for row, (example, encoding) in enumerate(zip(examples, encodings, strict=True)):
-            logits = (outputs[name][row, : len(encoding.ids)] for name in ("start_logits", "end_logits"))
-            results.append(best_span(example["context"], encoding, *logits, max_answer_length))
+            starts, ends = (outputs[name][row, : len(encoding.ids)] for name in ("start_logits", "end_logits"))
+            results.append(best_span(example["context"], encoding, starts, ends, max_answer_length))
         return results
 
 

@@ -22,9 +22,6 @@ TASKS = {
     "labelling": "run_labelling",
     "question-answering": "run_qa",
     "language-model": "run_clm",
-    "forecasting": "run_forecasting",
-    "audio-classification": "run_audio_classification",
-    "speech-recognition": "run_speech_seq2seq",
 }
 # the task of each recipe, a file of this folder
 RECIPES = {

@@ -1,0 +1,310 @@
+"""
+A model behind a port.
+
+    python -m attention_rnn.server runs/g2p --port 8000
+    curl localhost:8000/generate -H 'Content-Type: application/json' -d '{"texts": ["hello"], "num_beams": 5}'
+
+What is served is a folder that `export_onnx` has written; a checkpoint is exported first. The task of the model decides
+between `POST /generate`, `/classify`, `/tag` and `/answer`; `/docs` describes it, `/health` says that it is there, and
+`/metrics` what it has done, as Prometheus reads it.
+
+Requests that come while a batch is computed are the next batch, so that one alone never waits for others.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from .onnx.decoding import ANSWERING, CAUSAL, CLASSIFICATION, CONFIG, FORMAT, LABELLING, SEQ2SEQ
+from .onnx.runner import OnnxRunner
+
+PATHS = {
+    SEQ2SEQ: "/generate",
+    CAUSAL: "/generate",
+    CLASSIFICATION: "/classify",
+    LABELLING: "/tag",
+    ANSWERING: "/answer",
+}
+
+
+class Limits(NamedTuple):
+    """What a server does not exceed."""
+
+    texts: int = 64  # of a request
+    characters: int = 10_000  # of a text
+    body: int = 2**20  # bytes of a request
+    new_tokens: int = 512
+    beams: int = 16
+    batch: int = 32  # texts that are computed at once
+    queue: int = 256  # texts that wait; beyond them the answer is 429
+    seconds: float = 30.0  # after which the answer is 504
+
+
+class _Waiting(NamedTuple):
+    inputs: list[Any]
+    options: dict[str, Any]
+    answer: asyncio.Future
+
+
+class Batches:
+    """
+    Texts of several requests together, one batch at a time in a thread of its own.
+
+    Args:
+        run: list of inputs, options -> list of results.
+        limits: `batch` and `queue` of them.
+        on_batch: told the size of each batch.
+    """
+
+    def __init__(self, run: Callable[..., list[Any]], limits: Limits, on_batch: Callable[[int], Any]) -> None:
+        self.run, self.limits, self.on_batch = run, limits, on_batch
+        self.waiting: list[_Waiting] = []
+        self.is_idle = True
+        self.arrived = asyncio.Event()
+        self.thread = ThreadPoolExecutor(1)
+
+    @property
+    def size(self) -> int:
+        """How many texts wait."""
+        return sum(len(request.inputs) for request in self.waiting)
+
+    async def add(self, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
+        """
+        The results of some inputs.
+
+        Raises:
+            OverflowError: too many wait already.
+            TimeoutError: it takes too long.
+        """
+        if self.waiting and self.size + len(inputs) > self.limits.queue:
+            raise OverflowError
+        answer = asyncio.get_running_loop().create_future()
+        self.waiting.append(_Waiting(inputs, options, answer))
+        self.arrived.set()
+        return await asyncio.wait_for(answer, self.limits.seconds)
+
+    async def work(self) -> None:
+        """Compute what comes, until cancelled."""
+        while True:
+            await self.arrived.wait()
+            self.is_idle = False
+            while batch := self._next():
+                await self._compute(batch)
+            self.is_idle = True
+            self.arrived.clear()
+
+    def _next(self) -> list[_Waiting]:
+        """The request that has waited longest, and others with the same options."""
+        self.waiting = [request for request in self.waiting if not request.answer.done()]  # whose client still waits
+        batch: list[_Waiting] = []
+        for request in self.waiting:
+            size = sum(len(other.inputs) for other in batch) + len(request.inputs)
+            if not batch or (request.options == batch[0].options and size <= self.limits.batch):
+                batch.append(request)
+        self.waiting = [request for request in self.waiting if not any(request is other for other in batch)]
+        return batch
+
+    async def _compute(self, batch: list[_Waiting]) -> None:
+        inputs = [item for request in batch for item in request.inputs]
+        self.on_batch(len(inputs))
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self.thread, lambda: self.run(inputs, **batch[0].options))
+        except Exception as error:
+            if len(batch) > 1:  # one of them is to blame
+                for request in batch:
+                    await self._compute([request])
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(error)
+            return
+        for request in batch:
+            own, results = results[: len(request.inputs)], results[len(request.inputs) :]
+            if not request.answer.done():
+                request.answer.set_result(own)
+
+
+class _LimitBody:
+    """Refuses a request with a longer body, before it is read."""
+
+    def __init__(self, app: Any, limit: int) -> None:
+        self.app, self.limit = app, limit
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more and len(body) <= self.limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if len(body) > self.limit:
+            refusal = JSONResponse({"detail": f"The body must have at most {self.limit} bytes."}, status_code=413)
+            await refusal(scope, receive, send)
+            return
+        is_read = False
+
+        async def receive_again() -> Any:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            is_read = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, receive_again, send)
+
+
+def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 (it is never changed)
+    """
+    The application of a model, for any ASGI server.
+
+    Args:
+        runner: runs the model.
+        limits: what is refused.
+    """
+    registry = CollectorRegistry()
+    requests = Counter("requests", "Answered requests.", ["path", "status"], registry=registry)
+    seconds = Histogram("request_seconds", "Time to the answer.", ["path"], registry=registry)
+    sizes = Histogram("batch_texts", "Texts computed at once.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry)
+    waiting = Gauge("waiting_texts", "Texts that wait.", registry=registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.batches = batches = Batches(runner, limits, sizes.observe)
+        waiting.set_function(lambda: batches.size)
+        worker = asyncio.create_task(batches.work())
+        yield
+        while batches.waiting or not batches.is_idle:  # the server has stopped to listen
+            await asyncio.sleep(0.01)
+        worker.cancel()
+        batches.thread.shutdown()
+
+    app = FastAPI(title="attention-rnn", description=f"A model for {runner.task}.", lifespan=lifespan)
+    app.add_middleware(_LimitBody, limit=limits.body)
+    path = PATHS[runner.task]
+    request_type: Any = _request_type(runner.task, limits)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Any) -> Response:
+        start = time.perf_counter()
+        response = await call_next(request)
+        known = request.url.path if request.url.path in (path, "/health") else "other"
+        requests.labels(known, response.status_code).inc()
+        seconds.labels(known).observe(time.perf_counter() - start)
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> Response:
+        # what was sent is not sent back: it may be long, and need not be text
+        faults = [{"loc": [str(part)[:100] for part in f["loc"]], "msg": f["msg"]} for f in error.errors()[:10]]
+        return Response(json.dumps({"detail": faults}), status_code=422, media_type="application/json")
+
+    @app.post(path, responses={status: {} for status in (413, 422, 429, 504)})
+    async def compute(body: request_type) -> dict[str, list[Any]]:
+        options = body.model_dump(exclude_none=True)
+        inputs = options.pop("texts", None) or options.pop("questions")
+        try:
+            results = await app.state.batches.add(inputs, options)
+        except OverflowError:
+            raise HTTPException(429, "Too many requests wait.", {"Retry-After": "1"}) from None
+        except (TimeoutError, asyncio.TimeoutError):
+            raise HTTPException(504, f"It has taken more than {limits.seconds} seconds.") from None
+        except (TypeError, ValueError) as error:
+            raise HTTPException(422, str(error)) from None
+        return {"results": results}
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "task": runner.task}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _request_type(task: str, limits: Limits) -> type[BaseModel]:
+    """What a request for this task holds."""
+    text = Annotated[str, Field(min_length=1, max_length=limits.characters)]
+    several: Any = {"min_length": 1, "max_length": limits.texts}
+    strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+    if task == ANSWERING:
+        question = create_model("Question", __config__=strict, question=(text, ...), context=(text, ...))
+        return create_model("Questions", __config__=strict, questions=(list[question], Field(**several)))  # type: ignore[valid-type]
+    fields: dict[str, Any] = {"texts": (list[text], Field(**several))}
+    if task in (SEQ2SEQ, CAUSAL):
+        for name, most in (
+            ("num_beams", limits.beams),
+            ("num_return_sequences", limits.beams),
+            ("max_new_tokens", limits.new_tokens),
+            ("min_new_tokens", limits.new_tokens),
+        ):
+            fields[name] = (int | None, Field(None, ge=0 if name == "min_new_tokens" else 1, le=most))
+        fields["length_penalty"] = (float | None, Field(None, ge=-10, le=10))
+    return create_model("Texts", __config__=strict, **fields)
+
+
+def open_folder(folder: Path, weights: str, temporary: Path, **options: Any) -> OnnxRunner:
+    """The runner of an exported folder, or of a checkpoint, which is exported."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} must be a checkpoint or an exported folder: {error}.") from error
+    if config.get("format") != FORMAT:
+        import transformers
+
+        import attention_rnn
+
+        from .onnx.export import TASKS, export_onnx
+
+        (name,) = config.get("architectures") or [None]
+        if name not in TASKS:
+            raise ValueError(f"{folder} must be a checkpoint of one of {', '.join(TASKS)}, got {name}.")
+        model = getattr(attention_rnn, name).from_pretrained(folder)
+        folder = export_onnx(model, transformers.AutoTokenizer.from_pretrained(folder), temporary, weights)  # type: ignore[arg-type]
+    return OnnxRunner.from_pretrained(folder, **options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve a model over HTTP.")
+    parser.add_argument("folder", type=Path, help="what export_onnx has written, or a checkpoint")
+    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of each batch (%(default)s)")
+    parser.add_argument("--weights", default="int8", help="in which a checkpoint is exported (%(default)s)")
+    for name, default in Limits()._asdict().items():
+        parser.add_argument(f"--max_{name}", type=type(default), default=default, help="(%(default)s)")
+    options = vars(parser.parse_args())
+    limits = Limits(**{name: options[f"max_{name}"] for name in Limits._fields})
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            runner = open_folder(options["folder"], options["weights"], Path(temporary), threads=options["threads"])
+        except ValueError as error:
+            parser.error(str(error))
+    uvicorn.run(
+        create_app(runner, limits),
+        host=options["host"],
+        port=options["port"],
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""The server: batches of several requests, limits, and errors that say what is wrong."""
+
+import asyncio
+import threading
+from collections import Counter
+
+import pytest
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+
+from attention_rnn.server import Limits, create_app, open_folder  # noqa: E402
+
+
+class Runner:
+    """In the place of a model: says each text backwards, once it may."""
+
+    task = "text2text-generation"
+
+    def __init__(self):
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.batches = []
+
+    def __call__(self, texts, **options):
+        assert self.may_run.wait(10)
+        self.batches.append(list(texts))
+        if any(text == "fault" for text in texts):
+            raise ValueError("a text must not be a fault")
+        return [{"text": text[::-1], **options} for text in texts]
+
+
+def serve(talk, runner=None, **limits):
+    """What `talk`, a function of a client, returns."""
+    app = create_app(runner or Runner(), Limits(**limits))
+
+    async def run():
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        ):
+            return await talk(client)
+
+    return asyncio.run(run())
+
+
+def post(texts, path="/generate", **options):
+    async def talk(client):
+        return await client.post(path, json={"texts": texts, **options})
+
+    return talk
+
+
+def test_texts_and_options_reach_the_model():
+    response = serve(post(["abc", "de"], num_beams=3))
+    assert response.json() == {"results": [{"text": "cba", "num_beams": 3}, {"text": "ed", "num_beams": 3}]}
+
+
+async def occupy(client, runner, request):
+    """A request that the model is computing when this returns."""
+    task = asyncio.create_task(client.post("/generate", json=request))
+    while not runner.started:
+        await asyncio.sleep(0.001)
+    return task
+
+
+async def many(client, runner, requests):
+    """The answers to requests of which the first one occupies the model until all have come."""
+    runner.may_run.clear()
+    tasks = [await occupy(client, runner, requests[0])]
+    tasks += [asyncio.create_task(client.post("/generate", json=request)) for request in requests[1:]]
+    texts = sum(len(request["texts"]) for request in requests[1:])
+    while client._transport.app.state.batches.size < texts:
+        await asyncio.sleep(0.001)
+    runner.may_run.set()
+    return [await task for task in tasks]
+
+
+class CountingRunner(Runner):
+    started = 0
+
+    def __call__(self, texts, **options):
+        self.started += 1
+        return super().__call__(texts, **options)
+
+
+def test_requests_that_come_meanwhile_are_one_batch_for_each_set_of_options():
+    runner = CountingRunner()
+    requests = [{"texts": [f"text {index}"], "num_beams": 1 + index % 2} for index in range(9)]
+    responses = serve(lambda client: many(client, runner, requests), runner)
+    assert [response.json()["results"][0]["text"] for response in responses] == [
+        request["texts"][0][::-1] for request in requests
+    ]
+    assert Counter(map(len, runner.batches)) == {1: 1, 4: 2}
+
+
+def test_a_batch_is_no_larger_than_the_limit():
+    runner = CountingRunner()
+    requests = [{"texts": [f"text {index}"] * 2} for index in range(7)]
+    serve(lambda client: many(client, runner, requests), runner, batch=5, queue=99)
+    assert max(map(len, runner.batches)) == 4
+
+
+def test_a_faulty_request_spoils_no_other():
+    runner = CountingRunner()
+    requests = [{"texts": [text]} for text in ("first", "fault", "fine")]
+    responses = serve(lambda client: many(client, runner, requests), runner)
+    assert [response.status_code for response in responses] == [200, 422, 200]
+    assert responses[1].json() == {"detail": "a text must not be a fault"}
+
+
+def test_what_the_queue_has_no_room_for_is_refused():
+    async def talk(client):
+        runner.may_run.clear()
+        tasks = [await occupy(client, runner, {"texts": ["a", "b"]})]
+        tasks.append(asyncio.create_task(client.post("/generate", json={"texts": ["a", "b"]})))
+        while client._transport.app.state.batches.size < 2:
+            await asyncio.sleep(0.001)
+        refused = await client.post("/generate", json={"texts": ["c"]})
+        runner.may_run.set()
+        return refused, [await task for task in tasks]
+
+    runner = CountingRunner()
+    refused, others = serve(talk, runner, queue=2)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert [response.status_code for response in others] == [200, 200]
+
+
+def test_what_takes_too_long_is_given_up():
+    async def talk(client):
+        runner.may_run.clear()
+        response = await client.post("/generate", json={"texts": ["a"]})
+        runner.may_run.set()
+        return response
+
+    runner = Runner()
+    response = serve(talk, runner, seconds=0.05)
+    assert (response.status_code, response.json()["detail"]) == (504, "It has taken more than 0.05 seconds.")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b"no json", 422, "JSON"),
+        (b"[]", 422, "dictionary"),
+        (b"{}", 422, "required"),
+        (b'{"texts": []}', 422, "at least 1"),
+        (b'{"texts": [""]}', 422, "at least 1"),
+        (b'{"texts": [3]}', 422, "string"),
+        (b'{"texts": ["a"], "num_beams": 99}', 422, "less than or equal to 16"),
+        (b'{"texts": ["a"], "length_penalty": NaN}', 422, "finite"),
+        (b'{"texts": ["a"], "path": "/etc/passwd"}', 422, "not permitted"),
+        (b'{"texts": ["\\ud800"]}', 422, "unicode"),
+        (b'{"texts": ["a"], "\\ud800": 1}', 422, "unicode"),
+        (b'{"texts": ["aaaaaaaaaaa"]}', 422, "at most 10"),
+        (b'{"texts": ["a", "a", "a", "a"]}', 422, "at most 3"),
+        (b'{"texts": ["' + b"a" * 10_000_000 + b'"]}', 413, "at most 200 bytes"),
+    ],
+)
+def test_a_bad_request_is_refused_and_not_sent_back(content, status, message):
+    async def talk(client):
+        return await client.post("/generate", content=content, headers={"Content-Type": "application/json"})
+
+    response = serve(talk, characters=10, texts=3, body=200)
+    assert response.status_code == status
+    assert message in response.text
+    assert '"input"' not in response.text
+    assert len(response.text) < 300
+
+
+def test_control_characters_are_text():
+    assert serve(post(["a\x00\x1b"])).json() == {"results": [{"text": "\x1b\x00a"}]}
+
+
+@pytest.mark.parametrize("path", ["/classify", "/../../etc/passwd", "/generate/x"])
+def test_there_is_no_other_path(path):
+    assert serve(post(["a"], path)).status_code == 404
+
+
+def test_health_metrics_and_description():
+    async def talk(client):
+        await client.post("/generate", json={"texts": ["abc", "de"]})
+        return [await client.get(path) for path in ("/health", "/metrics", "/openapi.json")]
+
+    health, metrics, description = serve(talk)
+    assert health.json() == {"status": "ok", "task": "text2text-generation"}
+    assert 'requests_total{path="/generate",status="200"} 1.0' in metrics.text
+    assert "batch_texts_sum 2.0" in metrics.text
+    assert "num_beams" in description.json()["components"]["schemas"]["Texts"]["properties"]
+
+
+def test_a_question_is_asked_with_its_context():
+    class Reader(Runner):
+        task = "question-answering"
+
+        def __call__(self, examples):
+            return [{"answer": example["context"][:3]} for example in examples]
+
+    async def talk(client):
+        return await client.post("/answer", json={"questions": [{"question": "who?", "context": "Ada wrote it."}]})
+
+    assert serve(talk, Reader()).json() == {"results": [{"answer": "Ada"}]}
+
+
+def test_what_waits_is_answered_before_the_server_stops():
+    runner = CountingRunner()
+    app = create_app(runner, Limits())
+
+    async def run():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            async with app.router.lifespan_context(app):
+                runner.may_run.clear()
+                tasks = [await occupy(client, runner, {"texts": ["first"]})]
+                tasks += [asyncio.create_task(client.post("/generate", json={"texts": [str(i)]})) for i in range(2)]
+                while app.state.batches.size < 2:
+                    await asyncio.sleep(0.001)
+                runner.may_run.set()
+            return [await task for task in tasks]
+
+    assert [response.status_code for response in asyncio.run(run())] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "must be a checkpoint or an exported folder"),
+        ("{", "must be a checkpoint or an exported folder"),
+        ('{"architectures": ["BertModel"]}', "must be a checkpoint of one of .*, got BertModel"),
+    ],
+)
+def test_a_folder_of_another_kind_is_refused(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        open_folder(tmp_path, "float32", tmp_path / "temporary")
