@@ -33,6 +33,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
+from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text
 from attention_rnn.heat_maps import seq2seq_alignments
@@ -193,6 +194,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         scores, predictions = score_generated(split, output.predictions)
         if split == "test" and trainer.is_world_process_zero():
             write_predictions(run.output_dir, pairs[split], predictions)
+            of_symbols = {"per": True, "cer": False}
+            for of_words in (of_symbols[name] for name in training_args.metrics if name in of_symbols):
+                write_confusions(run.output_dir, count_confusions(pairs[split]["target"], predictions, of_words))
         return output.metrics, scores
 
     trainer = ReliableSeq2SeqTrainer(

@@ -288,6 +288,11 @@ def _add_margins(figure: "Figure") -> None:
         )
 
 
+def fonts_for(text: str) -> list[str]:
+    """The families of installed fonts to draw a text with, by preference."""
+    return _fonts(text)[0]
+
+
 def _fonts(text: str) -> tuple[list[str], set[str]]:
     """Find installed fonts for a text: the families to draw with, by preference, and the characters that none has."""
     from matplotlib import font_manager, rcParams
