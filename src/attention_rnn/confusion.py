@@ -72,14 +72,14 @@ def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         return
-    from .plotting import fonts_for
+    from .plotting import drawable
 
     shown = confusions[:_SHOWN]
-    names = [f"{confusion.reference} → {confusion.prediction}" for confusion in shown]
+    families, names = drawable([f"{confusion.reference} → {confusion.prediction}" for confusion in shown])
     figure = Figure(figsize=(5, 0.8 + 0.24 * len(shown)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.barh(range(len(shown)), [confusion.count for confusion in shown], color="tab:blue")
-    style: dict[str, Any] = {"fontfamily": fonts_for("".join(names)), "parse_math": False}
+    style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     axes.set_yticks(range(len(shown)), names, **style)
     axes.invert_yaxis()
     axes.set(xlabel="times", title="right → written, the most frequent errors of the test")

@@ -288,9 +288,10 @@ def _add_margins(figure: "Figure") -> None:
         )
 
 
-def fonts_for(text: str) -> list[str]:
-    """The families of installed fonts to draw a text with, by preference."""
-    return _fonts(text)[0]
+def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The families of installed fonts to draw texts with, and the texts with code points for what none of them has."""
+    families, missing = _fonts("".join(texts))
+    return families, [_spell_out(text, missing) for text in texts]
 
 
 def _fonts(text: str) -> tuple[list[str], set[str]]:
