@@ -211,9 +211,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     scores = run.train_and_evaluate(trainer, evaluate)
 
     shown = islice(pairs.get("test", pairs.get("validation", ())), data_args.num_heat_maps)
-    sources = (example["source"] for example in shown)
+    shown = [(example["source"], example["target"]) for example in shown]
     options = {"max_source_length": data_args.max_source_length, "copying": copying}
-    alignments = seq2seq_alignments(trainer.model, tokenizer, sources, **options)
+    alignments = seq2seq_alignments(
+        trainer.model, tokenizer, [source for source, _ in shown], references=[target for _, target in shown], **options
+    )
     example = next(iter(pairs[list(pairs)[-1]]))
     run.finish(
         trainer,
