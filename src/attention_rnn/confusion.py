@@ -14,13 +14,13 @@ class Confusion(NamedTuple):
     Args:
         reference (`str`): the symbol that should stand there, `NOTHING` for one too many.
         prediction (`str`): the one that was written, `NOTHING` if it was left out.
-        count (`int`): how often that happened.
+        times (`int`): how often that happened.
         of (`int`): how often the reference occurs.
     """
 
     reference: str
     prediction: str
-    count: int
+    times: int
     of: int
 
 
@@ -63,7 +63,7 @@ def count_confusions(references: Sequence[str], predictions: Sequence[str], of_w
 def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
     """Write all of them as `confusions.tsv` and, with matplotlib, the most frequent ones as `confusions.png`."""
     with open(folder / "confusions.tsv", "w", encoding="utf-8") as file:
-        print("reference", "prediction", "count", "of", sep="\t", file=file)
+        print("reference", "prediction", "times", "of", sep="\t", file=file)
         for confusion in confusions:
             print(*confusion, sep="\t", file=file)
     if not confusions:
@@ -78,7 +78,7 @@ def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
     families, names = drawable([f"{confusion.reference} → {confusion.prediction}" for confusion in shown])
     figure = Figure(figsize=(5, 0.8 + 0.24 * len(shown)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    axes.barh(range(len(shown)), [confusion.count for confusion in shown], color="tab:blue")
+    axes.barh(range(len(shown)), [confusion.times for confusion in shown], color="tab:blue")
     style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     axes.set_yticks(range(len(shown)), names, **style)
     axes.invert_yaxis()

@@ -70,7 +70,7 @@ def seq2seq_alignments(
         if copying is None:
             source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
             target_tokens = target_tokenizer.convert_ids_to_tokens(outputs.sequences[0, 1:])
-            text = tokenizer.decode(outputs.sequences[0], skip_special_tokens=True).strip()
+            text = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)[0].strip()
         else:
             source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
             target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
