@@ -16,7 +16,6 @@ that the model has written and a model card. Needs `pip install 'attention-rnn[t
 import logging
 import unicodedata
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -37,7 +36,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.checkpoints import open_config
 from attention_rnn.data import read_lines
-from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
+from attention_rnn.language_modelling import Streams, StreamTrainer, Text
 from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import (
     load_or_train_tokenizer,
@@ -143,8 +142,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     sample = write_sample(trainer, data_args)  # by all processes, among which the model may be divided
     if trainer.is_world_process_zero():
         Path(run.output_dir, "sample.txt").write_text(sample, encoding="utf-8")
-        if training_args.do_train:
-            plot_losses(trainer.state.log_history).savefig(run.output_dir / "loss.png", dpi=150)
     sizes = {split: f"{len(text.ids):,} tokens, {text.characters:,} characters" for split, text in encoded.items()}
     run.finish(
         trainer,
@@ -179,8 +176,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         )
     if training_args.n_gpu > 1:
         raise ValueError(f"each process needs a GPU of its own, got {training_args.n_gpu}: start them by torchrun")
-    if training_args.do_train and find_spec("matplotlib") is None:
-        raise ImportError("the curve of the loss needs matplotlib: pip install 'attention-rnn[plot]'")
 
     check_model(model_args, training_args)
     if model_args.model_name_or_path is not None:

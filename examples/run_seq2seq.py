@@ -33,6 +33,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
+from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text
 from attention_rnn.heat_maps import seq2seq_alignments
@@ -193,6 +194,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         scores, predictions = score_generated(split, output.predictions)
         if split == "test" and trainer.is_world_process_zero():
             write_predictions(run.output_dir, pairs[split], predictions)
+            of_symbols = {"per": True, "cer": False}
+            for of_words in (of_symbols[name] for name in training_args.metrics if name in of_symbols):
+                write_confusions(run.output_dir, count_confusions(pairs[split]["target"], predictions, of_words))
         return output.metrics, scores
 
     trainer = ReliableSeq2SeqTrainer(
@@ -207,9 +211,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     scores = run.train_and_evaluate(trainer, evaluate)
 
     shown = islice(pairs.get("test", pairs.get("validation", ())), data_args.num_heat_maps)
-    sources = (example["source"] for example in shown)
+    shown = [(example["source"], example["target"]) for example in shown]
     options = {"max_source_length": data_args.max_source_length, "copying": copying}
-    alignments = seq2seq_alignments(trainer.model, tokenizer, sources, **options)
+    alignments = seq2seq_alignments(
+        trainer.model, tokenizer, [source for source, _ in shown], references=[target for _, target in shown], **options
+    )
     example = next(iter(pairs[list(pairs)[-1]]))
     run.finish(
         trainer,

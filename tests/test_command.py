@@ -157,13 +157,13 @@ def test_another_folder_is_left_alone(words, tmp_path):
 @needs_scripts
 def test_a_training_that_was_stopped_goes_on(words, tmp_path, capsys):
     arguments = ["train", words, "--output", tmp_path / "run", *TINY, "--max_steps", "4000"]
-    arguments += ["--eval_steps", "1000", "--save_steps", "1000"]
+    arguments += ["--eval_steps", "5", "--save_steps", "5", "--save_total_limit", "1"]
 
     def stop():
         deadline = time.monotonic() + 60
         while signal.getsignal(signal.SIGINT) is signal.default_int_handler and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(0.3)
+        time.sleep(1)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=stop)

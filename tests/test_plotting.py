@@ -295,6 +295,15 @@ def test_the_page_holds_the_tokens_and_weights_of_each_pair(page_of):
     assert page.titles == ["the first"]
 
 
+def test_the_least_certain_pair_comes_first_and_says_whether_it_is_right(page_of):
+    scored = [("sure", -0.1, True), ("unsure", -2.0, False), ("between", -0.5, None)]
+    page = page_of(*(Alignment([[1.0]], ["a"], ["x"], *values) for values in scored))
+    assert page.titles == ["unsure", "between", "sure"]
+    sections = [attributes["class"] for tag, attributes in page.elements if tag == "section"]
+    assert sections == ["wrong", "", "right"]
+    assert "✗ wrong</span> score -2.00" in page.text
+
+
 def test_the_page_needs_nothing_but_itself(page_of):
     page = page_of(Alignment([[1.0]], ["a"], ["x"], "title"))
     assert "http" not in page.text
@@ -330,8 +339,10 @@ def test_spaces_and_control_characters_show_in_the_page(page_of):
 
 def test_a_page_of_40_pairs_of_40_tokens_is_small(page_of):
     weights = torch.softmax(5 * torch.randn(40, 40), dim=-1)
-    page = page_of(*[Alignment(weights, ["token"] * 40, ["token"] * 40)] * 40)
+    alignment = Alignment(weights, ["token"] * 40, ["token"] * 40, "a title", -1.0, False)
+    page = page_of(*[alignment] * 40)
     assert len(page.text) < 350_000
+    assert len(page_of(*[alignment] * 20).text) < 200_000
 
 
 def test_a_page_without_pairs_can_be_written(page_of):

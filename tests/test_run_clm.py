@@ -89,7 +89,14 @@ def test_a_run_leaves_a_model_its_scores_a_sample_and_a_card(tmp_path, train_fil
     arguments = ("--do_train", "--do_eval", "--validation_split_percentage", 20, "--prompt", "No", "--train_file")
     scores = run(tmp_path / "run", *arguments, train_file)
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"model.safetensors", "tokenizer.json", "loss.png", "sample.txt", "README.md", "all_results.json"} <= names
+    assert {
+        "model.safetensors",
+        "tokenizer.json",
+        "training.png",
+        "sample.txt",
+        "README.md",
+        "all_results.json",
+    } <= names
     assert (tmp_path / "run" / "sample.txt").read_text().startswith("No")
     card = (tmp_path / "run" / "README.md").read_text()
     assert f"{scores['validation']['nats_per_character']:.2f}" in card

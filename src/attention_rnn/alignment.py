@@ -18,12 +18,16 @@ class Alignment(NamedTuple):
         source_tokens (`list[str]`): one for each column.
         target_tokens (`list[str]`): one for each row.
         title (`str`): a line above the pair.
+        score (`float`): how certain the model was, such as a log probability.
+        is_right (`bool`): whether what it said is right, if that is known.
     """
 
     weights: Tensor | ArrayLike
     source_tokens: Sequence[str]
     target_tokens: Sequence[str]
     title: str | None = None
+    score: float | None = None
+    is_right: bool | None = None
 
 
 def alignment_from_outputs(outputs: Any, average_heads: bool = True) -> Tensor:

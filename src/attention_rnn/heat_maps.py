@@ -28,7 +28,7 @@ def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> l
     pictures, drawn = [], []
     for number, alignment in enumerate(alignments):
         folder.mkdir(parents=True, exist_ok=True)
-        weights, source_tokens, target_tokens, title = alignment
+        weights, source_tokens, target_tokens, title, *_ = alignment
         plot_alignment(weights, source_tokens, target_tokens, title=title).savefig(folder / f"{number}.png")
         pictures.append(f"{folder.name}/{number}.png")
         drawn.append(alignment)
@@ -44,10 +44,12 @@ def seq2seq_alignments(
     *,
     max_source_length: int | None = None,
     copying: CopyVocabulary | None = None,
+    references: Sequence[str] | None = None,
 ) -> Iterator[Alignment]:
     """
     Where a sequence-to-sequence model of transformers or of this package looks in each source, for each token that it
-    generates; nothing of a model without attention.
+    generates; nothing of a model without attention. The title is what it makes of the source and, with `references`,
+    what is right.
     """
     model.eval()
     model.set_attn_implementation("eager")  # others do not return the weights
@@ -55,21 +57,32 @@ def seq2seq_alignments(
     if max_source_length is not None:
         options |= {"truncation": True, "max_length": max_source_length}
     target_tokenizer = getattr(tokenizer, "target", tokenizer)
-    for source in sources:
+    for index, source in enumerate(sources):
         if copying is None:
             inputs = tokenizer([source], **options)
         else:
             inputs, (unknown_words,) = copying.encode_sources([source], **options)
-        outputs = model.generate(**inputs.to(model.device), output_attentions=True, return_dict_in_generate=True)
+        outputs = model.generate(
+            **inputs.to(model.device), output_attentions=True, output_scores=True, return_dict_in_generate=True
+        )
         if not outputs.cross_attentions or not len(outputs.cross_attentions[0]):
             return
         if copying is None:
             source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
             target_tokens = target_tokenizer.convert_ids_to_tokens(outputs.sequences[0, 1:])
+            text = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)[0].strip()
         else:
             source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
             target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
-        yield Alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens)
+            text = copying.batch_decode(outputs.sequences, [unknown_words])[0].strip()
+        title, is_right = f"{source} → {text}", None
+        if references is not None:
+            is_right = text == references[index]
+            title += "" if is_right else f" (reference: {references[index]})"
+        scores = getattr(outputs, "sequences_scores", None)
+        score = None if scores is None else float(scores[0])
+        weights = alignment_from_outputs(outputs)[0]
+        yield Alignment(weights, source_tokens, target_tokens, title, score, is_right)
 
 
 def qa_alignments(

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from transformers.trainer_utils import speed_metrics
 from .trainer import ReliableTrainer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 IGNORED_LABEL = -100
 
@@ -169,26 +168,3 @@ def _detach(state: Any) -> Any:
     for layer in state.layers:
         layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
     return state
-
-
-def plot_losses(log_history: Sequence[Mapping[str, Any]]) -> "Figure":
-    """
-    Draw the loss per token of a training and of its evaluations over the epochs.
-
-    Args:
-        log_history (`list[dict[str, float]]`): the `state.log_history` of a Trainer.
-
-    Returns:
-        `matplotlib.figure.Figure`: to be saved, or shown in a notebook.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("loss", "training, with dropout"), ("eval_loss", "validation")):
-        points = [(entry["epoch"], entry[name]) for entry in log_history if name in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
-    axes.set(xlabel="epoch", ylabel="nats per token")
-    axes.legend()
-    return figure

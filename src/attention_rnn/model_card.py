@@ -11,6 +11,12 @@ import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedModel, TrainingArguments
 
+TRAINING_CURVES = "training.png"
+# what a run may leave in its folder
+_PICTURES = {
+    TRAINING_CURVES: "The loss, the score and the learning rate in the course of the training",
+    "confusions.png": "Which symbol was taken for which, most often first",
+}
 _LIBRARIES = ("attention-rnn", "transformers", "torch", "tokenizers", "datasets", "accelerate")
 _TRAINING_ARGUMENTS = (
     "learning_rate",
@@ -155,6 +161,7 @@ def write_model_card(
         f"```bash\n{_public(command)}\n```" if command else "",
         _table(["argument", "value"], _arguments(training_args)) if training_args else "",
         f"{duration} on {_hardware(model)}, with {_versions()}.",
+        *(f"![{what}]({name})" for name, what in _PICTURES.items() if Path(output_dir, name).exists()),
     ]
     card = ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n")
     card.save(Path(output_dir) / "README.md")

@@ -144,7 +144,9 @@ def write_alignment_page(path: str | Path, alignments: Iterable[Alignment], *, t
 
         write_alignment_page("attention.html", [Alignment(weights, source_tokens, target_tokens, "a title")])
 
-    The page needs no other file and no network. It shows weights with two decimals.
+    The page needs no other file and no network. It shows weights with two decimals, a matrix beside each pair, and what
+    is known of its score and whether it is right: pairs with scores stand in their order, the least certain one first,
+    and one can look at errors only.
 
     Args:
         path (`str` or `Path`): the file to write.
@@ -158,15 +160,22 @@ def write_alignment_page(path: str | Path, alignments: Iterable[Alignment], *, t
     """
     _check_string("title", title)
     pairs = []
-    for index, alignment in enumerate(alignments):
+    least_certain_first = enumerate(alignments)
+    for index, alignment in sorted(least_certain_first, key=_certainty):
         if not isinstance(alignment, Alignment):
             raise TypeError(f"alignments[{index}] must be an Alignment, got {type(alignment).__name__}")
         try:
             pairs.append(_pair(alignment))
         except (TypeError, ValueError) as error:
             raise type(error)(f"alignments[{index}]: {error}") from error
-    page = Template(_PAGE).substitute(title=html.escape(title), pairs="\n".join(pairs))
+    template = Template(Path(__file__).with_name("alignment_page.html").read_text(encoding="utf-8"))
+    page = template.substitute(title=html.escape(title), pairs="\n".join(pairs))
     Path(path).write_text(page, encoding="utf-8")
+
+
+def _certainty(numbered: tuple[int, Any]) -> float:
+    score = getattr(numbered[1], "score", None)
+    return math.inf if score is None else score
 
 
 def _pair(alignment: Alignment) -> str:
@@ -176,8 +185,14 @@ def _pair(alignment: Alignment) -> str:
     if title is not None:
         _check_string("title", title)
         heading = f'<h2 dir="auto">{html.escape(title)}</h2>'
+    verdict = {None: "", True: "right", False: "wrong"}[alignment.is_right]
+    told = f'<span class="mark">{"✓" if alignment.is_right else "✗"} {verdict}</span>' if verdict else ""
+    if alignment.score is not None:
+        told += f" score {alignment.score:.2f}"
+    if told:
+        heading += f'<p class="verdict">{told}</p>'
     percents = json.dumps((100 * weights).round().int().tolist(), separators=(",", ":"))
-    return f"""<section data-weights="{percents}">{heading}
+    return f"""<section class="{verdict}" data-weights="{percents}">{heading}
 <h3>Source</h3><div class="source" role="group" aria-label="Source" {_ROW}>{_buttons(source_tokens)}</div>
 <h3>Target</h3><div class="target" role="group" aria-label="Target" {_ROW}>{_buttons(target_tokens)}</div>
 <output></output></section>"""
@@ -288,6 +303,12 @@ def _add_margins(figure: "Figure") -> None:
         )
 
 
+def drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The families of installed fonts to draw texts with, and the texts with code points for what none of them has."""
+    families, missing = _fonts("".join(texts))
+    return families, [_spell_out(text, missing) for text in texts]
+
+
 def _fonts(text: str) -> tuple[list[str], set[str]]:
     """Find installed fonts for a text: the families to draw with, by preference, and the characters that none has."""
     from matplotlib import font_manager, rcParams
@@ -343,123 +364,3 @@ def _spell_out(text: str, characters: set[str]) -> str:
 
 # The tokens are of an unknown language, which a browser must not translate.
 _ROW = 'dir="auto" lang="" translate="no"'
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root {
-  color-scheme: light dark;
-  --paper: #fff; --ink: #1d2127; --faint: #68707c; --line: #e4e7eb; --token: #f4f5f7;
-  --source: #5fa8f5; --target: #f5ae45;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #15181d; --ink: #e8eaed; --faint: #99a1ad; --line: #2b3038; --token: #20242b;
-    --source: #1f68c4; --target: #a3610b;
-  }
-}
-body {
-  max-width: 76rem; margin: 0 auto; padding: 2rem 1.5rem; box-sizing: border-box;
-  background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif;
-}
-h1 { margin: 0; font-size: 1.5rem; }
-h1 + p { margin: .25rem 0 2rem; max-width: 44rem; color: var(--faint); }
-section {
-  display: grid; grid-template-columns: auto 1fr; gap: 0 1.25rem;
-  padding: 1.25rem 0 .5rem; border-top: 1px solid var(--line);
-}
-h2 { grid-column: 1 / -1; margin: 0 0 .75rem; font-size: 1rem; }
-h3 { margin: 0; font-size: .75rem; line-height: 2rem; font-weight: 500; color: var(--faint); }
-.source { --hue: var(--source); }
-.target { --hue: var(--target); }
-.source, .target { display: flex; flex-wrap: wrap; gap: 0 3px; }
-button {
-  position: relative; isolation: isolate; min-width: 2rem; max-width: 100%; min-height: 2rem;
-  margin: 0 0 1.25rem; padding: 0 .35rem; border: 0; border-radius: .375rem; outline: 0;
-  background: var(--token); color: inherit; font: inherit; overflow-wrap: anywhere; cursor: default;
-}
-bdi { color: var(--faint); }
-button::before {
-  content: ""; position: absolute; inset: 0; z-index: -1; border-radius: inherit;
-  background: var(--hue); opacity: var(--weight, 0); transition: opacity .12s;
-}
-button::after {
-  content: attr(data-weight); position: absolute; top: 100%; left: 50%; translate: -50%;
-  direction: ltr; white-space: nowrap; font-size: .6875rem; line-height: 1.25rem;
-  font-variant-numeric: tabular-nums; color: var(--faint);
-}
-button.chosen { box-shadow: 0 0 0 2.5px var(--hue); }
-button[data-weight] bdi { color: inherit; }
-output { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-@media (max-width: 36rem) { section { display: block; } }
-@media (prefers-reduced-motion) { button::before { transition: none; } }
-</style>
-</head>
-<body>
-<h1 dir="auto">$title</h1>
-<p>Point at a token, tap it, or walk with Tab and the arrow keys. A token of the target lights where the model looked
-to write it; a token of the source lights what was written while looking at it.</p>
-$pairs
-<script>
-"use strict";
-for (const section of document.querySelectorAll("section")) {
-  const weights = JSON.parse(section.dataset.weights); // [target][source], in percent
-  const sources = [...section.querySelector(".source").children];
-  const targets = [...section.querySelector(".target").children];
-  const tokens = [...sources, ...targets];
-  const partners = new Map(); // of a token, those of the other row with their weights
-  sources.forEach((source, i) => partners.set(source, targets.map((target, j) => [target, weights[j][i]])));
-  targets.forEach((target, j) => partners.set(target, sources.map((source, i) => [source, weights[j][i]])));
-
-  const light = chosen => {
-    for (const token of tokens) {
-      token.classList.toggle("chosen", token === chosen);
-      token.style.removeProperty("--weight");
-      delete token.dataset.weight;
-    }
-    const spoken = [];
-    for (const [token, percent] of partners.get(chosen) ?? []) {
-      if (percent === 0) continue;
-      token.style.setProperty("--weight", percent / 100);
-      token.dataset.weight = (percent / 100).toFixed(2);
-      spoken.push(token.textContent + " " + token.dataset.weight);
-    }
-    section.querySelector("output").textContent = spoken.join(", "); // read out by screen readers
-  };
-
-  const neighbour = (token, key) => {
-    const rightToLeft = getComputedStyle(token).direction === "rtl";
-    switch (key) {
-      case "ArrowLeft": return rightToLeft ? token.nextElementSibling : token.previousElementSibling;
-      case "ArrowRight": return rightToLeft ? token.previousElementSibling : token.nextElementSibling;
-      case "ArrowUp":
-      case "ArrowDown": return partners.get(token).reduce((best, other) => other[1] > best[1] ? other : best)[0];
-    }
-  };
-
-  for (const token of tokens) token.tabIndex = token.previousElementSibling ? -1 : 0; // Tab stops once in a row
-  section.addEventListener("pointerover", event => {
-    const token = event.target.closest("button");
-    if (token) light(token);
-  });
-  section.addEventListener("pointerleave", () => light(section.querySelector(":focus")));
-  section.addEventListener("click", event => event.target.closest("button")?.focus()); // Safari does not by itself
-  section.addEventListener("focusin", event => {
-    for (const token of event.target.parentElement.children) token.tabIndex = token === event.target ? 0 : -1;
-    light(event.target);
-  });
-  section.addEventListener("focusout", () => light(null));
-  section.addEventListener("keydown", event => {
-    if (event.key === "Escape") event.target.blur();
-    if (event.key.startsWith("Arrow")) event.preventDefault();
-    neighbour(event.target, event.key)?.focus();
-  });
-}
-</script>
-</body>
-</html>
-"""

@@ -98,6 +98,8 @@ class StopAtStep(TrainerCallback):
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.wanted:
+            if args.save_total_limit == 1:  # the Trainer would delete at the end what is not the best model
+                args.save_total_limit = 2
             control.should_save = control.should_training_stop = True
 
 

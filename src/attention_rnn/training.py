@@ -51,7 +51,7 @@ from .arguments import (
 )
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
-from .model_card import write_model_card
+from .model_card import TRAINING_CURVES, write_model_card
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
@@ -61,7 +61,6 @@ logger = logging.getLogger(__name__)
 
 Scores = dict[str, float | str]
 FEW_EXAMPLES = 100_000
-TRAINING_CURVES = "training.png"
 
 
 @dataclass

@@ -55,9 +55,7 @@ With a temperature of {temperature} it has written:
 
 ```
 {sample}
-```
-
-![The loss in the course of the training](loss.png)"""
+```"""
 CLM_LIMITS = """The model continues texts like that of its training, and scores how likely a text is. What it writes
 need not be true. It repeats the errors and biases of its training data, and nothing was tested beyond the scores
 above."""
