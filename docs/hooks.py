@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 from typing import Any
@@ -60,6 +61,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Let links between files of the repository lead to their pages, and unlink those to files without a page."""
     origins = {page: source for source, page in PAGES.items()}
     here = origins.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    folder = next(folder for folder in reversed(LANGUAGES.values()) if page.file.src_uri.startswith(folder))
 
     def link(target: str) -> str | None:
         if re.match(r"[a-z]+:|#", target):
@@ -67,6 +69,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         path, _, anchor = target.partition("#")
         path = normpath(join(dirname(here), path))
         uri = PAGES.get(path, path.removeprefix("docs/"))
+        uri = re.sub(r"^(learn/\w+)\.py$", rf"{folder}\1.md", uri)  # a chapter, in the language of the page
         if files.get_file_from_path(uri) is None:
             # a broken link within docs/ is left for mkdocs to complain about
             return target if path.startswith("docs/") else None
@@ -141,14 +144,16 @@ def render_chapter(name: str, notebook: Any, language: str) -> Iterator[tuple[st
         if alternative:
             code = f'??? note "{FOLDED[language]}"\n' + "\n".join(f"    {line}" for line in code.splitlines())
         lines += [code, ""]
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                lines += [f"```{{ .text .output }}\n{output.text.rstrip()}\n```", ""]
+        for kind, outputs in groupby(cell.outputs, key=lambda output: output.output_type):
+            if kind == "stream":  # what a cell prints, also if it takes its time over it
+                printed = "".join(output.text for output in outputs).rstrip()
+                lines += [f"```{{ .text .output }}\n{printed}\n```", ""]
                 continue
-            kind = next(kind for kind in IMAGES if kind in output.data)
-            picture = f"{name}_{len(lines)}.{IMAGES[kind]}"
-            yield picture, base64.b64decode(output.data[kind])
-            lines += [f"![{alternative}]({picture})" + "{ .figure }", ""]
+            for output in outputs:
+                kind = next(kind for kind in IMAGES if kind in output.data)
+                picture = f"{name}_{len(lines)}.{IMAGES[kind]}"
+                yield picture, base64.b64decode(output.data[kind])
+                lines += [f"![{alternative}]({picture})" + "{ .figure }", ""]
     title = re.search(
         r"^# (.*)", next(c.source for c in notebook.cells if c.metadata.get("lang") == other), re.MULTILINE
     )
