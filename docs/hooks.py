@@ -42,6 +42,7 @@ PAGES = {
     "benchmarks/quality/RESULTS.md": "results/quality.md",
     "benchmarks/speed/RESULTS.md": "results/speed.md",
 }
+WIDE = "\u3000-\u9fff\uff00-\uffef"
 IMAGES = {"image/png": "png", "image/gif": "gif"}
 
 
@@ -97,6 +98,8 @@ def on_page_content(content: str, **_: Any) -> str:
         content,
         flags=re.DOTALL,
     )
+    # a new line in the source is a space to a browser, which Chinese does not have
+    content = re.sub(f"(?<=[{WIDE}])\\n(?=[{WIDE}])", "", content)
     return re.sub(r"\[(<code>)~?([\w.]+</code>)\]", r"\1\2", content)
 
 
