@@ -1,17 +1,17 @@
 r"""Score a trained model on a file.
 
-    python examples/evaluate_checkpoint.py runs/en-de test.tsv --metrics bleu chrf --num_beams 5
+    python examples/evaluate_checkpoint.py runs/g2p test.tsv --column_names word phones --metrics exact_match per
+    python examples/evaluate_checkpoint.py runs/en-de test.en --target_file test.de --metrics bleu chrf --num_beams 5
     python examples/evaluate_checkpoint.py runs/qa dev.json --metrics answer_f1 --answer_unit character
-    python examples/evaluate_checkpoint.py runs/sentiment dev.tsv --metrics exact_match
+    python examples/evaluate_checkpoint.py runs/reviews test.tsv --column_names label text
     python examples/evaluate_checkpoint.py runs/chunks test.conll
 
-The model may be an encoder-decoder, a classifier of texts with one label each, or a reader that answers questions, of
-this package or of transformers; what it is stands in its config. The file is one that run_seq2seq.py,
-run_classification.py or run_qa.py reads, with the source and the target, the text and the label, or SQuAD's format.
-A tagger, a language model, and a classifier that gives several labels or a number are scored by run_labelling.py,
-run_clm.py and run_classification.py: --metrics are then those of that script, which may be left out, and what else is
-given goes to it. Scores are printed as json and, with --output_dir, written there with the predictions. Needs
-`pip install attention-rnn[train]`.
+The model is of this package or of transformers; what it does stands in its config. An encoder-decoder is scored on what
+run_seq2seq.py reads, a table with sources and targets or two aligned text files, and a reader that answers questions on
+SQuAD's format. A classifier, a tagger and a language model are scored by run_classification.py, run_labelling.py and
+run_clm.py: --metrics are then those of that script, which may be left out, and what else is given goes to it. Scores
+are printed as json and, with --output_dir, written there with the predictions. Needs
+`pip install 'attention-rnn[train]'`.
 """
 
 import argparse
@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, PreTrainedConfig, pipeline
+from transformers import PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
+from attention_rnn.checkpoints import open_config
 from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
@@ -35,12 +36,15 @@ from attention_rnn.question_answering import read_examples
 # how the name of a model's class ends
 TASKS = {
     "ForQuestionAnswering": "question-answering",
-    "ForSequenceClassification": "text-classification",
     "ForConditionalGeneration": "text2text-generation",
     "MTModel": "text2text-generation",
 }
 # what the script that trains it scores
-SCRIPTS = {"ForTokenClassification": "run_labelling", "ForCausalLM": "run_clm"}
+SCRIPTS = {
+    "ForSequenceClassification": "run_classification",
+    "ForTokenClassification": "run_labelling",
+    "ForCausalLM": "run_clm",
+}
 OWN_ARGUMENTS = ("model", "file", "task", "output_dir", "bleu_tokenize", "answer_unit")
 # what other arguments are called there
 ARGUMENTS = {"batch_size": "per_device_eval_batch_size", "max_samples": "max_predict_samples"}
@@ -56,8 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
     parser.add_argument("file", help="the file to read")
-    parser.add_argument("--metrics", nargs="+", help=f"what to compute: {', '.join(METRICS)}; of a label exact_match")
+    parser.add_argument("--metrics", nargs="+", help=f"what to compute: {', '.join(METRICS)}")
     parser.add_argument("--task", choices=sorted(set(TASKS.values())), help="what the model does (as its config says)")
+    parser.add_argument(
+        "--target_file", help="the targets of an encoder-decoder, line by line; the file has its sources"
+    )
     parser.add_argument("--source_column", help="column of the source or the text (by its name; else the first)")
     parser.add_argument("--target_column", help="column of the target or the label (by its name; else the next)")
     parser.add_argument("--file_format", choices=FORMATS, help="of the file (from its name)")
@@ -77,12 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    config = AutoConfig.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    config = open_config(options.model, trust_remote_code=options.trust_remote_code)
     architecture = next(iter(config.architectures or []), None)
     task = options.task or ending_of(architecture, TASKS)
     script = None if options.task else ending_of(architecture, SCRIPTS)
-    if task == "text-classification" and problem_type_of(config) != "single_label_classification":
-        script, others = "run_classification", ["--problem_type", problem_type_of(config), *others]
+    if options.target_file is not None and task != "text2text-generation":
+        parser.error(f"argument --target_file: {options.model} is no encoder-decoder")
+    if script == "run_classification":
+        others = ["--problem_type", problem_type_of(config), *others]
     if script is not None:
         return score_by_script(script, others, options)
     if others:
@@ -94,10 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
             f"the config of {options.model} must name a model that ends in {', '.join([*TASKS, *SCRIPTS])}, got "
             f"{architecture}; give --task"
         )
-    known = ["exact_match"] if task == "text-classification" else list(METRICS)
     for name in options.metrics:
-        if name not in known:
-            raise ValueError(f"--metrics for the task {task} must be among {', '.join(known)}, got {name!r}")
+        if name not in METRICS:
+            raise ValueError(f"--metrics for the task {task} must be among {', '.join(METRICS)}, got {name!r}")
     items = read_items(task, options)
     predictions = predict(task, items, options)
     metric_options = {
@@ -137,6 +145,8 @@ def score_by_script(script: str, others: list[str], options: argparse.Namespace)
     with tempfile.TemporaryDirectory() as folder:
         command = ["--do_predict", "--model_name_or_path", options.model, "--test_file", options.file]
         command += ["--output_dir", str(options.output_dir or folder)]
+        if options.output_dir is None and script != "run_clm":
+            command += ["--num_heat_maps", "0"]  # nobody would see them
         for name, value in vars(options).items():
             if name not in OWN_ARGUMENTS and value not in (None, False):
                 values = [] if value is True else value if isinstance(value, list) else [value]
@@ -149,6 +159,7 @@ def score_by_script(script: str, others: list[str], options: argparse.Namespace)
 def read_items(task: str, options: argparse.Namespace) -> list[Item]:
     rows = read_rows(
         options.file,
+        options.target_file,
         file_format=options.file_format,
         column_names=options.column_names,
         wanted_columns=[options.source_column, options.target_column],
@@ -159,11 +170,9 @@ def read_items(task: str, options: argparse.Namespace) -> list[Item]:
             source = {name: example[name] for name in ("question", "context")}
             items.append(Item(source, example["answers"]["text"] or [""]))
     else:
-        given = (options.source_column, options.target_column)
-        roles = ("text", "label") if task == "text-classification" else ("source", "target")
         columns: list[str] = []
         for place, row in islice(rows, options.max_samples):
-            columns = columns or choose_columns(row, place, **dict(zip(roles, given, strict=True)))
+            columns = columns or choose_columns(row, place, source=options.source_column, target=options.target_column)
             source, target = (get_text(row, column, place) for column in columns)
             items.append(Item(source, [target]))
     if not items:
@@ -188,7 +197,7 @@ def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[s
     elif task == "text2text-generation":
         names = ("num_beams", "max_new_tokens")
         arguments = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    key = {"question-answering": "answer", "text-classification": "label", "text2text-generation": "generated_text"}
+    key = {"question-answering": "answer", "text2text-generation": "generated_text"}
 
     # nothing is made of an empty text
     order = [index for index, item in enumerate(items) if item.source or task != "text2text-generation"]

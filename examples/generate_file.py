@@ -10,7 +10,7 @@ The output is jsonl, one object for each text: `source`, `prediction`, and with 
 
 The file is read piece by piece and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
 interrupted, the same command continues behind them, also with another number of processes, and the output is the same
-as without the interruption, sampling included. Needs `pip install attention-rnn[train]`.
+as without the interruption, sampling included. Needs `pip install 'attention-rnn[train]'`.
 """
 
 import argparse
@@ -24,17 +24,18 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import pipeline
 
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
-from attention_rnn.data import FORMATS, choose_columns, get_text, read_lines, read_rows
+from attention_rnn.checkpoints import open_encoder_decoder
+from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_lines, read_rows
 
 try:
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 except ImportError as error:
-    raise ImportError(f"generate_file.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"generate_file.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
 SETTINGS = "settings.json"
@@ -74,10 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare(folder, total, options)
     accelerator.wait_for_everyone()
 
-    model = AutoModelForSeq2SeqLM.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
+    model, tokenizer = open_encoder_decoder(options.model, trust_remote_code=options.trust_remote_code)
     if options.int8:
         model = attention_rnn.quantize(model)
-    tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=options.trust_remote_code)
     generator = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device=accelerator.device)
     texts = read_texts(options)
     parts = range(0, total, options.part_size)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read_texts(options: argparse.Namespace) -> Iterator[str]:
     """The texts one by one, also empty ones."""
-    suffix = Path(options.input.removesuffix(".gz")).suffix.removeprefix(".")
+    suffix = extension(options.input)
     file_format = options.file_format or (suffix if suffix in FORMATS else "txt")
     if file_format == "txt":
         yield from map(str.strip, read_lines(options.input))

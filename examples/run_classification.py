@@ -7,7 +7,7 @@ r"""Train a classifier of texts: an attention RNN from scratch, or any other mod
 One label for each text, several (`--problem_type multi_label_classification`) or a number (`--problem_type
 regression`). --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command
 line; what follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, a
-confusion matrix, pictures of the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+confusion matrix, pictures of the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import logging
@@ -73,7 +73,7 @@ try:
     from datasets import Dataset
 except ImportError as error:
     raise ImportError(
-        f"run_classification.py needs more packages ({error}): pip install attention-rnn[train]"
+        f"run_classification.py needs more packages ({error}): pip install 'attention-rnn[train]'"
     ) from error
 
 logger = logging.getLogger("run_classification")

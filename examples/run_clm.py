@@ -10,7 +10,7 @@ that stands before it.
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the curve of the loss, a text
-that the model has written and a model card. Needs `pip install attention-rnn[train,plot]`.
+that the model has written and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import logging
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import (
@@ -35,6 +35,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
+from attention_rnn.checkpoints import open_config
 from attention_rnn.data import read_lines
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text, plot_losses
 from attention_rnn.tokenizer_training import TokenizerKind
@@ -166,7 +167,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     for split, action in splits.items():
         file = file_argument(split, data_args)
         if (getattr(data_args, file) is None) == (data_args.dataset_name is None):
-            raise ValueError(f"{action} needs either --{file} or --dataset_name")
+            part = ", or --validation_split_percentage" if split == "validation" else ""
+            raise ValueError(f"{action} needs either --{file} or --dataset_name{part}")
     check_values(data_args, training_args, SMALLEST_VALUES)
     if not data_args.temperature > 0:
         raise ValueError(f"--temperature must be above 0, got {data_args.temperature}")
@@ -178,13 +180,11 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     if training_args.n_gpu > 1:
         raise ValueError(f"each process needs a GPU of its own, got {training_args.n_gpu}: start them by torchrun")
     if training_args.do_train and find_spec("matplotlib") is None:
-        raise ImportError("the curve of the loss needs matplotlib: pip install attention-rnn[plot]")
+        raise ImportError("the curve of the loss needs matplotlib: pip install 'attention-rnn[plot]'")
 
     check_model(model_args, training_args)
     if model_args.model_name_or_path is not None:
-        config = AutoConfig.from_pretrained(
-            model_args.model_name_or_path, trust_remote_code=model_args.trust_remote_code
-        )
+        config = open_config(model_args.model_name_or_path, trust_remote_code=model_args.trust_remote_code)
         if config.model_type != AttentionRnnConfig.model_type:
             raise ValueError(
                 f"--model_name_or_path must be an {AttentionRnnConfig.model_type} model, whose state can be handed on, "

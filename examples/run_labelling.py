@@ -7,7 +7,7 @@ chunks, entities, slots; with --intent_column also the intent of the whole text.
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, heat maps of
-the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import logging
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -37,8 +36,8 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.classes import check_labels, label_fields, list_labels, merge_labels, with_labels
-from attention_rnn.data import get_text, read_rows
+from attention_rnn.classes import check_labels, check_recurrence, label_fields, list_labels, merge_labels, with_labels
+from attention_rnn.data import extension, get_text, read_rows
 from attention_rnn.heat_maps import labelling_alignments
 from attention_rnn.labelling import (
     absent,
@@ -71,7 +70,7 @@ try:
     import seqeval  # noqa: F401  # scores chunks, when the training is over
     from datasets import Dataset
 except ImportError as error:
-    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"run_labelling.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 logger = logging.getLogger("run_labelling")
 
@@ -215,7 +214,7 @@ def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
     if data_args.dataset_name is not None:
         rows = read_split(split, data_args)
     else:
-        file_format = data_args.file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
+        file_format = data_args.file_format or extension(file)
         if file_format in ("json", "jsonl"):
             rows = read_rows(file, file_format=file_format)
         elif data_args.intent_column is None:
@@ -255,7 +254,10 @@ def make_model(
     data_args: DataArguments,
 ) -> PreTrainedModel:
     overrides = parse_config_overrides(model_args.config_overrides)
-    intents = sorted(set(texts["train"]["intent"])) if "train" in texts and data_args.intent_column is not None else []
+    intents: list[str] = []
+    if "train" in texts and data_args.intent_column is not None:
+        check_recurrence(texts["train"]["intent"], "intent")
+        intents = sorted(set(texts["train"]["intent"]))
     if pretrained is None:
         labels = settle_labels([], texts, data_args.extra_labels, tokenizer, overrides.get("crf", False))
         config = AttentionRnnConfig(

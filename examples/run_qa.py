@@ -9,7 +9,7 @@ that writes no spaces give --tokenizer character --answer_unit character.
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the answers, heat maps of the
-attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import json
@@ -63,7 +63,7 @@ from attention_rnn.usage import qa_limits, qa_usage
 try:
     from datasets import Dataset
 except ImportError as error:
-    raise ImportError(f"run_qa.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"run_qa.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 logger = logging.getLogger("run_qa")
 

@@ -6,7 +6,7 @@ r"""Train an attention RNN, or fine-tune any other sequence-to-sequence model, o
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its tokenizer, the metrics, the predictions, heat maps of
-the attention and a model card. Needs `pip install attention-rnn[train,plot]`.
+the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
 import json
@@ -58,7 +58,7 @@ from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 try:
     from datasets import Dataset, IterableDataset
 except ImportError as error:
-    raise ImportError(f"run_seq2seq.py needs more packages ({error}): pip install attention-rnn[train]") from error
+    raise ImportError(f"run_seq2seq.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
 logger = logging.getLogger("run_seq2seq")
 
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         trainer,
         task=data_args.task,
         usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
-        limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer)),
+        limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer), data_args.num_beams),
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),

@@ -9,7 +9,7 @@ All arguments but --n_trials and --timeout are those of run_classification.py. W
 and `config_space` below: change them as you like. Each trial trains a new model; one that is worse than most others
 after as many evaluations is stopped early. The output folder receives the best values as arguments, in best.yaml (its
 config_overrides hold those of the command too), and all trials in trials.db, to which the same command adds more.
-Needs `pip install attention-rnn[search]`.
+Needs `pip install 'attention-rnn[search]'`.
 """
 
 import logging
@@ -41,7 +41,7 @@ try:
     import optuna
 except ImportError as error:
     raise ImportError(
-        f"search_hyperparameters.py needs more packages ({error}): pip install attention-rnn[search]"
+        f"search_hyperparameters.py needs more packages ({error}): pip install 'attention-rnn[search]'"
     ) from error
 
 logger = logging.getLogger("search_hyperparameters")

@@ -14,9 +14,9 @@ from queue import Queue
 from threading import Thread
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from attention_rnn.copy_vocabulary import CopyVocabulary  # importing attention_rnn registers it with the Auto classes
+from attention_rnn.checkpoints import open_encoder_decoder
+from attention_rnn.copy_vocabulary import CopyVocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"argument --{name}: {value} is below 1")
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    model = AutoModelForSeq2SeqLM.from_pretrained(options.model).to(device).eval()
+    model, tokenizer = open_encoder_decoder(options.model)
+    model.to(device)
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     generation_options = {
         name: value for name in ("num_beams", "max_new_tokens") if (value := getattr(options, name)) is not None

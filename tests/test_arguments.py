@@ -1,10 +1,12 @@
-"""How long a training is, where the command line leaves it open."""
+"""What the scripts settle that the command line leaves open, or that the machine cannot do."""
 
 import pytest
 
 pytest.importorskip("yaml")
 
 from dataclasses import dataclass
+
+import torch
 
 from attention_rnn.arguments import ScriptTrainingArguments
 
@@ -41,3 +43,39 @@ def test_a_training_suits_the_number_of_examples(
     arguments.suit_length(examples, least_steps, most_steps)
     assert arguments.train_batch_size == batch_size
     assert arguments.num_train_epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("machine", "instructions", "is_kept"),
+    [
+        ("x86_64", (), False),
+        ("x86_64", ("onednn",), False),  # which counts AVX512 without its instructions for bfloat16
+        ("x86_64", ("avx512_bf16",), True),
+        ("AMD64", ("amx",), True),
+        ("aarch64", ("onednn",), True),
+        ("arm64", (), False),
+    ],
+)
+def test_a_cpu_that_would_emulate_bfloat16_trains_in_float32(
+    tmp_path, monkeypatch, caplog, machine, instructions, is_kept
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512_bf16" in instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "amx" in instructions)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: "onednn" in instructions)
+    for given in ({"use_cpu": True}, {}):
+        caplog.clear()
+        arguments = ScriptTrainingArguments(str(tmp_path), bf16=True, eval_strategy="no", save_strategy="no", **given)
+        assert arguments.bf16 is is_kept
+        assert arguments.mixed_precision == ("bf16" if is_kept else "no")
+        assert ("bf16 has no effect" in caplog.text) is not is_kept
+
+
+def test_an_accelerator_trains_in_bfloat16_whatever_its_cpu_can_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: True)
+    monkeypatch.setattr("attention_rnn.arguments._multiplies_bfloat16", lambda: False)
+    options = {"eval_strategy": "no", "save_strategy": "no"}
+    assert ScriptTrainingArguments(str(tmp_path), bf16=True, **options).bf16

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from attention_rnn import AttentionRnnForSequenceClassification, AttentionRnnForTokenClassification
-from attention_rnn.classes import list_labels, merge_labels, with_labels
+from attention_rnn.classes import check_recurrence, list_labels, merge_labels, with_labels
 
 KNOWN = ["B-X", "I-X", "O"]
 SIZES = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
@@ -120,3 +120,20 @@ def test_a_tagger_learns_to_tell_intents():
     changed = with_labels(model, ["ask", "order"], of_texts=True)
     assert changed(input_ids=torch.tensor([[5, 6]])).intent_logits.shape == (1, 2)
     assert torch.equal(changed.classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.parametrize(
+    ("distinct", "times", "outcome"),
+    [(5, 1, None), (30, 1, "refused"), (30, 2, None), (10, 2, None), (25, 1.2, "warned")],
+)
+def test_labels_that_are_texts_are_told(distinct, times, outcome, caplog):
+    labels = [f"I like number {index}" for index in range(distinct)]
+    labels += labels[: round(distinct * (times - 1))]
+    if outcome == "refused":
+        message = "no intent stands twice: there are 30 different intents on 30 places .*--intent_column another"
+        with pytest.raises(ValueError, match=message):
+            check_recurrence(labels, "intent")
+        return
+    check_recurrence(labels)
+    warned = "There are 25 different labels on 30 places of the training data, such as 'I like number 10'"
+    assert (warned in caplog.text) == (outcome == "warned")

@@ -1,6 +1,7 @@
 """A cell and a score function of a user's own, each in a file, by the recipes of the documentation."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -96,6 +97,40 @@ def test_they_travel_with_a_checkpoint(extensions, tmp_path):
     run_without_the_package(code, tmp_path / "checkpoint", tmp_path)
     loaded = AttentionRnnForConditionalGeneration.from_pretrained(tmp_path / "again").eval()
     torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
+
+
+OPEN_ELSEWHERE = """
+import sys
+from transformers import AutoModelForSeq2SeqLM
+
+folder, how = sys.argv[1:]
+if how == "trusted":
+    AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
+    sys.exit("attention_rnn" in sys.modules)
+import attention_rnn
+if how == "imported":
+    sys.path.insert(0, folder + "/..")
+    import my_project.minimal_gated_unit, my_project.bounded_score
+AutoModelForSeq2SeqLM.from_pretrained(folder)
+"""
+
+
+def test_they_open_as_the_documentation_says_where_the_package_is_installed(extensions, tmp_path):
+    make().save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "my_project").symlink_to(extensions)
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    errors = {}
+    for how in ("trusted", "imported", "forgotten"):
+        command = [sys.executable, "-c", OPEN_ELSEWHERE, tmp_path / "checkpoint", how]
+        run = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if run.returncode:
+            errors[how] = run.stderr
+    assert list(errors) == ["forgotten"], errors
+    *_, message = errors["forgotten"].splitlines()
+    assert message.startswith("ValueError: `cell_type` must be one of ['gru', ")
+    for way in ("import the file that registers it", "`attention_rnn_extension_<name>.py`", "`trust_remote_code=True`"):
+        assert way in message
+    assert (tmp_path / "checkpoint" / "attention_rnn_extension_minimal_gated_unit.py").is_file()
 
 
 class SalienceAttention(GeneralAttention):

@@ -222,9 +222,11 @@ def test_a_classifier_is_scored(tmp_path):
     labels = [logits(text).index(max(logits(text))) for text in texts]
     labels = [label if index % 4 else 1 - label for index, label in enumerate(labels)]
     rows = [{"label": ["no", "yes"][label], "text": text} for text, label in zip(texts, labels, strict=True)]
-    assert score_classifier(tmp_path, rows, "--metrics", "exact_match") == {"exact_match": 75.0}
-    with pytest.raises(ValueError, match="text-classification must be among exact_match, got 'wer'"):
-        score_classifier(tmp_path, rows, "--metrics", "wer")
+    scores = score_classifier(tmp_path, rows, "--use_cpu")
+    assert scores.keys() == {"accuracy", "f1"}
+    assert scores["accuracy"] == 75.0
+    with pytest.raises(ValueError, match=r"--metrics of single_label_classification must be one of accuracy, .*'wer'"):
+        score_classifier(tmp_path, rows, "--use_cpu", "--metrics", "wer")
 
 
 def test_a_classifier_with_several_labels_is_scored_by_sets(tmp_path):
@@ -234,7 +236,7 @@ def test_a_classifier_with_several_labels_is_scored_by_sets(tmp_path):
     chosen = [[name for name, logit in zip(names, logits(text), strict=True) if logit > 0] for text in TEXTS]
     assert {len(labels) for labels in chosen} & {0, 2, 3}  # not always one
     rows = [{"label": labels[::-1], "text": text} for text, labels in zip(TEXTS, chosen, strict=True)]
-    arguments = ["--use_cpu", "--num_heat_maps", "0", "--batch_size", "2"]
+    arguments = ["--use_cpu", "--batch_size", "2"]
     assert score_classifier(tmp_path, rows, *arguments, "--metrics", "accuracy", "f1_micro") == {
         "accuracy": 100.0,
         "f1_micro": 100.0,
@@ -282,6 +284,20 @@ def test_a_table_without_a_header_does_not_lose_its_first_pair(folder, tmp_path)
     arguments = ["--column_names", "b", "a", "--output_dir", str(tmp_path)]
     evaluate_checkpoint.main([str(folder), str(file), "--metrics", "wer", *arguments])
     assert [row["source"] for row in read(tmp_path / "predictions.jsonl")] == ["abc", "b"]
+
+
+def test_two_aligned_files_are_scored(folder, tmp_path, capsys):
+    sources, targets = tmp_path / "test.en", tmp_path / "test.de"
+    sources.write_text("abc\nb\n", encoding="utf-8")
+    targets.write_text("x\nyy\n", encoding="utf-8")
+    arguments = [str(folder), str(sources), "--target_file", str(targets)]
+    evaluate_checkpoint.main([*arguments, "--metrics", "wer", "--output_dir", str(tmp_path)])
+    rows = [(row["source"], row["references"]) for row in read(tmp_path / "predictions.jsonl")]
+    assert rows == [("abc", ["x"]), ("b", ["yy"])]
+    save_classifier(tmp_path / "classifier", num_labels=2)
+    with pytest.raises(SystemExit):
+        evaluate_checkpoint.main([str(tmp_path / "classifier"), *arguments[1:]])
+    assert "argument --target_file: " in capsys.readouterr().err
 
 
 def test_an_empty_source_is_answered_and_counts(folder, tmp_path):

@@ -366,6 +366,16 @@ def tagger():
     return pipeline("token-classification", model.eval(), tokenizer=tokenizer, aggregation_strategy="simple")
 
 
+@pytest.mark.parametrize("strategy", ["none", "simple", "first"])
+def test_a_chunk_of_decomposed_text_keeps_its_last_mark(tagger, strategy):
+    text = unicodedata.normalize("NFD", "to bé or nôt José")
+    chunks = tagger(text, aggregation_strategy=strategy, ignore_labels=[])
+    assert chunks[-1]["end"] == len(text)
+    ends = {word: text.index(word) + len(word) for word in text.split()}
+    assert {chunk["end"] for chunk in chunks} <= set(ends.values())
+    assert chunks[-1]["word"].split()[-1] == text.split()[-1]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_pipeline_gives_chunks_with_their_place_in_the_text(tagger, batch_size):
     texts = tagger(list(TEXTS), batch_size=batch_size)

@@ -213,4 +213,4 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(library):
     code = f"import sys; sys.modules['{library}'] = None; from attention_rnn.metrics import Rouge1; Rouge1()"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError" in process.stderr
-    assert "pip install attention-rnn[train]" in process.stderr
+    assert "pip install 'attention-rnn[train]'" in process.stderr

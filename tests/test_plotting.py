@@ -385,4 +385,4 @@ plot_alignment([[1.0]], ["a"], ["b"])
     process = subprocess.run([sys.executable, "-c", code, tmp_path / "page.html"], capture_output=True, text=True)
     assert process.stdout.strip() == "False"
     assert "ImportError" in process.stderr
-    assert "pip install attention-rnn[plot]" in process.stderr
+    assert "pip install 'attention-rnn[plot]'" in process.stderr

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import parse_arguments
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import evaluate_checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python examples/(run_\w+)\.py (.*)$", README.replace("\\\n", " "), re.MULTILINE)
-sys.path.insert(0, str(ROOT / "examples"))
+EVALUATIONS = re.findall(r"^python examples/evaluate_checkpoint\.py (.*)$", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,27 @@ def test_the_arguments_of_a_training_are_accepted(script, arguments):
     module = import_module(script)
     kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
     module.check_arguments(*parse_arguments(shlex.split(arguments), *kinds))
+
+
+def test_the_attention_is_drawn_as_it_says(quickstart, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"## Look at the attention\n.*?```python\n(.*?)```", README, re.DOTALL)[1]
+    names = {name: quickstart[0][name] for name in ("model", "tokenizer")}
+    exec(code, names)
+    assert names["target_tokens"] == ["j", "ɛ", "l", "oʊ", "</s>"]
+    assert names["weights"].shape == (len(names["target_tokens"]), len(names["source_tokens"]))
+    assert {"attention.png", "attention.html"} <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("arguments", EVALUATIONS)
+def test_an_evaluation_reads_the_files_of_its_training(arguments, tmp_path, monkeypatch):
+    """A table without header, or two aligned files."""
+    monkeypatch.chdir(tmp_path)
+    folder, file, *_ = shlex.split(arguments)
+    AttentionRnnConfig(architectures=["AttentionRnnForConditionalGeneration"]).save_pretrained(folder)
+    Path(file).write_text("hello\th ə l oʊ\n" if file.endswith(".tsv") else "hello\n", encoding="utf-8")
+    Path("test.de").write_text("hallo\n", encoding="utf-8")
+    monkeypatch.setattr(evaluate_checkpoint, "predict", lambda task, items, options: [i.references[0] for i in items])
+    scores = evaluate_checkpoint.main(shlex.split(arguments))
+    assert scores.get("exact_match", scores.get("chrf")) == 100.0

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_batch, tiny_config
 from transformers import (
     BertConfig,
@@ -71,16 +72,48 @@ def test_it_goes_on_from_the_last_whole_checkpoint_or_starts_anew(tmp_path):
         trainer(tmp_path / "whole").train(resume_from_checkpoint=str(state.parent))
 
 
+BEST = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+BEST |= {"load_best_model_at_end": True, "metric_for_best_model": "score", "greater_is_better": True}
+
+
 def test_it_stops_early_also_when_it_is_resumed(tmp_path):
-    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
-    options |= {"load_best_model_at_end": True, "metric_for_best_model": "score", "early_stopping_patience": 3}
-    options |= {"greater_is_better": True}
-    whole = trainer(tmp_path, lambda output: {"score": 1.0}, **options)
+    scores = iter([1.0, *[0.5] * 9])
+    options = BEST | {"early_stopping_patience": 3}
+    whole = trainer(tmp_path, lambda output: {"score": next(scores)}, **options)
     whole.train()
     assert whole.state.global_step == 4
-    resumed = trainer(tmp_path, lambda output: {"score": 1.0}, **options)
+    resumed = trainer(tmp_path, lambda output: {"score": 0.5}, **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert resumed.state.global_step == 4
+
+
+def train_with_losses(folder, losses, scores, **options):
+    scores = iter(scores)
+    trained = trainer(folder, lambda output: {"score": next(scores)}, **BEST, **options)
+    evaluation_loop, losses = trained.evaluation_loop, iter(losses)
+
+    def loop(*args, **kwargs):
+        output = evaluation_loop(*args, **kwargs)
+        output.metrics["eval_loss"] = next(losses)
+        return output
+
+    trained.evaluation_loop = loop
+    trained.train()
+    return trained
+
+
+def test_of_models_that_score_alike_the_one_with_the_lowest_loss_is_kept(tmp_path, caplog):
+    caplog.set_level("INFO", "attention_rnn.trainer")
+    trained = train_with_losses(tmp_path, [0.9, 0.8, 0.5, 0.4, 0.6, 0.3], [0.0, 0.0, 0.25, 0.25, 0.25, 0.0])
+    assert trained.state.best_global_step == 4
+    kept = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in trained.model.state_dict().items() if name in kept)
+    assert caplog.messages[-1] == "The model of step 4, epoch 0.6667, is kept: eval_score 0.25, eval_loss 0.4."
+
+
+def test_a_lower_loss_at_the_same_score_is_an_improvement_for_early_stopping(tmp_path):
+    trained = train_with_losses(tmp_path, [0.9, 0.8, 0.7, 0.7, 0.8, 0.6], [0.0] * 6, early_stopping_patience=2)
+    assert trained.state.global_step == 5
 
 
 def test_a_card_that_lies_in_the_folder_is_left_alone(tmp_path):

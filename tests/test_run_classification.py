@@ -444,6 +444,13 @@ def test_wrong_rows_are_refused_with_their_line(tmp_path, rows, arguments, messa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_column_of_texts_is_no_column_of_labels(tmp_path):
+    rows = [{"label": "good", "text": f"a film with {number} acts"} for number in range(30)]
+    file = write(tmp_path / "train.jsonl", jsonl(rows))
+    with pytest.raises(ValueError, match=r"no label stands twice: there are 30 .*'a film with .* Is --label_column"):
+        run(tmp_path / "out", "--do_train", "--train_file", file, "--text_columns", "label", "--label_column", "text")
+
+
 @pytest.mark.parametrize("name", ["train.csv", "train.jsonl"])
 def test_columns_are_found_by_their_names(tmp_path, name):
     rows = [{"label": label, "id": "7", "text": text} for label, text in (("good", "a fine film"), ("bad", "b"))]

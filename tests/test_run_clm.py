@@ -226,7 +226,10 @@ def test_a_data_set_is_read_from_its_column(tmp_path):
     [
         ("", "nothing to do"),
         ("--do_train", "--do_train needs either --train_file or --dataset_name"),
-        ("--do_train --train_file FILE --do_eval", "--do_eval needs either --validation_file or --dataset_name"),
+        (
+            "--do_train --train_file FILE --do_eval",
+            "--dataset_name, or --validation_split_percentage",
+        ),
         ("--do_train --train_file FILE --validation_split_percentage 0", "must be from 1 to 99, got 0"),
         (
             "--do_train --train_file FILE --validation_split_percentage 9 --validation_file FILE",

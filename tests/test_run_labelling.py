@@ -121,6 +121,12 @@ def test_bad_rows_are_errors_that_say_where(tmp_path, content, message):
         read("--train_file", write(tmp_path / "train.jsonl", content))
 
 
+def test_a_table_of_pairs_is_no_file_of_labels(tmp_path):
+    content = "".join(f"word {number}\tits {number} sounds\n" for number in range(30))
+    with pytest.raises(ValueError, match="no label stands twice: there are 30 different labels on 30 places"):
+        run(tmp_path / "out", "--do_train", "--train_file", write(tmp_path / "train.tsv", content))
+
+
 def test_an_empty_intent_is_an_error_that_says_where(tmp_path):
     file = write(tmp_path / "train.jsonl", jsonl([{"tokens": ["a"], "labels": ["O"], "intent": " "}]))
     with pytest.raises(ValueError, match="line 1: column 'intent' must hold an intent"):

@@ -212,6 +212,7 @@ def test_a_cpu_trains_for_a_limited_time(tmp_path, train_file, monkeypatch, step
     [
         ("", "give one or several of --do_train"),
         ("--do_train", "--do_train needs either --train_file or --dataset_name"),
+        ("--do_train --train_file a.xml", r"file_format must be one of csv, tsv, json, jsonl, got 'xml' for a\.xml$"),
         ("--do_train --train_file {file} --max_seq_length 4", "--max_seq_length must be at least 8, got 4"),
         (
             "--do_train --train_file {file} --answer_unit letter",

@@ -136,6 +136,7 @@ def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
     pairs = "".join(f"{word}\t{' '.join(word.upper())}\n" for word in words)
     file = write(tmp_path / "train.tsv", "word\tphones\n" + pairs)
     arguments = ["--do_train", "--do_eval", "--train_file", file, "--validation_file", file]
+    arguments += ["--vocab_size", "30", "--num_beams", "2"]
     plain = ["--use_cpu", "--max_steps", "3", "--num_heat_maps", "0", "--disable_tqdm", "True", "--output_dir"]
     run_seq2seq.main([*arguments, *plain, str(tmp_path / "out")])
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -147,6 +148,11 @@ def test_by_itself_the_script_chooses_what_suits_the_data(tmp_path, caplog):
     assert "tokenizer of the targets: word (chosen for 11 distinct units between spaces" in caplog.text
     assert "The model gets hidden_size=256, embedding_size=128, embedding_dropout=0.3" in caplog.text
     assert "does not suit" not in caplog.text
+    for what, kind, size in (("sources", "character", len(tokenizer)), ("targets", "word", len(tokenizer.target))):
+        told = f"A vocabulary of 30 has no effect on the tokenizer of the {what}: of the kind {kind} there are {size} "
+        assert told in caplog.text
+    card = " ".join((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split())
+    assert "the scores above, which are those of a search with 2 beams" in card
 
 
 def test_it_says_how_long_the_training_takes(tmp_path, train_file, caplog):
@@ -443,6 +449,7 @@ REFUSED_ARGUMENTS = [
     ("", "give one or several of --do_train"),
     ("--do_train", "--do_train needs either --train_file or --dataset_name"),
     ("--do_train --do_eval --train_file {file}", "--do_eval needs either --validation_file or --dataset_name"),
+    ("--do_train --train_file a.en", r"--train_file must be csv, .*, or plain text with --train_target_file .* a\.en"),
     ("--do_train --train_file {file} --dataset_name wmt14", "needs either --train_file or --dataset_name"),
     ("--do_train --train_file {file} --metrics bleu rouge", "--metrics must be one of bleu, .* got 'rouge'"),
     ("--do_train --train_file {file} --task text-generation", "--task must be one of translation, .*'text-generation'"),
@@ -483,7 +490,10 @@ def test_wrong_arguments_are_refused(tmp_path, train_file, arguments, message):
 REFUSED_FILES = {
     "empty.jsonl": ("", "must hold at least one example, got none in empty.jsonl"),
     "header.csv": ("source,target\n", "got none in header.csv"),
-    "train.txt": ("a b\n", "file_format must be one of csv, tsv, json, jsonl, got 'txt' for"),
+    "train.txt": (
+        "a b\n",
+        r"--train_file must be csv, .*or --file_format, or plain text with --train_target_file .*train\.txt",
+    ),
     "one.tsv": ("source\na\n", r"one.tsv, line 2: there must be a column left for the target.*\['source'\]"),
     "short.tsv": ("source\ttarget\na\tb\nc\n", r"short.tsv, line 3: .*\['source', 'target'\], got \['c'\]"),
     "twice.tsv": ("text\ttext\nb\tc\n", r"twice.tsv: the columns must have different names, got \['text', 'text'\]"),

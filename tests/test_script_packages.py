@@ -27,7 +27,7 @@ NEEDS = [
 def test_a_script_names_the_extra_that_it_lacks(monkeypatch, script, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "attention_rnn.classification", raising=False)  # which may have imported it
-    with pytest.raises(ImportError, match=rf"needs .*pip install attention-rnn\[{extra}\]"):
+    with pytest.raises(ImportError, match=rf"needs .*pip install 'attention-rnn\[{extra}\]'"):
         runpy.run_path(str(EXAMPLES / f"{script}.py"), run_name="script")
 
 
@@ -38,7 +38,7 @@ def test_a_training_names_the_extra_that_it_lacks(monkeypatch, package):
     find_spec = importlib.util.find_spec
     found = lambda name, *others: None if name == package else find_spec(name, *others)  # noqa: E731
     monkeypatch.setattr("attention_rnn.arguments.find_spec", found)
-    with pytest.raises(ImportError, match=rf"a training needs {package}: pip install attention-rnn\[train\]"):
+    with pytest.raises(ImportError, match=rf"a training needs {package}: pip install 'attention-rnn\[train\]'"):
         run_clm.main(["--help"])
 
 

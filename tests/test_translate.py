@@ -2,16 +2,22 @@
 
 import os
 import select
+import shutil
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model
+from tiny import tiny_config, tiny_model
 
+from attention_rnn import AttentionRnnForTokenClassification, average_checkpoints
 from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import evaluate_checkpoint
+import generate_file
+import run_classification
+import run_seq2seq
 import translate
 
 
@@ -71,6 +77,44 @@ def test_empty_strings_of_the_command_line_have_empty_answers(folder, capsys):
     pairs = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [source for source, _ in pairs] == ["abc", "", "x", ""]
     assert [bool(output) for _, output in pairs] == [True, False, True, False]
+
+
+def test_what_is_no_encoder_decoder_is_told_in_one_line(folder, tmp_path):
+    tokenizer = train_tokenizer(["abc"], "character")
+    tagger = AttentionRnnForTokenClassification(tiny_config(vocab_size=len(tokenizer)))
+    tagger.save_pretrained(tmp_path / "tagger")
+    tokenizer.save_pretrained(tmp_path / "tagger")
+    shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    (tmp_path / "empty").mkdir()
+    for name, kind, message in (
+        ("tagger", ValueError, "must hold an encoder-decoder, got AttentionRnnForTokenClassification"),
+        ("bare", OSError, "has no tokenizer that can be opened"),
+        ("empty", OSError, "must be a folder that a training or `save_pretrained` left, but has no config.json"),
+        ("missing", OSError, "there is no folder .*missing, and the Hub gives no such model"),
+    ):
+        with pytest.raises(kind, match=message) as raised:
+            translate.main([str(tmp_path / name), "abc"])
+        assert "\n" not in str(raised.value)
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+def test_every_script_tells_that_there_is_no_such_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tsv").write_text("source\ttarget\na\tb\n")
+    options = ["--output_dir", "out", "--use_cpu", "--num_heat_maps", "0"]
+    options += ["--do_predict", "--test_file", "a.tsv", "--model_name_or_path"]
+    for run in (
+        lambda: translate.main(["runs/missing", "abc"]),
+        lambda: generate_file.main(["runs/missing", "a.tsv", "out.jsonl"]),
+        lambda: evaluate_checkpoint.main(["runs/missing", "a.tsv", "--metrics", "chrf"]),
+        lambda: run_seq2seq.main([*options, "runs/missing"]),
+        lambda: run_classification.main([*options, "runs/missing"]),
+    ):
+        with pytest.raises(OSError, match=r"^there is no folder runs/missing, and the Hub gives no such model"):
+            run()
+    with pytest.raises(ValueError, match="there is no folder runs/missing"):
+        average_checkpoints(["runs/missing"], "mean")
 
 
 @pytest.mark.parametrize("name", ["num_beams", "max_new_tokens", "batch_size"])

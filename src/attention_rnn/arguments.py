@@ -4,6 +4,7 @@ import ast
 import json
 import logging
 import math
+import platform
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,11 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from .checkpoints import open_config
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .trainer import ReliableTrainingArguments
 
@@ -103,7 +106,9 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
     learning_rate: float = option(1e-3, "Highest learning rate.")
     eval_strategy: str = option(None, "When to evaluate: no, steps, epoch.")
     save_strategy: str = option(None, "When to save. Default: as eval_strategy.")
-    save_total_limit: int | None = option(1, "Checkpoints to keep besides the best one.")
+    save_total_limit: int | None = option(
+        1, "Checkpoints to keep, the best one among them. With 1, the last one too as long as the training goes on."
+    )
     load_best_model_at_end: bool = option(True, "Keep the best model, not the last one.")
     train_sampling_strategy: str = option(
         "group_by_length", "Which examples form a batch: random, group_by_length, ..."
@@ -114,6 +119,18 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         "Delete an earlier run in output_dir; with --resume_from_checkpoint True only if none of its "
         "checkpoints is whole.",
     )
+
+    def __post_init__(self) -> None:
+        on_cpu = self.use_cpu or (self.use_cpu is None and not torch.accelerator.is_available())
+        emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not _multiplies_bfloat16()
+        if emulated:
+            self.bf16 = self.bf16_full_eval = False
+        super().__post_init__()
+        if emulated and self.process_index == 0:
+            logger.warning(
+                "bf16 has no effect: this CPU lacks the instructions (AVX512-BF16, AMX, Arm's BF16), without which it "
+                "is many times slower. All is computed in float32."
+            )
 
     def settle_evaluation(self, best_metric: str | None = None, lower_is_better: Sequence[str] = ()) -> None:
         """
@@ -172,6 +189,14 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
                 setattr(self, f"{action}_steps", max(1, self.max_steps // 20))
 
 
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it; others emulate it."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # for x86 oneDNN counts AVX512 alone as support
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
     """
     The arguments of a command line as dataclasses of these kinds. A .json or .yaml file that comes first stands for
@@ -180,7 +205,7 @@ def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
     parser = HfArgumentParser(kinds, allow_abbrev=False)
     missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
     if missing:
-        raise ImportError(f"a training needs {' and '.join(missing)}: pip install attention-rnn[train]")
+        raise ImportError(f"a training needs {' and '.join(missing)}: pip install 'attention-rnn[train]'")
     return parser.parse_args_into_dataclasses(expand_config_file(list(argv)), look_for_args_file=False)
 
 
@@ -247,6 +272,7 @@ def check_shared_arguments(
 
     Raises:
         ValueError, ImportError: names the argument, its value and what is allowed.
+        OSError: there is no model of that name.
     """
     check_files(data_args, training_args)
     check_values(data_args, training_args, smallest_values)
@@ -272,6 +298,8 @@ def check_model(model_args: Any, training_args: TrainingArguments) -> None:
         ]
         if getattr(model_args, name, None) is not None and without_effect:
             raise ValueError(f"--{name} brings its {brings}: no {', '.join(without_effect)}")
+    if model_args.model_name_or_path is not None:
+        open_config(model_args.model_name_or_path, trust_remote_code=model_args.trust_remote_code)
 
 
 def check_files(data_args: Any, training_args: TrainingArguments) -> None:
@@ -297,7 +325,7 @@ def check_values(data_args: Any, training_args: TrainingArguments, smallest_valu
         if (value := getattr(data_args, name, None)) is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
     if getattr(data_args, "num_heat_maps", 0) and find_spec("matplotlib") is None:
-        raise ImportError("--num_heat_maps needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+        raise ImportError("--num_heat_maps needs matplotlib: pip install 'attention-rnn[plot]', or set it to 0")
     if training_args.push_to_hub and (data_args.language or data_args.license):
         metadata = ModelCardData(language=data_args.language, license=data_args.license)
         try:

@@ -81,6 +81,8 @@ def average_checkpoints(folders: Sequence[str | PathLike], output_folder: str | 
 def _check_configs(folders: list[Path]) -> None:
     configs = []
     for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"`folders` must be folders of checkpoints, but there is no folder {folder}.")
         if not (folder / CONFIG_NAME).is_file():
             raise ValueError(f"`folders` must hold a {CONFIG_NAME} each, but {folder} has none.")
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))

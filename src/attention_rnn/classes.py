@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from transformers import PreTrainedModel
 from .data import brief
 
 logger = logging.getLogger(__name__)
+
+FEW_LABELLED = 20
 
 
 def merge_labels(known: Sequence[str], found: Sequence[str], kind: str = "labels") -> list[str]:
@@ -90,6 +93,28 @@ def check_labels(labels: Iterable[str], known: Sequence[str], place: str, origin
     for label in labels:
         if label not in known:
             raise ValueError(f"{place}: the {kind} must be among {brief(list(known))} {origin}, got {brief(label)}")
+
+
+def check_recurrence(labels: Iterable[str], kind: str = "label") -> None:
+    """
+    Refuse labels of the training data of which none occurs twice, and warn if they are more than half as many as what
+    they label: they are texts of another column then. A few examples show nothing.
+
+    Args:
+        labels: of all examples, or of all their words.
+        kind: what they are; `--<kind>_column` names their column.
+    """
+    counts = Counter(labels)
+    distinct, total = len(counts), sum(counts.values())
+    if total < FEW_LABELLED or 2 * distinct <= total:
+        return
+    found = (
+        f"{distinct:,} different {kind}s on {total:,} places of the training data, such as "
+        f"{brief(max(counts, key=len))}. Is --{kind}_column another one?"
+    )
+    if distinct == total:
+        raise ValueError(f"no {kind} stands twice: there are {found}")
+    logger.warning(f"There are {found}")
 
 
 def _config_with(config: Any, labels: Sequence[str], of_texts: bool) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import EvalPrediction
 
-from .classes import check_labels, merge_labels
+from .classes import check_labels, check_recurrence, merge_labels
 from .data import brief
 
 try:
@@ -20,7 +20,7 @@ try:
     from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 except ImportError as error:
     raise ImportError(
-        f"attention_rnn.classification needs scikit-learn ({error}): pip install attention-rnn[train]"
+        f"attention_rnn.classification needs scikit-learn ({error}): pip install 'attention-rnn[train]'"
     ) from error
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def settle_labels(
         origin: what the training data are called in messages.
 
     Raises:
-        ValueError: there are less than two labels, an example has another one, or a model does not tell numbers.
+        ValueError: there are less than two labels, or no two texts with the same one; an example has another one, or a
+            model does not tell numbers.
     """
     if problem_type == REGRESSION:
         if "train" not in examples and len(known) != 1:
@@ -75,8 +76,9 @@ def settle_labels(
         return []
     labels, source = list(known), "of the model"
     if "train" in examples:
-        found = {name for example in examples["train"] for name in _names(example)}
-        labels = merge_labels(known, sort_labels(found))
+        found = [name for example in examples["train"] for name in _names(example)]
+        check_recurrence(found)
+        labels = merge_labels(known, sort_labels(set(found)))
         source = f"of {'the model and ' if known else ''}the training data, {origin}"
     if len(labels) < 2:
         raise ValueError(f"there must be at least two labels {source}, got {labels}")

@@ -75,16 +75,18 @@ def read_rows(
     if target_file is not None:
         yield from _read_aligned(file, target_file)
         return
-    file_format = file_format or Path(file.removesuffix(".gz")).suffix.removeprefix(".")
+    file_format = file_format or extension(file)
     if file_format not in FORMATS:
-        raise ValueError(
-            f"file_format must be one of {', '.join(FORMATS)}, got {file_format!r} for {file}. Plain text needs a "
-            "second file with the targets."
-        )
+        raise ValueError(f"file_format must be one of {', '.join(FORMATS)}, got {file_format!r} for {file}")
     if file_format in ("json", "jsonl"):
         yield from _read_json(file, file_format)
     else:
         yield from _read_table(file, file_format, column_names, {name for name in wanted_columns if name is not None})
+
+
+def extension(file: str) -> str:
+    """How the name of a file ends that may be compressed, without the dot: `csv` of `train.csv.gz`."""
+    return Path(file.removesuffix(".gz")).suffix.removeprefix(".")
 
 
 def choose_columns(columns: Iterable[str], place: str, **roles: str | None) -> list[str]:

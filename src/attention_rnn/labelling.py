@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .classes import merge_labels
+from .classes import check_recurrence, merge_labels
 from .data import read_lines
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
 
@@ -92,7 +92,11 @@ def settle_labels(
         texts: by split, with the columns `tokens` and `labels`.
         extra_labels: what the training data lack.
         tokenizer, has_field: of the model; a conditional random field labels each piece of a word.
+
+    Raises:
+        ValueError: no two words have the same label.
     """
+    check_recurrence(chain.from_iterable(texts["train"]["labels"]))
     labels = merge_labels(known, sorted({*chain.from_iterable(texts["train"]["labels"]), *extra_labels}))
     words = chain.from_iterable(chain.from_iterable(of_split["tokens"] for of_split in texts.values()))
     if not has_field or not cuts_words(tokenizer, words):

@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise ImportError(
         f"attention_rnn.metrics needs datasets, evaluate, jiwer and sacrebleu ({error}): "
-        "pip install attention-rnn[train]"
+        "pip install 'attention-rnn[train]'"
     ) from error
 
 
@@ -226,7 +226,7 @@ class _Rouge(TextMetric):
         try:
             from rouge_score.rouge_scorer import RougeScorer
         except ImportError as error:
-            raise ImportError(f"ROUGE needs rouge-score ({error}): pip install attention-rnn[train]") from error
+            raise ImportError(f"ROUGE needs rouge-score ({error}): pip install 'attention-rnn[train]'") from error
         super().__init__(**kwargs)
         self.scorer = RougeScorer([self.rouge_type], use_stemmer=use_stemmer)
 

@@ -10,6 +10,7 @@ from transformers.pipelines.token_classification import AggregationStrategy
 from .labelling import marks_ends, word_label
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.crf import continues_chunk, split_label
+from .models.tokenization_attention_rnn import whole_offsets
 
 # Any, as it takes other arguments than its base class declares
 BioPipeline: Any = transformers_pipelines.TokenClassificationPipeline
@@ -23,6 +24,7 @@ class TokenClassificationPipeline(BioPipeline):
 
     - `aggregation_strategy` joins chunks of BIOES, BILOU and BMES, of any model; transformers knows BIO alone. A chunk
       whose labels bear no type is called `_`.
+    - a chunk of decomposed text ends behind the marks of its last letter.
     - with a tagger of this package a text is split into words at white space, as in its training, and under `"simple"`
       a word that is cut into pieces has one label, which `run_labelling.py` would give it: that of its first piece,
       or with `crf` the one that its pieces make.
@@ -53,8 +55,14 @@ class TokenClassificationPipeline(BioPipeline):
                 inputs["sentence"] = sentence
             yield {**inputs, "word_to_chars_map": [word.span() for word in words]}
 
-    def gather_pre_entities(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        pre_entities = super().gather_pre_entities(*args, **kwargs)
+    def gather_pre_entities(self, sentence: str, input_ids: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        pre_entities = super().gather_pre_entities(sentence, input_ids, *args, **kwargs)
+        placed = [pre_entity for pre_entity in pre_entities if pre_entity["start"] is not None]
+        offsets = whole_offsets(sentence, [(pre_entity["start"], pre_entity["end"]) for pre_entity in placed])
+        for pre_entity, (start, end) in zip(placed, offsets, strict=True):
+            pre_entity["end"] = end
+            if input_ids[pre_entity["index"]] == self.tokenizer.unk_token_id:
+                pre_entity["word"] = sentence[start:end]
         if self.is_own and (word_ids := kwargs.get("word_ids")) is not None:
             previous = None
             for pre_entity in pre_entities:

@@ -219,7 +219,7 @@ def _figure_class() -> type["Figure"]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"plotting needs matplotlib ({error}): pip install attention-rnn[plot]") from error
+        raise ImportError(f"plotting needs matplotlib ({error}): pip install 'attention-rnn[plot]'") from error
     return Figure
 
 

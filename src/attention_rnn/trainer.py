@@ -13,6 +13,7 @@ It trains any model that transformers' own Trainer trains:
     - A checkpoint that cannot be written is an error that says why, and from where the training can go on.
     - Of a training that was killed, the last checkpoint that is whole is found. What goes on from it ends with the
       weights of a training that was never stopped, also where it stops early.
+    - Of models that score alike, the one with the lower loss is the best.
     - Predictions come in the order of the data.
 
 A stream (`datasets.IterableDataset`) is resumed exactly as an `EndlessStream`.
@@ -20,6 +21,7 @@ A stream (`datasets.IterableDataset`) is resumed exactly as an `EndlessStream`.
 
 import json
 import logging
+import math
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -64,7 +66,8 @@ class ReliableTrainingArguments(TrainingArguments):
             What to do at a step whose loss or gradients are NaN or infinite: `"stop"` with a `FloatingPointError`, or
             `"skip"` it.
         early_stopping_patience (`int`, *optional*):
-            Stop after that many evaluations without improvement of `metric_for_best_model`.
+            Stop after that many evaluations without improvement of `metric_for_best_model`; a lower loss at the same
+            value is one.
         use_cpu (`bool`, *optional*):
             Train on the CPU. By default, where there is no accelerator; `bf16` is then allowed, which transformers
             refuses otherwise.
@@ -163,7 +166,7 @@ class ReliableTrainer(Trainer):
         self.losses_of_step: list[Tensor] = []
         self.add_callback(_FiniteSteps(self))
         if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+            self.add_callback(_EarlyStopping(args.early_stopping_patience))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """
@@ -183,7 +186,7 @@ class ReliableTrainer(Trainer):
     def _restore_patience(self, checkpoint: str) -> None:
         saved = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json"))).stateful_callbacks or {}
         for callback in self._early_stopping_callbacks():
-            attributes = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
+            attributes = saved.get(type(callback).__name__, {}).get("attributes", {})
             callback.early_stopping_patience_counter = attributes.get("early_stopping_patience_counter", 0)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -231,6 +234,22 @@ class ReliableTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with _clear_errors_of_saving(f"The checkpoint of step {self.state.global_step}", self.args):
             super()._save_checkpoint(*args, **kwargs)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        is_best = super()._determine_best_metric(metrics=metrics, trial=trial)
+        if not is_best and _breaks_tie(metrics, self.args, self.state):
+            self.state.best_global_step = self.state.global_step
+            is_best = True
+        return is_best
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        step = int(Path(str(self.state.best_model_checkpoint)).name.removeprefix("checkpoint-"))
+        kept = _evaluation(step, self.args, self.state)
+        scores = (
+            f"{name} {kept[name]:.4g}" for name in dict.fromkeys([_best_metric(self.args), "eval_loss"]) if name in kept
+        )
+        logger.info(f"The model of step {step}, epoch {kept['epoch']:.4g}, is kept: {', '.join(scores)}.")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -290,6 +309,18 @@ class EndlessStream(IterableDataset):
                 raise ValueError("stream must hold at least one example, got none")
 
 
+class _EarlyStopping(EarlyStoppingCallback):
+    """Takes a lower loss at the same value of the metric for an improvement."""
+
+    def on_evaluate(  # type: ignore[override]
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if _breaks_tie(kwargs["metrics"], args, state):
+            self.early_stopping_patience_counter = 0
+        else:
+            super().on_evaluate(args, state, control, **kwargs)
+
+
 class _FiniteSteps(TrainerCallback):
     """Lets no step reach the weights whose loss or gradients are NaN or infinite."""
 
@@ -315,6 +346,24 @@ class _FiniteSteps(TrainerCallback):
             )
         logger.warning(f"{what}: it is skipped")
         model.zero_grad()  # optimizers leave alone what has no gradient
+
+
+def _breaks_tie(metrics: dict[str, float], args: TrainingArguments, state: TrainerState) -> bool:
+    """Whether a model scores as the best one so far, with a lower loss."""
+    if state.best_global_step is None or metrics.get(_best_metric(args)) != state.best_metric:
+        return False
+    best = _evaluation(state.best_global_step, args, state)
+    return "eval_loss" in best and metrics.get("eval_loss", math.inf) < best["eval_loss"]
+
+
+def _best_metric(args: TrainingArguments) -> str:
+    return f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+
+
+def _evaluation(step: int, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+    """What was measured at a step, nothing if it was not evaluated."""
+    reports = (report for report in state.log_history if report["step"] == step and _best_metric(args) in report)
+    return next(reports, {})
 
 
 def _gradients_are_finite(model: nn.Module) -> Tensor:

@@ -48,7 +48,7 @@ from .arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from .data import choose_columns, read_rows
+from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import format_duration, write_model_card
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
@@ -315,8 +315,9 @@ def train_new_tokenizer(
         is_target (`bool`): whether the model is to write such texts.
         normalization (`str`), causal (`bool`): as of `train_tokenizer`.
     """
-    size = vocab_size or model_args.vocab_size
-    if kind == "auto":
+    asked = size = vocab_size or model_args.vocab_size
+    is_chosen = kind == "auto"
+    if is_chosen:
         prepared = (
             NORMALIZERS[normalization]().normalize_str(text.lower() if model_args.lowercase else text)
             for text in texts()
@@ -324,7 +325,7 @@ def train_new_tokenizer(
         choice = choose_tokenizer(prepared, is_target)
         kind, size = choice.kind, size or choice.vocab_size
         logger.info(f"tokenizer of the {what}: {kind} (chosen for {choice.reason})")
-    return train_tokenizer(
+    tokenizer = train_tokenizer(
         texts(),
         cast(TokenizerKind, kind),
         size or 10_000,
@@ -333,6 +334,12 @@ def train_new_tokenizer(
         normalization=normalization,
         causal=causal,
     )
+    if is_chosen and asked and kind != "bpe" and len(tokenizer) < asked:
+        logger.warning(
+            f"A vocabulary of {asked:,} has no effect on the tokenizer of the {what}: of the kind {kind} there are "
+            f"{len(tokenizer):,} tokens. Those of bpe and unigram are as many as you ask for."
+        )
+    return tokenizer
 
 
 def settle_sizes(overrides: str | None, examples: int | None, sizes: Mapping[str, float]) -> dict[str, Any]:
@@ -383,10 +390,17 @@ def read_split(split: str, data_args: Any) -> Iterator[tuple[str, dict[str, Any]
     if data_args.dataset_name is None:
         wanted = [value for name, value in vars(data_args).items() if name.endswith("_column")]
         wanted += getattr(data_args, "text_columns", None) or []
+        file, file_format = getattr(data_args, f"{split}_file"), getattr(data_args, "file_format", None)
+        targets = f"{split}_target_file"
+        if getattr(data_args, targets, "") is None and (file_format or extension(file)) not in FORMATS:
+            raise ValueError(
+                f"--{split}_file must be {', '.join(FORMATS)}, by its name or --file_format, or plain text with "
+                f"--{targets} beside it, got {file}"
+            )
         yield from read_rows(
-            getattr(data_args, f"{split}_file"),
-            getattr(data_args, f"{split}_target_file", None),
-            file_format=getattr(data_args, "file_format", None),
+            file,
+            getattr(data_args, targets, None),
+            file_format=file_format,
             column_names=getattr(data_args, "column_names", None),
             wanted_columns=wanted,
         )

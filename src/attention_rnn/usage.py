@@ -36,9 +36,9 @@ inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")
 print(copying.batch_decode(model.generate(**inputs), unknown_words))
 ```"""
 _SEQ2SEQ_LIMITS = """The model turns texts like the sources of its training data into texts like their targets. On other
-texts expect worse than the scores above. It saw at most {max_source_length} tokens of a source in training, and reads
-what its vocabulary lacks as `<unk>`. It repeats the errors and biases of its training data, and nothing was tested
-beyond the scores above."""
+texts expect worse than the scores above, which are those of {search}. It saw at most {max_source_length} tokens of a
+source in training, and reads what its vocabulary lacks as `<unk>`. It repeats the errors and biases of its training
+data, and nothing was tested beyond the scores above."""
 
 _CLM = """```python
 import attention_rnn  # pip install attention-rnn
@@ -123,9 +123,11 @@ def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     return _ours(_SEQ2SEQ.format(**values)) + _SEQ2SEQ_REMOTE_CODE.format(**values) + copying
 
 
-def seq2seq_limits(max_source_length: int, lowercase: bool) -> str:
+def seq2seq_limits(max_source_length: int, lowercase: bool, num_beams: int) -> str:
+    """What a model is not for, and how its scores were reached."""
+    search = "greedy search" if num_beams == 1 else f"a search with {num_beams} beams"
     case = " It writes lower case alone, and the scores do not count case." if lowercase else ""
-    return _SEQ2SEQ_LIMITS.format(max_source_length=max_source_length) + case
+    return _SEQ2SEQ_LIMITS.format(max_source_length=max_source_length, search=search) + case
 
 
 def clm_usage(name: str, prompt: str, temperature: float, sample: str) -> str:

@@ -215,6 +215,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
 
         Raises:
             TypeError: a newer version of this code has written a field that this one does not know.
+            ValueError: the cell or the score function is not known.
         """
         unknown = {name: value for name, value in config_dict.items() if not cls._knows(name)}
         if unknown and config_dict.get("config_version", CONFIG_VERSION) > CONFIG_VERSION:
@@ -222,6 +223,14 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
                 f"{cls.__name__} has no field `{min(unknown)}`: the config is of a newer version of this code, which "
                 "the checkpoint carries (`trust_remote_code=True`)."
             )
+        for name in ("cell_type", "attention_type"):
+            value, allowed = kwargs.get(name, config_dict.get(name)), list(cls.choices[name])
+            if value is not None and value not in allowed:
+                raise ValueError(
+                    f"`{name}` must be one of {allowed}, got {value!r}. If it is of a user's own, import "
+                    "the file that registers it, which the checkpoint carries as `attention_rnn_extension_<name>.py`; "
+                    "or load the checkpoint by `trust_remote_code=True` where `attention_rnn` is not imported."
+                )
         known = {name: value for name, value in config_dict.items() if name not in unknown}
         of_user = {  # transformers drops settings of generation
             name: kwargs.pop(name, value) for name, value in unknown.items() if name not in _generation_settings()

@@ -1,0 +1,57 @@
+"""Opens a trained model for the scripts: what it is not, they say in one line."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import CONFIG_NAME
+
+
+def open_config(name: str, **options: Any) -> Any:
+    """
+    The config of a model.
+
+    Args:
+        name (`str`): a folder, or a name on the Hub.
+        options: as of `AutoConfig.from_pretrained`.
+
+    Raises:
+        OSError: there is no such model.
+    """
+    folder = Path(name)
+    if folder.exists() and not (folder / CONFIG_NAME).is_file():
+        raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
+    try:
+        return AutoConfig.from_pretrained(name, **options)
+    except OSError as error:
+        if folder.exists():
+            raise
+        # what failed on the way is a chain of many lines
+        raise OSError(f"there is no folder {name}, and the Hub gives no such model: {_in_one_line(error)}") from None
+
+
+def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
+    """
+    An encoder-decoder and its tokenizer.
+
+    Args:
+        name (`str`), options: as of `open_config`.
+
+    Raises:
+        OSError: there is no such model, or it has no tokenizer.
+        ValueError: it is none that writes texts.
+    """
+    config = open_config(name, **options)
+    if not config.is_encoder_decoder:
+        raise ValueError(
+            f"{name} must hold an encoder-decoder, got {' or '.join(config.architectures or [config.model_type])}"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise OSError(f"{name} has no tokenizer that can be opened: {_in_one_line(error)}") from None
+    return AutoModelForSeq2SeqLM.from_pretrained(name, **options), tokenizer
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
