@@ -93,8 +93,8 @@ demo-speech: $(INSTALLED)  ## Let espeak-ng speak commands, train speech to text
 test: $(INSTALLED)  ## Run the tests, one process a core
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-docs: $(VENV)/.docs  ## Run the chapters of docs/learn and build the site into build/site (2 minutes at the first call)
-	$(BIN)/mkdocs build
+docs: $(VENV)/.docs  ## Run the chapters of docs/learn, where they or the package have changed, and build the site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 $(VENV)/.docs: $(INSTALLED)
 	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'

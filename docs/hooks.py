@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 from typing import Any
@@ -41,6 +42,7 @@ PAGES = {
     "benchmarks/quality/RESULTS.md": "results/quality.md",
     "benchmarks/speed/RESULTS.md": "results/speed.md",
 }
+WIDE = "\u3000-\u9fff\uff00-\uffef"
 IMAGES = {"image/png": "png", "image/gif": "gif"}
 
 
@@ -60,6 +62,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Let links between files of the repository lead to their pages, and unlink those to files without a page."""
     origins = {page: source for source, page in PAGES.items()}
     here = origins.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    folder = next(folder for folder in reversed(LANGUAGES.values()) if page.file.src_uri.startswith(folder))
 
     def link(target: str) -> str | None:
         if re.match(r"[a-z]+:|#", target):
@@ -67,6 +70,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         path, _, anchor = target.partition("#")
         path = normpath(join(dirname(here), path))
         uri = PAGES.get(path, path.removeprefix("docs/"))
+        uri = re.sub(r"^(learn/\w+)\.py$", rf"{folder}\1.md", uri)  # a chapter, in the language of the page
         if files.get_file_from_path(uri) is None:
             # a broken link within docs/ is left for mkdocs to complain about
             return target if path.startswith("docs/") else None
@@ -94,6 +98,8 @@ def on_page_content(content: str, **_: Any) -> str:
         content,
         flags=re.DOTALL,
     )
+    # a new line in the source is a space to a browser, which Chinese does not have
+    content = re.sub(f"(?<=[{WIDE}])\\n(?=[{WIDE}])", "", content)
     return re.sub(r"\[(<code>)~?([\w.]+</code>)\]", r"\1\2", content)
 
 
@@ -141,14 +147,16 @@ def render_chapter(name: str, notebook: Any, language: str) -> Iterator[tuple[st
         if alternative:
             code = f'??? note "{FOLDED[language]}"\n' + "\n".join(f"    {line}" for line in code.splitlines())
         lines += [code, ""]
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                lines += [f"```{{ .text .output }}\n{output.text.rstrip()}\n```", ""]
+        for kind, outputs in groupby(cell.outputs, key=lambda output: output.output_type):
+            if kind == "stream":  # what a cell prints, also if it takes its time over it
+                printed = "".join(output.text for output in outputs).rstrip()
+                lines += [f"```{{ .text .output }}\n{printed}\n```", ""]
                 continue
-            kind = next(kind for kind in IMAGES if kind in output.data)
-            picture = f"{name}_{len(lines)}.{IMAGES[kind]}"
-            yield picture, base64.b64decode(output.data[kind])
-            lines += [f"![{alternative}]({picture})" + "{ .figure }", ""]
+            for output in outputs:
+                kind = next(kind for kind in IMAGES if kind in output.data)
+                picture = f"{name}_{len(lines)}.{IMAGES[kind]}"
+                yield picture, base64.b64decode(output.data[kind])
+                lines += [f"![{alternative}]({picture})" + "{ .figure }", ""]
     title = re.search(
         r"^# (.*)", next(c.source for c in notebook.cells if c.metadata.get("lang") == other), re.MULTILINE
     )

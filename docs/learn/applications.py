@@ -95,7 +95,7 @@ print(f"{right} of 60 new sentences are right")
 chosen = next(index for index, source in enumerate(sources[:60]) if source.startswith("yesterday"))
 print(f"{sources[chosen]} -> {written[chosen]}")
 
-# %% figure="Attention of a translation: gestern looks at yesterday, sah and the like at the verb, which stands later in English."
+# %% figure="Attention of a translation, one dark cell in each row: der Hund and die Katze look at their English words; the verb looks at yesterday."
 inputs = tokenizer([sources[chosen]], return_tensors="pt")
 outputs = translator.generate(**inputs, max_new_tokens=9, output_attentions=True, return_dict_in_generate=True)
 source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
@@ -105,6 +105,9 @@ plot_alignment(alignment_from_outputs(outputs)[0], source_tokens, target_tokens,
 plt.show()
 
 # %% [markdown] lang="en"
+# Nouns look at their nouns. The verb need not look at the verb: the encoder reads in both directions, so the state at
+# another word may know it as well. [Chapter 7](explanation.md) is about this.
+#
 # ## Summarisation, with words never seen
 #
 # The subject line of a message holds names, and a name may be in no vocabulary. With `copy` the decoder chooses at each
@@ -112,6 +115,8 @@ plt.show()
 # the training.
 
 # %% [markdown] lang="zh"
+# 名词看着对应的名词。动词却不一定看着动词：编码器双向阅读，别的词处的状态也可能知道它。[第 7 章](explanation.md)专门讲这一点。
+#
 # ## 摘要，以及从未见过的词
 #
 # 邮件的主题行里有人名，而人名可能不在任何词表中。设置 `copy` 后，解码器每一步都在“写一个词”和“复制正在看的词”之间选择
@@ -199,6 +204,8 @@ axes.set(ylabel="weight", title=f"predicted: {config.id2label[outputs.logits[cho
 plt.show()
 
 # %% [markdown] lang="en"
+# The answer hangs on the negation and the word behind it, and the weights may lie beside them, for the same reason.
+#
 # ## Tagging
 #
 # One label for each word: here names of persons and places, in the scheme BIO (*begin*, *inside*, *outside*). The same
@@ -206,6 +213,8 @@ plt.show()
 # `constrained_decoding` an `I` cannot follow an `O`.
 
 # %% [markdown] lang="zh"
+# 回答取决于否定词和它后面的词，而权重可能落在它们旁边，原因与上面相同。
+#
 # ## 序列标注
 #
 # 给每个词一个标签：这里是人名和地名，采用 BIO 方案（*begin* 开始、*inside* 内部、*outside* 外部）。同一个词两者都可能是，

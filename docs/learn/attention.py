@@ -237,7 +237,8 @@ for index, (attention_type, weights) in enumerate(learned.items()):
 plt.show()
 
 # %% [markdown] lang="en"
-# Sharpness is the mean of the greatest weight of each row. Read the pictures with care: all of them write the date, yet
+# Sharpness is the mean of the greatest weight of each row. `scaled_dot` has not got there: its scores begin small, so its
+# weights begin even, and it needs more steps. Read the other pictures with care: these models write much the same, yet
 # they do not look at the same places. A state of a bidirectional encoder knows its neighbours, so to look beside a
 # character can serve as well as to look at it. [Chapter 7](explanation.md) comes back to this. And 120 steps rank
 # nothing: which score is best on your data, your development set says.
@@ -245,7 +246,8 @@ plt.show()
 # For a picture of one of your own models, there is a function that knows fonts and long texts:
 
 # %% [markdown] lang="zh"
-# “sharpness”（锐度）是每行最大权重的平均值。看图时要小心：它们都能写出日期，看的地方却不尽相同。双向编码器的一个状态也知道
+# “sharpness”（锐度）是每行最大权重的平均值。`scaled_dot` 还没有学会：它的得分起初很小，权重因而很平均，需要更多的步数。看其余
+# 的图时要小心：这些模型写出的内容差不多，看的地方却不尽相同。双向编码器的一个状态也知道
 # 它的邻居，所以看一个字符的旁边，可能和看它本身一样有用。[第 7 章](explanation.md)会再谈这一点。120 步也不能排出名次：
 # 哪种打分最适合你的数据，要由你的开发集来说。
 #

@@ -114,11 +114,11 @@ for name, gradient in gradients.items():
     print(f"{name:30} {gradient[0]:.0e} at the first token, {gradient[-1]:.0e} at the last")
 
 # %% figure="Gradient by position on a logarithmic scale for tanh, GRU and LSTM with three biases. The higher the bias of the forget gate, the less the line falls; with a bias of 3 it rises. The fresh GRU falls fastest."
-figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for name, gradient in gradients.items():
     axes.plot(gradient, label=name)
 axes.set(yscale="log", ylim=(1e-16, 100), xlabel="position of the token in the source", ylabel="|dL/dx|")
-axes.legend(loc="lower right", ncols=2)
+figure.legend(loc="outside upper center", ncols=3)
 plt.show()
 
 # %% [markdown] lang="en"

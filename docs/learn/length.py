@@ -111,9 +111,9 @@ for name, shares in right.items():
     axes.plot(lengths, [100 * share for share in shares], "o-", markersize=3, label=name)
 axes.axhline(10, color="0.6", linestyle=":", label="chance")
 axes.axvspan(20, 31, color="0.95")
-axes.text(20.3, 96, "longer than in training", color="0.4", va="top")
+axes.text(20.3, 72, "longer than in training", color="0.4", va="top")
 axes.set(xlabel="letters in the source", ylabel="letters right, %", ylim=(0, 103), xlim=(1, 31))
-axes.legend(loc="lower left")
+axes.legend(loc="center right")
 plt.show()
 
 # %% [markdown] lang="en"
