@@ -262,7 +262,7 @@ def looks(model, source, target):
 example = datetime.date(2067, 9, 14)
 pictures = {name: looks(model, written(example), example.isoformat()) for name, model in models.items()}
 
-# %% figure="Two rows of three heat maps, for general and additive attention: attention, gradient, erasure. At the digits attention and erasure mark the same cells; at the hyphens erasure is empty and attention is not."
+# %% figure="Two rows of three heat maps, for general and additive attention: attention, gradient, erasure. At the digits attention and erasure mostly mark the same cells; at the hyphens erasure is empty and attention is not."
 figure, axes = plt.subplots(2, 3, figsize=(6.6, 4.6), layout="constrained")
 for row, (name, measures) in zip(axes, pictures.items(), strict=True):
     for ax, (measure, values) in zip(row, measures.items(), strict=True):
