@@ -26,11 +26,21 @@ from .subsampling import ConvolutionalSubsampling, put_together
 
 
 class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
-    """What all models of speech share: what they are called with, and their kind of configuration."""
+    """
+    What all models of speech share: what they are called with, and their kind of configuration.
+
+    Raises:
+        TypeError: the configuration is of another kind.
+    """
 
     config: AttentionRnnSpeechConfig  # type: ignore[assignment]
     main_input_name = "input_features"
     input_modalities = "audio"
+
+    def __init__(self, config: AttentionRnnSpeechConfig) -> None:
+        if not isinstance(config, AttentionRnnSpeechConfig):
+            raise TypeError(f"`config` must be an AttentionRnnSpeechConfig, got {type(config).__name__}.")
+        super().__init__(config)  # type: ignore[arg-type]
 
 
 class EncoderStreamState(NamedTuple):
