@@ -17,7 +17,7 @@ from .attention import close_holes
 from .base import AttentionRnnPreTrainedModel
 from .cache import takes_cache
 from .checks import check_tensors, has_values, padding_mask
-from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
+from .configuration_attention_rnn_speech import AttentionRnnCTCConfig, AttentionRnnSpeechConfig
 from .encoder import AttentionRnnEncoderLayer, real_positions, stack_states
 from .encoder_decoder import AttentionRnnEncoderDecoder
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
@@ -38,9 +38,10 @@ class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
     input_modalities = "audio"
 
     def __init__(self, config: AttentionRnnSpeechConfig) -> None:
-        if not isinstance(config, AttentionRnnSpeechConfig):
+        # by name, as the class that a checkpoint carries may be there twice
+        if config.model_type not in (AttentionRnnSpeechConfig.model_type, AttentionRnnCTCConfig.model_type):
             raise TypeError(f"`config` must be an AttentionRnnSpeechConfig, got {type(config).__name__}.")
-        super().__init__(config)  # type: ignore[arg-type]
+        super().__init__(config)
 
 
 class EncoderStreamState(NamedTuple):
