@@ -29,6 +29,8 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
 
     def __init__(self, config: AttentionRnnTimeSeriesConfig) -> None:
         super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
         self.model = AttentionRnnTimeSeriesModel(config)
         self.distribution = DISTRIBUTIONS[config.distribution_output](config)
         self.dropout = nn.Dropout(config.readout_dropout)
