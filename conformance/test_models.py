@@ -4,7 +4,7 @@ import unittest
 from typing import Any
 
 import torch
-from testers import CONFIGURATIONS, PIPELINES, TESTERS, EncoderTester
+from testers import CONFIGURATIONS, PIPELINES, TESTERS, TimeSeriesTester
 from tests.generation.test_utils import GenerationTesterMixin
 from tests.test_configuration_common import ConfigTester
 from tests.test_modeling_common import ModelTesterMixin
@@ -15,6 +15,7 @@ from torch import Tensor
 from attention_rnn import (
     AttentionRnnConfig,
     AttentionRnnForSpeechSeq2Seq,
+    AttentionRnnForTimeSeriesPrediction,
     AttentionRnnSpeechConfig,
     AttentionRnnTimeSeriesConfig,
 )
@@ -46,8 +47,10 @@ class ModelTests(ModelTesterMixin):
         self, inputs_dict: dict[str, Any], model_class: Any, return_labels: bool = False
     ) -> dict[str, Any]:
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
-        if return_labels and model_class is AttentionRnnForSpeechSeq2Seq:  # which the test has forgotten
+        if return_labels and model_class is AttentionRnnForSpeechSeq2Seq:  # whose labels the test has forgotten
             inputs["labels"] = torch.zeros_like(inputs["decoder_input_ids"])
+        if return_labels and model_class is AttentionRnnForTimeSeriesPrediction:
+            inputs["future_values"] = torch.ones(len(inputs["past_values"]), 6)
         return inputs
 
     def test_retain_grad_hidden_states_attentions(self) -> None:
@@ -71,16 +74,17 @@ class GeneratingModelTests(ModelTests, GenerationTesterMixin, TrainingTesterMixi
         return batch
 
 
-def model_test(name: str, tester: EncoderTester) -> type:
+def model_test(name: str, tester: Any) -> type:
     """A test case of the tests that fit a tester's classes."""
-    generates = any(model_class.can_generate() for model_class in tester.model_classes)
+    writes = any(model_class.can_generate() for model_class in tester.model_classes)
+    tests = GeneratingModelTests if writes and not isinstance(tester, TimeSeriesTester) else ModelTests
     attributes = {
         "__module__": __name__,
         "model_tester": tester,
         "all_model_classes": tester.model_classes,
         "is_encoder_decoder": tester.is_encoder_decoder,
     }
-    return type(name, (GeneratingModelTests if generates else ModelTests, unittest.TestCase), attributes)
+    return type(name, (tests, unittest.TestCase), attributes)
 
 
 for kind, tester_class in TESTERS.items():
