@@ -20,6 +20,7 @@ from testers import write_tiny_checkpoints
 from transformers.models.auto import modeling_auto
 
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+from attention_rnn.models.configuration_attention_rnn_time_series import AUTO_MAP as AUTO_MAP_OF_SERIES
 
 collect_ignore = ["stand_ins"]
 sys.path[:0] = [str(Path(__file__).parent / "stand_ins"), str(unpacked())]
@@ -33,10 +34,11 @@ os.environ |= {"RUN_SLOW": "1", "TRANSFORMERS_TINY_MODEL_PATH": tiny_checkpoints
 transformers.utils.direct_transformers_import = lambda path: transformers
 
 # They read what kind of model a class is, and so its labels, from tables of the classes inside transformers' tree.
-for auto_class, reference in AUTO_MAP.items():
-    if auto_class != "AutoConfig":
-        names = getattr(modeling_auto, auto_class)._model_mapping._model_mapping
-        names["attention_rnn"] = reference.rpartition(".")[2]
+for model_type, auto_map in (("attention_rnn", AUTO_MAP), ("attention_rnn_time_series", AUTO_MAP_OF_SERIES)):
+    for auto_class, reference in auto_map.items():
+        if auto_class != "AutoConfig":
+            names = getattr(modeling_auto, auto_class)._model_mapping._model_mapping
+            names[model_type] = reference.rpartition(".")[2]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -50,12 +50,27 @@ INAPPLICABLE: dict[str, list[str]] = {
         "Labelling*.test_causal_lm_loss_honors_shift_labels",
         "QuestionAnswering*.test_causal_lm_loss_honors_shift_labels",
         "SequenceToSequence*.test_causal_lm_loss_honors_shift_labels",
+        "TimeSeries*.test_causal_lm_loss_honors_shift_labels",
     ],
     "This is about encoder-decoders alone.": [
         "Encoder*.test_encoder_decoder_loss_no_double_shift",
         "Labelling*.test_encoder_decoder_loss_no_double_shift",
         "LanguageModel*.test_encoder_decoder_loss_no_double_shift",
         "QuestionAnswering*.test_encoder_decoder_loss_no_double_shift",
+        "TimeSeries*.test_encoder_decoder_loss_no_double_shift",
+    ],
+    "A series has no tokens to embed.": [
+        "TimeSeries*.test_enable_input_require_grads_with_gradient_checkpointing",
+        "TimeSeries*.test_inputs_embeds",
+        "TimeSeriesAutoregressive*.test_inputs_embeds_matches_input_ids",
+        "TimeSeriesParallel*.test_inputs_embeds_matches_input_ids",
+        "TimeSeries*.test_model_get_set_embeddings",
+        "TimeSeriesClassification*.test_load_with_mismatched_shapes",
+        "TimeSeries*.test_resize_tokens_embeddings",
+    ],
+    "The hidden states of a series are those of its patches, of which the memory is returned.": [
+        "TimeSeries*.test_hidden_states_output",
+        "TimeSeries*.test_retain_grad_hidden_states_attentions",
     ],
     "Our models read and write text, and have no masked language model.": [
         "test_pipeline_any_to_any*",

@@ -4,7 +4,7 @@ import unittest
 from typing import Any
 
 import torch
-from testers import PIPELINES, TESTERS, EncoderTester
+from testers import PIPELINES, TESTERS, TimeSeriesTester
 from tests.generation.test_utils import GenerationTesterMixin
 from tests.test_configuration_common import ConfigTester
 from tests.test_modeling_common import ModelTesterMixin
@@ -12,13 +12,22 @@ from tests.test_pipeline_mixin import PipelineTesterMixin
 from tests.test_training_mixin import TrainingTesterMixin
 from torch import Tensor
 
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, AttentionRnnForTimeSeriesPrediction, AttentionRnnTimeSeriesConfig
 from attention_rnn.models.configuration_attention_rnn import AUTO_MAP
+from attention_rnn.models.configuration_attention_rnn_time_series import AUTO_MAP as AUTO_MAP_OF_SERIES
 
 
 class ConfigTest(unittest.TestCase):
     def test_config(self) -> None:
         tester = ConfigTester(self, config_class=AttentionRnnConfig, hidden_size=37, cell_type="lstm", copy=True)
+        tester.run_common_tests()
+
+
+class TimeSeriesConfigTest(unittest.TestCase):
+    def test_config(self) -> None:
+        tester = ConfigTester(
+            self, config_class=AttentionRnnTimeSeriesConfig, has_text_modality=False, hidden_size=37, cell_type="lstm"
+        )
         tester.run_common_tests()
 
 
@@ -51,16 +60,28 @@ class GeneratingModelTests(ModelTests, GenerationTesterMixin, TrainingTesterMixi
         return batch
 
 
-def model_test(name: str, tester: EncoderTester) -> type:
+class TimeSeriesModelTests(ModelTests):
+    def _prepare_for_class(self, inputs_dict: dict[str, Any], model_class: Any, return_labels: bool = False) -> Any:
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels and model_class is AttentionRnnForTimeSeriesPrediction:
+            inputs["future_values"] = torch.ones(len(inputs["past_values"]), 6)
+        return inputs
+
+
+def model_test(name: str, tester: Any) -> type:
     """A test case of the tests that fit a tester's classes."""
-    generates = any(model_class.can_generate() for model_class in tester.model_classes)
+    tests: type = ModelTests
+    if isinstance(tester, TimeSeriesTester):
+        tests = TimeSeriesModelTests
+    elif any(model_class.can_generate() for model_class in tester.model_classes):
+        tests = GeneratingModelTests
     attributes = {
         "__module__": __name__,
         "model_tester": tester,
         "all_model_classes": tester.model_classes,
         "is_encoder_decoder": tester.is_encoder_decoder,
     }
-    return type(name, (GeneratingModelTests if generates else ModelTests, unittest.TestCase), attributes)
+    return type(name, (tests, unittest.TestCase), attributes)
 
 
 for kind, tester_class in TESTERS.items():
@@ -70,4 +91,6 @@ for kind, tester_class in TESTERS.items():
 
 def test_every_class_is_tested() -> None:
     tested = {model_class.__name__ for tester in TESTERS.values() for model_class in tester.model_classes}
-    assert {reference.rpartition(".")[2] for name, reference in AUTO_MAP.items() if name != "AutoConfig"} <= tested
+    references = {**AUTO_MAP, **{f"{name} of series": of_series for name, of_series in AUTO_MAP_OF_SERIES.items()}}
+    classes = {reference.rpartition(".")[2] for name, reference in references.items() if "AutoConfig" not in name}
+    assert classes <= tested

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import attention_rnn
-from attention_rnn import AttentionRnnConfig
+from attention_rnn import AttentionRnnConfig, AttentionRnnTimeSeriesConfig
 from attention_rnn.tokenizer_training import train_tokenizer
 
 
@@ -155,12 +155,52 @@ class SequenceToSequenceTester(EncoderTester):
         return config, inputs
 
 
-TESTERS: dict[str, type[EncoderTester]] = {
+class TimeSeriesTester:
+    """Series of numbers, with gaps."""
+
+    model_classes: tuple[Any, ...] = (
+        attention_rnn.AttentionRnnTimeSeriesModel,
+        attention_rnn.AttentionRnnForTimeSeriesPrediction,
+    )
+    variants: dict[str, dict[str, Any]] = {
+        "Parallel": {},
+        "Autoregressive": {"decoding": "autoregressive", "cell_type": "lstm", "distribution_output": "student_t"},
+    }
+    is_encoder_decoder = True
+    is_training = True
+    batch_size = 5
+    seq_length = 13
+
+    def __init__(self, **overrides: Any) -> None:
+        self.overrides = overrides
+
+    def get_config(self) -> AttentionRnnTimeSeriesConfig:
+        values = {"hidden_size": 24, "prediction_length": 6, "patch_length": 4, "readout_dropout": 0.0}
+        return AttentionRnnTimeSeriesConfig(**{**values, **self.overrides})
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[AttentionRnnTimeSeriesConfig, dict[str, Tensor]]:
+        values = torch.randn(self.batch_size, self.seq_length)
+        observed = torch.ones(self.batch_size, self.seq_length, dtype=torch.long)
+        observed[0, :5] = observed[1, 7] = 0
+        return self.get_config(), {"past_values": values, "past_observed_mask": observed}
+
+
+class TimeSeriesClassificationTester(TimeSeriesTester):
+    """Series and their classes."""
+
+    model_classes = (attention_rnn.AttentionRnnForTimeSeriesClassification,)
+    variants = {"Gru": {"bidirectional": True}}
+    is_encoder_decoder = False
+
+
+TESTERS: dict[str, type[Any]] = {
     "Encoder": EncoderTester,
     "QuestionAnswering": QuestionAnsweringTester,
     "Labelling": LabellingTester,
     "LanguageModel": LanguageModelTester,
     "SequenceToSequence": SequenceToSequenceTester,
+    "TimeSeries": TimeSeriesTester,
+    "TimeSeriesClassification": TimeSeriesClassificationTester,
 }
 
 PIPELINES = {

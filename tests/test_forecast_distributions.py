@@ -96,6 +96,33 @@ def test_the_losses_of_distributions_are_likelihoods_in_the_units_of_the_series(
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["quantile", "student_t", "normal"])
+def test_a_density_is_that_of_the_quantiles_and_sums_to_one(name):
+    distribution, scale = distribution_of(name), torch.tensor(40.0)
+    params = params_of(distribution, 1)
+    targets = torch.linspace(-60, 60, 240001)
+    likelihood = distribution.log_likelihood(tuple(param.expand(240001) for param in params), targets, scale.expand(1))
+    probability = (likelihood.exp() * 40 * (targets[1] - targets[0])).cumsum(0)
+    assert probability[-1].item() == pytest.approx(1, abs=2e-3)
+    quantiles = distribution.quantiles(params, scale)[0]
+    reached = probability[torch.searchsorted(targets, quantiles)]
+    torch.testing.assert_close(reached, torch.arange(1, 10) / 10, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
+def test_an_outlier_is_the_least_likely_value(decoding):
+    model = tiny_model(decoding=decoding)
+    inputs = tiny_inputs(model.config)
+    future = model(**inputs).mean_predictions
+    future[1, 4] += 1000
+    future[0, 2] = torch.nan
+    likelihood = model.log_likelihood(**inputs, future_values=future)
+    assert likelihood[0, 2].isnan()
+    assert likelihood[1].argmin() == 4
+    with pytest.raises(ValueError, match="must be a distribution, or two quantiles"):
+        tiny_model(distribution_output="point").log_likelihood(**inputs, future_values=future)
+
+
 @pytest.mark.parametrize(("loss", "expected"), [("mae", 4.0), ("mse", 16.0)])
 def test_the_losses_of_numbers(loss, expected):
     distribution = distribution_of("point", loss=loss)

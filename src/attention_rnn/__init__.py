@@ -30,6 +30,7 @@ _PUBLIC_NAMES = {
     "register_cell": "models.cells",
     "register_attention": "models.attention",
     "AttentionRnnEnsemble": "ensemble",
+    "AttentionRnnForecastEnsemble": "forecast_ensemble",
     "ReliableSeq2SeqTrainer": "trainer",
     "ReliableSeq2SeqTrainingArguments": "trainer",
     "ReliableTrainer": "trainer",

@@ -58,6 +58,10 @@ class PointOutput:
         error = (target - params[0]) * scale
         return error.abs() if self.loss_name == "mae" else error.square()
 
+    def log_likelihood(self, params: Params, target: Tensor, scale: Tensor) -> Tensor:
+        """Of each value of a scaled target in the units of the series, in nats, (...)."""
+        return -self.loss(params, target, scale)
+
     def _levels(self, like: Tensor) -> Tensor:
         return torch.tensor(self.levels, device=like.device, dtype=like.dtype)
 
@@ -107,6 +111,18 @@ class QuantileOutput(PointOutput):
         error = (target[..., None] - torch.stack(params, dim=-1)) * scale[..., None]
         levels = self._levels(target)
         return 2 * torch.maximum(levels * error, (levels - 1) * error).mean(dim=-1)
+
+    def log_likelihood(self, params: Params, target: Tensor, scale: Tensor) -> Tensor:
+        """The density is constant between two quantiles, and falls exponentially beyond the outer ones."""
+        quantiles, levels = torch.stack(params, dim=-1), self._levels(target)
+        densities = levels.diff() / quantiles.diff(dim=-1).clamp(min=torch.finfo(quantiles.dtype).tiny)
+        interval = (target[..., None] > quantiles).sum(dim=-1)[..., None]  # 0 below all of them
+        density = densities.gather(-1, (interval - 1).clamp(0, len(levels) - 2))
+        mass = torch.where(interval == 0, levels[0], 1 - levels[-1])
+        beyond = (quantiles[..., :1] - target[..., None]).clamp(min=0) + (
+            target[..., None] - quantiles[..., -1:]
+        ).clamp(min=0)
+        return (density.log() - beyond * density / mass)[..., 0] - scale.log()
 
 
 class NormalOutput(PointOutput):

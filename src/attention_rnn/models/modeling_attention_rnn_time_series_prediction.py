@@ -165,6 +165,51 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             sequences = sequences.unflatten(0, (-1, config.num_channels)).squeeze(-1).permute(0, 2, 3, 1)
         return SampleTSPredictionOutput(sequences=sequences if past_values.dim() == 3 else sequences.squeeze(-1))
 
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        past_values: Tensor,
+        past_time_features: Tensor | None = None,
+        past_observed_mask: Tensor | None = None,
+        past_only_features: Tensor | None = None,
+        static_categorical_features: Tensor | None = None,
+        static_real_features: Tensor | None = None,
+        future_values: Tensor | None = None,
+        future_time_features: Tensor | None = None,
+        future_observed_mask: Tensor | None = None,
+    ) -> Tensor:
+        """
+        How likely what came is under the forecast; the least likely values are anomalies.
+
+        Returns:
+            The log likelihood of each future value in nats, in the units of the series, (batch, prediction length
+            [, channels]), NaN where it is missing. With `decoding="autoregressive"`, of a value given the patches
+            before its own.
+
+        Raises:
+            ValueError: the forecast is a number, or a single quantile, and so has no likelihood; see also `forward`.
+        """
+        if not self.distribution.is_random or len(self.distribution.levels) < 2:
+            raise ValueError(
+                "`distribution_output` must be a distribution, or two quantiles or more, for a likelihood."
+            )
+        model = self.model
+        series = model.read(
+            past_values,
+            past_time_features,
+            past_observed_mask,
+            past_only_features,
+            static_categorical_features,
+            static_real_features,
+        )
+        known = model.known(future_time_features, series, self.config.prediction_length)
+        target = model.future(future_values, future_observed_mask, series)
+        params = self._params(*model.decode(series, known, target), series, self.config.prediction_length)
+        target = target.to(params[0].dtype)
+        scale = series.scale.to(target.dtype).expand_as(target)
+        likelihood = self.distribution.log_likelihood(params, target.nan_to_num(nan=0.0), scale)
+        return self._shaped(likelihood.masked_fill(target.isnan() | ~series.known, torch.nan), past_values)
+
     @property
     def _reads_on(self) -> bool:
         config = self.config
