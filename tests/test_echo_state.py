@@ -109,14 +109,16 @@ def test_a_fitted_network_runs_freely(fitted):
     torch.testing.assert_close(path, values[:, 120:220], atol=0.02, rtol=0)
 
 
-def test_a_free_run_stays_within_the_range_of_the_past(fitted):
+def test_a_free_run_stays_about_where_the_past_has_been():
     model = echo_model(prediction_length=5)
     with torch.no_grad():
         model.readout.projection.weight.mul_(100)  # a readout that would diverge
     values = tiny_inputs(model.config)["past_values"].double()
     path = model.generate(values, prediction_length=200).sequences[:, 0]
-    assert (path.amin(1) >= values.amin(1)).all()
-    assert (path.amax(1) <= values.amax(1)).all()
+    margin = 0.1 * (values.amax(1) - values.amin(1)) + 1e-9
+    assert (path.amin(1) >= values.amin(1) - margin).all()
+    assert (path.amax(1) <= values.amax(1) + margin).all()
+    assert (path.amax(1) > values.amax(1)).any()
 
 
 def test_examples_may_come_in_any_batches():

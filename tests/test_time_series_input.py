@@ -127,6 +127,11 @@ def test_a_wrong_config_is_refused(fields, error, message):
         AttentionRnnTimeSeriesConfig(**fields)
 
 
+def test_a_forecaster_needs_a_decoder():
+    with pytest.raises(ValueError, match="`is_encoder_decoder` must be True for AttentionRnnForTimeSeriesPrediction"):
+        tiny_model(is_encoder_decoder=False)
+
+
 def test_a_config_is_read_as_it_was_written(tmp_path):
     config = tiny_config(quantile_levels=[0.25, 0.75], scaling=None, cardinality=[4], num_static_categorical_features=1)
     config.save_pretrained(tmp_path)

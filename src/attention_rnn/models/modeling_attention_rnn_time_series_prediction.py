@@ -20,6 +20,10 @@ from .outputs import AttentionRnnTimeSeriesPredictionOutput
 from .patches import Past, PatchReadout, past_patches
 from .series import join_channels
 
+# How far a free run of an echo state may leave the range of the past, as a part of that range: new peaks are a little
+# higher than those before.
+MARGIN = 0.1
+
 
 class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel):
     """The encoder-decoder with a readout that makes forecasts."""
@@ -29,6 +33,8 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
 
     def __init__(self, config: AttentionRnnTimeSeriesConfig) -> None:
         super().__init__(config)
+        if not config.is_encoder_decoder:
+            raise ValueError(f"`is_encoder_decoder` must be True for {type(self).__name__}, which has a decoder.")
         self.model = AttentionRnnTimeSeriesModel(config)
         self.distribution = DISTRIBUTIONS[config.distribution_output](config)
         self.dropout = nn.Dropout(config.readout_dropout)
@@ -240,12 +246,14 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         return self.distribution.sample(params, series.scale.to(params[0].dtype), generator)
 
     def _fed_back(self, values: Tensor, series: Series) -> Tensor:
-        """An echo state, which no training has taught to stay where it was, stays within the range of its past."""
+        """An echo state, which no training has taught to stay where it was, stays about where its past has been."""
         if self.config.cell_type != "echo_state":
             return values
         past = series.past.values.where(series.past.observed > 0, torch.nan).flatten(1)
         lowest, highest = (past.nan_to_num(nan=fill).to(values.dtype) for fill in (torch.inf, -torch.inf))
-        return values.clamp(lowest.amin(1)[:, None, None], highest.amax(1)[:, None, None])
+        low, high = lowest.amin(1)[:, None, None], highest.amax(1)[:, None, None]
+        margin = MARGIN * (high - low)
+        return values.clamp(low - margin, high + margin)
 
     def _run_on(self, series: Series, known: Tensor) -> tuple[Params, Tensor | None]:
         """The parameters and the attention of an autoregressive decoder that knows its own point forecasts alone."""
