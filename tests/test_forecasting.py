@@ -339,6 +339,8 @@ def test_settings_suit_the_frequency_and_what_is_given_stays(caplog):
     assert vars(settings) == {"prediction_length": 24, "context_length": 336, "patch_length": 24, "season": 24}
     assert "a step being h: prediction_length 24" in caplog.text
     assert choose_settings(series, prediction_length=7, patch_length=4).context_length % 4 == 0
+    changed = np.concatenate([day[:1200], np.random.default_rng(0).normal(size=800)])  # the test has no say
+    assert choose_settings(numbered(changed, frequency="h", start=series.start)) == settings
     months = numbered(np.arange(40.0), frequency="MS", start=pd.Timestamp("2020-01-01"))
     assert choose_settings(months).prediction_length == 8  # of 12 a fifth of the series is left
     with pytest.raises(ValueError, match="season must be at least 1, got 0"):

@@ -40,6 +40,7 @@ DATA = {
     "cls": SENTIMENTS,
     "seqlab": TAGGED,
     "qa": QUESTIONS,
+    "ts": [{"day": day, "rate": day % 7} for day in range(180)],
 }
 
 
@@ -71,8 +72,15 @@ def test_the_command_of_a_card_runs_as_it_stands(card, tmp_path, monkeypatch):
         rows = DATA[card.stem.split("_")[0]]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     values = {name: str(file) for name in ("TRAIN", "DEV", "TEST")} | {f"runs/{card.stem}": str(tmp_path / "run")}
+    if script.endswith("run_forecasting.py"):  # splits follow each other in time
+        for number, name in enumerate(("TRAIN", "DEV", "TEST")):
+            values[name] = str(tmp_path / f"{name}.jsonl")
+            lines = [json.dumps(row) + "\n" for row in rows[60 * number : 60 * number + 60]]
+            Path(values[name]).write_text("".join(lines), encoding="utf-8")
     arguments = [values.get(argument, argument) for argument in arguments]
-    arguments += ["--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no", "--disable_tqdm", "True"]
+    arguments += ["--max_steps", "2", "--disable_tqdm", "True"]
+    if not script.endswith("run_forecasting.py"):  # it stops early
+        arguments += ["--eval_strategy", "no", "--save_strategy", "no"]
     if script.endswith("run_seq2seq.py"):
         arguments += ["--max_target_length", "4", "--num_heat_maps", "1"]  # what has learnt nothing does not end
     if script.endswith("run_clm.py"):
@@ -82,7 +90,9 @@ def test_the_command_of_a_card_runs_as_it_stands(card, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("script", ["run_seq2seq", "run_clm", "run_classification", "run_labelling", "run_qa"])
+@pytest.mark.parametrize(
+    "script", ["run_seq2seq", "run_clm", "run_classification", "run_labelling", "run_qa", "run_forecasting"]
+)
 def test_a_command_line_has_the_defaults_of_the_arguments(script, tmp_path):
     kind = import_module(script).TrainingArguments
     (parsed,) = parse_arguments(["--output_dir", str(tmp_path)], kind)

@@ -18,6 +18,8 @@ NEEDS = [
     ("run_classification", "datasets", "train"),
     ("run_classification", "sklearn.metrics", "train"),
     ("generate_file", "accelerate", "train"),
+    ("run_forecasting", "attention_rnn.forecasting_data", "forecasting"),  # as where pandas lacks
+    ("forecast_file", "pandas", "forecasting"),
     ("date_normalisation/make_data", "babel", "demo"),
     ("search_hyperparameters", "optuna", "search"),
 ]
@@ -43,7 +45,16 @@ def test_a_training_names_the_extra_that_it_lacks(monkeypatch, package):
 
 
 @pytest.mark.parametrize(
-    "script", ["run_seq2seq", "run_qa", "run_labelling", "run_classification", "run_clm", "search_hyperparameters"]
+    "script",
+    [
+        "run_seq2seq",
+        "run_qa",
+        "run_labelling",
+        "run_classification",
+        "run_clm",
+        "run_forecasting",
+        "search_hyperparameters",
+    ],
 )
 def test_help_lists_the_arguments(capsys, script):
     module = importlib.import_module(script)

@@ -65,34 +65,34 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
 class WindowRidge:
     """
     Each value behind a cut-off as a linear function of those before it, by ridge regression: one for all channels of
-    all series. The last value is taken off before and put back after, and the window is scaled by its deviation.
+    all series. The last value is taken off before and put back after.
     """
 
     def __init__(self, context_length: int, horizon: int) -> None:
         self.context_length, self.horizon = context_length, horizon
-        self.weights: np.ndarray = np.zeros((context_length + 1, horizon))
+        self.weights: np.ndarray = np.zeros((context_length, horizon))
 
     def fit(self, train: Windows, validation: Windows | None = None) -> "WindowRidge":
         """Fit to the windows of a training; those of a validation, if any, choose the penalty."""
-        size = self.context_length + 1
+        size = self.context_length
         gram, products, seen = np.zeros((size, size)), np.zeros((size, self.horizon)), 0
         for past, future in self._pairs(train):
-            features, last, scale = self._features(past)
-            targets = (future - last) / scale
+            features, last = self._features(past)
+            targets = future - last
             whole = ~np.isnan(targets).any(axis=1)
             gram += features[whole].T @ features[whole]
             products += features[whole].T @ targets[whole]
             seen += int(whole.sum())
         if not seen:  # no window is whole: the last value it is
             return self
+        # of the size of the features, so that units do not matter
+        unit = np.trace(gram) / seen / size * max(seen, 1000) / 1000 or 1.0
         best = np.inf
-        held = list(self._pairs(validation)) if validation is not None else []
+        held = self._pairs(validation) if validation is not None else []
         for penalty in _PENALTIES if held else (_PENALTY,):
-            eye = np.eye(size) * penalty * max(seen, 1000) / 1000
-            eye[-1, -1] = 1e-6  # the constant
-            weights = np.linalg.solve(gram + eye, products)
+            weights = np.linalg.solve(gram + penalty * unit * np.eye(size), products)
             error = sum(float(np.nansum((self._predict(past, weights) - future) ** 2)) for past, future in held)
-            if error < best or not held:
+            if error < best:
                 best, self.weights = error, weights
         return self
 
@@ -106,7 +106,6 @@ class WindowRidge:
         """Past and future of some windows, a row for each channel."""
         most = max(1, _MOST_ROWS // len(windows.series.columns.targets))
         chosen = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), most)).astype(int))
-
         pairs = []
         for begin in range(0, len(chosen), 1024):
             items = [windows[int(index)] for index in chosen[begin : begin + 1024]]
@@ -115,17 +114,14 @@ class WindowRidge:
             pairs.append((np.concatenate(pasts), np.concatenate(futures)))
         return pairs
 
-    def _features(self, past: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _features(self, past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         past = _fit_length(past.T, self.context_length).T.astype(np.float64)
         last = _last(past[:, :, None])
-        scale = np.sqrt(_mean((past - last) ** 2, axis=1))[:, None]
-        scale = np.where(scale > 0, scale, 1.0)
-        features = np.nan_to_num((past - last) / scale)
-        return np.concatenate([features, np.ones((len(past), 1))], axis=1), last, scale
+        return np.nan_to_num(past - last), last
 
     def _predict(self, past: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        features, last, scale = self._features(past)
-        return features @ weights * scale + last
+        features, last = self._features(past)
+        return features @ weights + last
 
 
 def _fit_length(values: np.ndarray, length: int) -> np.ndarray:

@@ -51,7 +51,9 @@ def choose_settings(series: SeriesSet, train: Part | None = None, **given: int |
 
     Args:
         series (`SeriesSet`): the series.
-        train (`Part`, *optional*): the part to look at; all of them if omitted.
+        train (`Part`, *optional*):
+            The part to look at. By default the first three fifths of each series, or what was read for the training
+            alone: the test has no say in how a model is made.
         given: those of `Settings` that the user has chosen.
 
     Raises:
@@ -60,10 +62,14 @@ def choose_settings(series: SeriesSet, train: Part | None = None, **given: int |
     for name, value in given.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    train = train or [(0, len(one)) for one in series.series]
+    if train is None:
+        train = [
+            (0, max(1, min([-(-3 * len(one) // 5), *(begin for begin in one.begins.values() if begin)])))
+            for one in series.series
+        ]
     longest = max(end - begin for begin, end in train)
     season = given.get("season") or find_season(series, train)
-    prediction = given.get("prediction_length") or default_horizon(series.frequency, longest)
+    prediction = given.get("prediction_length") or default_horizon(series.frequency, max(map(len, series.series)))
     context = given.get("context_length")
     patch = given.get("patch_length")
     if patch is None:
