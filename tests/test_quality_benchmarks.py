@@ -65,7 +65,7 @@ def test_the_tag_of_a_card_and_its_recipe_opens_an_encoder_decoder(name, encoder
     assert isinstance(pipeline(tag, encoder_decoder).model, AttentionRnnForConditionalGeneration)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if report.read_results(report.RESULTS / f"{name}.json")])
 def test_the_committed_card_is_that_of_the_committed_results(name):
     card = (report.CARDS / f"{name}.md").read_text(encoding="utf-8")
     assert card == report.card(name, report.read_results(report.RESULTS / f"{name}.json"))
