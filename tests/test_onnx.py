@@ -479,7 +479,7 @@ def test_a_folder_is_served(exported):
 
 def test_attention_that_looks_back_from_each_word_of_a_text_is_refused(tmp_path):
     model = random_model("AttentionRnnForTokenClassification", attention_type="location", bidirectional=False, **NAMED)
-    with pytest.raises(ValueError, match="`model` does something that has no form in ONNX"):
+    with pytest.raises(ValueError, match="`model` must not attend to a text by scores that look back"):
         export_onnx(model, characters(), tmp_path)
 
 

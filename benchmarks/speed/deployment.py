@@ -27,7 +27,7 @@ from attention_rnn.tokenizer_training import train_tokenizer
 # the default of the family, and one for characters
 MODELS = {
     "11.0M": {"vocab_size": 8000, "embedding_size": 256, "hidden_size": 512},
-    "1.9M": {"vocab_size": 60, "embedding_size": 128, "hidden_size": 256},
+    "2.3M": {"vocab_size": 60, "embedding_size": 128, "hidden_size": 256},
 }
 SEARCHES = [(1, 1), (32, 1), (32, 5)]  # batch size, beams
 FIRST_ANSWER = """

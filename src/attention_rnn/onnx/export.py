@@ -103,6 +103,12 @@ def export_onnx(
     if tokenizer.clean_up_tokenization_spaces:
         raise ValueError("`tokenizer` must not have `clean_up_tokenization_spaces`, which a runner does not do.")
     check_vocabulary(tokenizer, model.config)
+    over_text: Any = model.attention if task == LABELLING else None
+    if over_text is not None and over_text.attention.alignment_features:
+        raise ValueError(
+            "`model` must not attend to a text by scores that look back, which go through it step by step: "
+            f"`attention_type={model.config.attention_type!r}`, `coverage={model.config.coverage}`."
+        )
     settings = {} if task not in (SEQ2SEQ, CAUSAL) else _generation_settings(model)
     graphs, states, looks_back = _make_graphs(copy.deepcopy(model).cpu().float().eval(), task, weights, settings)
     folder = Path(folder)

@@ -248,16 +248,20 @@ def trace(graph: Graph) -> onnx.ModelProto:
     onnxscript.optimizer.optimize_ir(program.model, input_size_limit=2**40, output_size_limit=2**40)
     exported = program.model_proto
     exported.ir_version = IR_VERSION
-    parts: list[Any] = [exported, exported.graph, *_nodes(exported.graph)]
+    for output in exported.graph.output:
+        for axis in output.type.tensor_type.shape.dim:
+            if "*" in axis.dim_param:  # the hypotheses about each source, times the sources
+                axis.dim_param = "rows"
+    parts: list[Any] = [exported, exported.graph, *nodes_of(exported.graph)]
     for part in parts:
         del part.metadata_props[:]  # where in the code each node comes from, most of the size of a small graph
     return exported
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Those of inner graphs as well."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
+                yield from nodes_of(attribute.g)

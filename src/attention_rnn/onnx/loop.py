@@ -7,7 +7,7 @@ import numpy as np
 import onnx.compose
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .graphs import IR_VERSION, NEXT, OPSET
+from .graphs import IR_VERSION, NEXT, OPSET, nodes_of
 
 INT, BOOL, FLOAT = TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT
 value = helper.make_tensor_value_info
@@ -141,9 +141,9 @@ def join(encoder: ModelProto | None, step: ModelProto, states: Iterable[str], en
     weights = [*inner.initializer, *outer.constants, *body.constants]
     if encoder is not None:
         weights += encoder.graph.initializer
-    graph = helper.make_graph(
-        [*nodes, *outer.nodes], "generate", [*given, value("max_new_tokens", INT, [])], found, weights
-    )
+    graph = helper.make_graph([*nodes, *outer.nodes], "generate", [*given, value("max_new_tokens", INT, [])], found)
+    used = {name for node in nodes_of(graph) for name in node.input}
+    graph.initializer.extend(weight for weight in weights if weight.name in used)
     opsets = {opset.domain: opset for model in (encoder, step) if model is not None for opset in model.opset_import}
     opsets[""] = helper.make_opsetid("", OPSET)
     functions = [*step.functions, *(encoder.functions if encoder is not None else [])]
