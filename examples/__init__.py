@@ -1,1 +1,1 @@
-"""The scripts, as a package of its own once they are installed."""
+"""The scripts as they are installed: `python -m attention_rnn.examples.run_seq2seq` where there is no clone."""
