@@ -5,8 +5,8 @@ r"""Train and test the models of one table of RESULTS.md, and write the table an
         --num_train_epochs 30 --config_overrides hidden_size=128
 
 Every training is one run of a script of `examples/` on the recipe of the task, and what `tasks.py` adds to it, in a
-process of its own. It chooses its model on the development set, and the test set is decoded once for each seed. A training that
-has a result is not repeated, so a command that was interrupted continues when it is given again.
+process of its own. It chooses its model on the development set, and the test set is decoded once for each seed. A
+training that has a result is not repeated, so a command that was interrupted continues when it is given again.
 
 Arguments of that script that are not those of this script go to it after the recipe and win. With any of them, or
 with --dev_only, it is a trial: its results lie in the folder of the runs and the table stays as it is.
