@@ -131,6 +131,6 @@ def find_season(series: SeriesSet, train: Part) -> int:
         shorter = np.unique(np.linspace(1, candidate - 1, min(candidate - 1, 12)).astype(int))
         of_candidate = difference(candidate)
         is_season = of_candidate < 0.95 * float(np.mean([difference(int(lag)) for lag in shorter]))
-        if is_season and of_candidate < 0.98 * best:
+        if is_season and of_candidate < min(0.98 * best, best - 1e-3):  # of series without noise the shortest
             best, season = of_candidate, candidate
     return season
