@@ -844,7 +844,6 @@ TASKS = {
             "eval_strategy": "steps",
             "eval_steps": 70,  # ten epochs
             "save_steps": 70,
-            "num_beams": 1,
             "language": ["he"],
         },
         read=read_yesno,
