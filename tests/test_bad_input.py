@@ -140,7 +140,12 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "decoder_start_token_id": tokens,
     "is_encoder_decoder": switches,
 }
-CLASSES = [name for name in attention_rnn.__all__ if name.startswith(("AttentionRnnFor", "AttentionRnnModel"))]
+CLASSES = [
+    name
+    for name in attention_rnn.__all__
+    if name.startswith(("AttentionRnnFor", "AttentionRnnModel"))
+    and getattr(attention_rnn, name).config_class is AttentionRnnConfig
+]
 
 
 def test_every_field_of_a_config_is_tried():

@@ -41,7 +41,7 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
             score = w log P_ctc + (1 - w) log P_decoder + `lm_weight` log P_lm
 
         A transcript has at most as many tokens as the memory of its audio has positions. `length_penalty` is 0 unless
-        it is given.
+        it is given. With `attention_window` CTC says when a token begins, and settings of the search have no effect.
 
         Args:
             inputs: log-mel frames, (batch, frames, mels), also as `input_features=`; with `attention_mask=`. Or a
