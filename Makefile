@@ -21,7 +21,7 @@ DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesda
 SPEECH_DEMO := runs/home_commands
 SPEECH_DEMO_FLAGS := \
 	--tokenizer word --config_overrides 'hidden_size=96,embedding_size=64,time_reduction=[1,2]' \
-	--num_train_epochs 10 --warmup_steps 50 --eval_strategy no
+	--num_train_epochs 8 --per_device_train_batch_size 16 --warmup_steps 50 --eval_strategy no
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-speech test docs conformance ecosystem faults fuzz versions lint types format clean
