@@ -146,7 +146,8 @@ class ReliableTrainer(Trainer):
         super().__init__(model, args, *others, **kwargs)
         config: Any = getattr(self.model, "config", None)
         if args.label_names is None and not self.label_names and self.can_return_loss:
-            self.label_names = list({"future_values"} & inspect.signature(self.model.forward).parameters.keys())
+            forward: Any = type(self.model).forward  # type: ignore[union-attr]
+            self.label_names = list({"future_values"} & inspect.signature(forward).parameters.keys())
         if self.label_smoother is not None and "start_positions" in self.label_names:
             raise ValueError(
                 "label_smoothing_factor must be 0 for question answering, whose loss has no labels to smooth, got "
