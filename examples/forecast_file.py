@@ -10,7 +10,7 @@ output is csv: item_id, timestamp, target and a column for each quantile, the se
 
 The file is read series by series and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
 interrupted, the same command continues behind them, also with another number of processes, and the output is the same
-as without the interruption. Needs `pip install attention-rnn[forecasting]`.
+as without the interruption. Needs `pip install 'attention-rnn[forecasting]'`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ try:
     from attention_rnn.forecasting_tables import Columns, read_by_item
 except ImportError as error:
     raise ImportError(
-        f"forecast_file.py needs more packages ({error}): pip install attention-rnn[forecasting]"
+        f"forecast_file.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"
     ) from error
 
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not

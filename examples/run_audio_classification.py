@@ -12,7 +12,7 @@ trained for each speaker, on all others, and tested on this one:
 
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model with its feature extractor, the metrics, the predictions, a
-confusion matrix, pictures of the attention and a model card. Needs `pip install attention-rnn[audio,train,plot]`.
+confusion matrix, pictures of the attention and a model card. Needs `pip install 'attention-rnn[audio,train,plot]'`.
 """
 
 import copy
@@ -72,7 +72,7 @@ try:
     from datasets import Dataset
 except ImportError as error:
     raise ImportError(
-        f"run_audio_classification.py needs more packages ({error}): pip install attention-rnn[audio,train]"
+        f"run_audio_classification.py needs more packages ({error}): pip install 'attention-rnn[audio,train]'"
     ) from error
 
 logger = logging.getLogger("run_audio_classification")

@@ -11,7 +11,7 @@ files follow each other in time. How far to look ahead and back is chosen by the
 --help lists all arguments. They may also stand in a .json or .yaml file that comes first on the command line; what
 follows it wins. The output folder receives the model, the scores beside those of forecasts that need no training,
 tables of what was forecast at each cut-off of the test and of what comes behind the end of the data, pictures, and a
-model card. Needs `pip install attention-rnn[forecasting,plot]`.
+model card. Needs `pip install 'attention-rnn[forecasting,plot]'`.
 """
 
 import json
@@ -50,7 +50,7 @@ try:
     from attention_rnn.pipelines_time_series import TimeSeriesForecastingPipeline
 except ImportError as error:
     raise ImportError(
-        f"run_forecasting.py needs more packages ({error}): pip install attention-rnn[forecasting]"
+        f"run_forecasting.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"
     ) from error
 
 logger = logging.getLogger("run_forecasting")
@@ -217,7 +217,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     least = ("prediction_length", "context_length", "patch_length", "season", "num_cutoffs", "cutoff_stride")
     check_values(data_args, training_args, {**dict.fromkeys(least, 1), "num_pictures": 0})
     if data_args.num_pictures and find_spec("matplotlib") is None:
-        raise ImportError("--num_pictures needs matplotlib: pip install attention-rnn[plot], or set it to 0")
+        raise ImportError("--num_pictures needs matplotlib: pip install 'attention-rnn[plot]', or set it to 0")
     if training_args.metric_for_best_model is not None:
         best = training_args.metric_for_best_model.removeprefix("eval_")
         check_choice("metric_for_best_model", best, ("loss", *METRICS))

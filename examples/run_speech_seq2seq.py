@@ -6,7 +6,7 @@ r"""Train an attention RNN that writes what it hears, by joint CTC and attention
 A row names a recording, relative to the folder of the table, and its text. --help lists all arguments. They may also
 stand in a .json or .yaml file that comes first on the command line; what follows it wins. The output folder receives
 the model with its processor, the metrics, the predictions, pictures of attention and CTC, and a model card. Needs
-`pip install attention-rnn[audio,train,plot]`.
+`pip install 'attention-rnn[audio,train,plot]'`.
 """
 
 import json
@@ -73,7 +73,7 @@ try:
     from datasets import Dataset
 except ImportError as error:
     raise ImportError(
-        f"run_speech_seq2seq.py needs more packages ({error}): pip install attention-rnn[audio,train]"
+        f"run_speech_seq2seq.py needs more packages ({error}): pip install 'attention-rnn[audio,train]'"
     ) from error
 
 logger = logging.getLogger("run_speech_seq2seq")

@@ -5,7 +5,7 @@ r"""Write what is said in recordings, with a model that `run_speech_seq2seq.py` 
     python examples/transcribe.py runs/digits --jsonl *.wav > transcripts.jsonl
 
 Recordings may have any sampling rate, and be long: beyond --chunk_seconds they are read in chunks that overlap. Needs
-`pip install attention-rnn[audio]`.
+`pip install 'attention-rnn[audio]'`.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import random
 import signal
@@ -44,6 +45,16 @@ def refused(*arguments):
     with pytest.raises(SystemExit) as exit_:
         cli.main(list(map(str, arguments)))
     return str(exit_.value.code)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def messages():
+    """The command leaves out messages, which tests of other files look for."""
+    loggers = [logging.getLogger(name) for name in ("attention_rnn", "accelerate", "transformers")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +169,7 @@ def test_another_folder_is_left_alone(words, tmp_path):
 def test_a_training_that_was_stopped_goes_on(words, tmp_path, capsys):
     arguments = ["train", words, "--output", tmp_path / "run", *TINY, "--max_steps", "4000"]
     arguments += ["--eval_steps", "5", "--save_steps", "5", "--save_total_limit", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background begins without
 
     def stop():
         deadline = time.monotonic() + 60
@@ -264,7 +276,7 @@ def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
 def test_every_recipe_is_a_file_and_every_file_a_recipe():
     files = {file.stem for file in (ROOT / "src" / "attention_rnn" / "recipes").glob("*.yaml")}
     assert files == set(RECIPES)
-    assert set(RECIPES.values()) == set(TASKS)
+    assert set(TASKS) <= set(RECIPES.values())
     for name in RECIPES:
         assert as_arguments(load_recipe(name))
 

@@ -416,7 +416,8 @@ def test_a_text_beyond_the_limit_is_refused(exported):
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "../../etc", "no folder"])
-def test_a_name_that_is_neither_folder_nor_repository_is_refused(name):
+def test_a_name_that_is_neither_folder_nor_repository_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="must be a folder or a repository of the Hub"):
         OnnxRunner.from_pretrained(name)
 

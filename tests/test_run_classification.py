@@ -472,7 +472,7 @@ def test_an_empty_text_is_left_out_of_training_alone(tmp_path, caplog):
 
 
 def test_a_message_does_not_print_thousands_of_labels(tmp_path):
-    train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"a,label {i}\n" for i in range(5_000)))
+    train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"a,label {i}\n" for i in range(5_000)) * 2)
     dev = write(tmp_path / "dev.csv", "text,label\na,odd\n")
     with pytest.raises(ValueError, match=r"dev.csv, line 2: the label must be among .* got 'odd'") as error:
         run(tmp_path / "out", "--do_train", "--do_eval", "--train_file", train, "--validation_file", dev)

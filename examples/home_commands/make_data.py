@@ -28,7 +28,9 @@ try:
     import soundfile
     import soxr
 except ImportError as error:
-    raise ImportError(f"make_data.py needs more packages ({error}): pip install attention-rnn[demo-speech]") from error
+    raise ImportError(
+        f"make_data.py needs more packages ({error}): pip install 'attention-rnn[demo-speech]'"
+    ) from error
 
 SAMPLING_RATE = 8_000  # as over a telephone, which commands do not need more than
 SHARE_OF_UNHEARD_VOICES = 0.2

@@ -28,7 +28,7 @@ def _figure(width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"plotting needs matplotlib ({error}): pip install attention-rnn[plot]") from error
+        raise ImportError(f"plotting needs matplotlib ({error}): pip install 'attention-rnn[plot]'") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -112,7 +112,7 @@ are, punctuation marks being words of their own. On other texts expect worse tha
 errors and biases of its training data, and nothing was tested beyond the scores above."""
 
 
-_FORECASTING = """import attention_rnn  # pip install attention-rnn[forecasting]
+_FORECASTING = """import attention_rnn  # pip install 'attention-rnn[forecasting]'
 import pandas as pd
 from transformers import pipeline
 
@@ -123,7 +123,7 @@ _FORECASTING_LIMITS = """The model forecasts {targets} up to {prediction_length}
 last {context_length}; farther ahead it goes on from its own forecasts. It knows nothing but the past of a series{told},
 and expects that what comes resembles what was: it does not foresee a break. The scores above are of the cut-offs that
 were tested. Compare them with the forecasts that need no training, and use the best."""
-_AUDIO_CLASSIFICATION = """import attention_rnn  # pip install attention-rnn[audio]
+_AUDIO_CLASSIFICATION = """import attention_rnn  # pip install 'attention-rnn[audio]'
 from transformers import pipeline
 
 classifier = pipeline("audio-classification", {name})
@@ -134,7 +134,7 @@ _AUDIO_CLASSIFICATION_ATTENTION = """
 `model(**inputs, output_attentions=True).attentions[0]` are the weights of the positions, (batch, heads, 1, positions):
 
 ![Where in a recording each head of the pooling listened]({picture})"""
-_TRANSCRIPTION = """import attention_rnn  # pip install attention-rnn[audio]
+_TRANSCRIPTION = """import attention_rnn  # pip install 'attention-rnn[audio]'
 from transformers import pipeline
 
 transcribe = pipeline("automatic-speech-recognition", {name})
