@@ -61,6 +61,6 @@ def pytest_runtest_makereport(item: Any, call: pytest.CallInfo) -> Any:
     elif not report.passed:
         item.did_not_pass = True  # also when it is a part of the test, a subtest
         report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1], reason)
-    elif report.when == "call" and type(report) is pytest.TestReport and not hasattr(item, "did_not_pass"):
+    elif report.when == "teardown" and not hasattr(item, "did_not_pass"):  # all its parts have been called
         report.outcome, report.longrepr = "failed", f"listed as inapplicable, but passes: {reason}"
     return report
