@@ -102,7 +102,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
         if character_ids is None or character_ids.dim() != 3 or character_ids.shape[:2] != embeddings.shape[:2]:
             given = None if character_ids is None else tuple(character_ids.shape)
             raise ValueError(
-                "`character_ids` must hold the characters of each token, "
+                "`character_ids` must hold the characters of each token, of a model with `character_size`, "
                 f"{(*embeddings.shape[:2], 'characters')}, as `AttentionRnnWordTokenizer` gives them, got {given}."
             )
         return embeddings + self.characters(character_ids)
