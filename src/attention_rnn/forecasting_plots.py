@@ -10,6 +10,7 @@ import torch
 
 from .forecasting import Windows, collate
 from .forecasting_metrics import Scores
+from .plotting import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +26,7 @@ _BLUE, _BLACK = "#1f68c4", "0.25"
 
 
 def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"plotting needs matplotlib ({error}): pip install 'attention-rnn[plot]'") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return figure_class()(figsize=(width, height), layout="constrained")
 
 
 def plot_forecasts(panels: Sequence[Mapping[str, Any]]) -> "Figure":

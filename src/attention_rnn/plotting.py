@@ -60,7 +60,7 @@ def plot_alignment(
         TypeError: for a token that is no string, or weights that are no array of numbers.
         ValueError: for weights of another shape than the tokens, without any token, or outside of 0 to 1.
     """
-    figure_class = _figure_class()
+    new_figure = figure_class()
     weights = _fitting_weights(weights, ("target", "source"), source_tokens, target_tokens)
     targets, sources = weights.shape
     if axes is not None:
@@ -71,7 +71,7 @@ def plot_alignment(
         return axes.figure.figure  # the whole figure, where axes lie in a part of one
 
     cell = _cell_size(max(sources, targets))
-    figure = figure_class(figsize=(sources * cell, targets * cell), dpi=150)
+    figure = new_figure(figsize=(sources * cell, targets * cell), dpi=150)
     axes = figure.add_axes((0, 0, 1, 1))
     _draw_weights(axes, weights, cell)
     _draw_tokens(axes, source_tokens, target_tokens, title, cell)
@@ -107,7 +107,7 @@ def plot_heads(
     Raises:
         As `plot_alignment`.
     """
-    figure_class = _figure_class()
+    new_figure = figure_class()
     weights = _fitting_weights(weights, ("heads", "target", "source"), source_tokens, target_tokens)
     heads, targets, sources = weights.shape
     # as many columns as make the picture about as wide as high
@@ -118,7 +118,7 @@ def plot_heads(
     full_width = columns * (width + _HEAD_GAP) - _HEAD_GAP
     full_height = rows * (height + _HEAD_GAP) - _HEAD_GAP
 
-    figure = figure_class(figsize=(full_width, full_height), dpi=150)
+    figure = new_figure(figsize=(full_width, full_height), dpi=150)
     for head in range(heads):
         row, column = divmod(head, columns)
         left, bottom = column * (width + _HEAD_GAP), full_height - height - row * (height + _HEAD_GAP)
@@ -230,7 +230,8 @@ def _fitting_weights(
     return tensor
 
 
-def _figure_class() -> type["Figure"]:
+def figure_class() -> type["Figure"]:
+    """Matplotlib's class of figures that no window shows; an `ImportError` says how to install it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

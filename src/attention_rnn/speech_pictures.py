@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .alignment import alignment_from_outputs
+from .plotting import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,10 +28,8 @@ def plot_pooling(samples: np.ndarray, weights: Tensor, sampling_rate: int, title
         sampling_rate: samples per second.
         title: a line above.
     """
-    from matplotlib.figure import Figure
-
     duration = len(samples) / sampling_rate
-    figure = Figure(figsize=(8, 2.5), layout="constrained")
+    figure = figure_class()(figsize=(8, 2.5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(np.linspace(0, duration, len(samples)), samples, color="0.7", linewidth=0.5)
     axes.set(xlim=(0, duration), xlabel="seconds", title=title, yticks=[])
@@ -64,11 +63,9 @@ def plot_transcription(
         duration: of the recording, in seconds.
         title: a line above.
     """
-    from matplotlib.figure import Figure
-
     panels = 1 + (weights is not None) + (probabilities is not None)
     heights = [1.0] + [max(1.0, 0.12 * len(tokens))] * (weights is not None) + [1.0] * (probabilities is not None)
-    figure = Figure(figsize=(8, 2.2 * sum(heights)), layout="constrained")
+    figure = figure_class()(figsize=(8, 2.2 * sum(heights)), layout="constrained")
     every_axes = np.atleast_1d(figure.subplots(panels, 1, sharex=True, height_ratios=heights)).tolist()
     spectrogram = every_axes.pop(0)
     extent: tuple[float, ...] = (0, duration, 0, log_mel.shape[1])
