@@ -117,6 +117,14 @@ def test_with_ctc_alone_it_finds_what_the_search_over_prefixes_finds():
         assert transcript(joint[row])[:-1] in [[token for token in some.tolist() if token] for some in best[row]]
 
 
+def test_a_memory_that_is_given_stays_as_it_was():
+    model, speech = tiny_seq2seq(), tiny_speech()
+    encoded = model.model.encoder(**speech)
+    written = model.generate(encoder_outputs=encoded, num_beams=3, max_new_tokens=4)
+    assert len(encoded.last_hidden_state) == BATCH
+    assert torch.equal(model.generate(encoder_outputs=encoded, num_beams=3, max_new_tokens=4), written)
+
+
 def test_a_prompt_is_part_of_the_transcript():
     model, speech = tiny_seq2seq(), tiny_speech()
     found = model.generate(**speech, num_beams=4)

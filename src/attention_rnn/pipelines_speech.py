@@ -133,8 +133,7 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         with torch.no_grad():
             encoded = self.model.model.encoder(**speech, return_dict=True)
         options = {**getattr(self, "_generate_kwargs", {}), **kwargs}
-        # a search repeats what it is given for each beam, in place
-        outputs = self.model.generate(encoder_outputs=type(encoded)(**encoded), **options)
+        outputs = self.model.generate(encoder_outputs=encoded, **options)
         tokens = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         times = self.model.token_times(tokens, encoder_outputs=encoded)
         return {**model_inputs, "tokens": tokens, **{f"token_{name}": value for name, value in times.items()}}

@@ -74,7 +74,8 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
             of_encoder = {name: kwargs.pop(name, None) for name in ("input_features", "attention_mask")}
             settings = {name: kwargs.get(name) for name in ("output_attentions", "output_hidden_states")}
             encoded = model.model.encoder(**of_encoder, **settings, return_dict=True)
-        encoded = model.model.read_encoder_outputs(encoded)
+        # a copy: a search repeats what it is given for each beam, in place
+        encoded = AttentionRnnEncoderOutput(**model.model.read_encoder_outputs(encoded))
         if config.attention_window is not None:
             if kwargs.get("num_beams", 1) != 1:
                 raise ValueError(
