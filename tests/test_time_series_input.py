@@ -114,6 +114,12 @@ def test_a_single_channel_may_have_an_axis():
         ({"quantile_levels": []}, ValueError, "`quantile_levels` must be increasing"),
         ({"quantile_levels": [0.0, 0.5]}, ValueError, "`quantile_levels` must be increasing"),
         ({"quantile_levels": "0.5"}, TypeError, "`quantile_levels` must be a list of numbers"),
+        ({"highway": True}, ValueError, "`highway` needs a `context_length`"),
+        (
+            {"highway": True, "context_length": 48, "decoding": "autoregressive"},
+            ValueError,
+            "got `context_length=48`, `decoding='autoregressive'`",
+        ),
         ({"attention_type": None}, ValueError, "`coverage` and `copy` need attention"),
         ({"distribution_output": "negative_binomial"}, ValueError, '`scaling` must be "mean" or None'),
         ({"num_static_categorical_features": 2, "cardinality": [3]}, ValueError, "`cardinality` must have one number"),

@@ -72,6 +72,8 @@ class AttentionRnnTimeSeriesPreTrainedModel(AttentionRnnPreTrainedModel):
         elif isinstance(module, PatchReadout):
             if module.gate is not None:
                 init.constant_(module.gate.bias, -1.0)
+            if module.highway is not None:
+                init.zeros_(module.highway.weight)
         else:
             super()._init_weights(module)
 
