@@ -270,6 +270,13 @@ def test_the_highway_is_a_linear_map_of_the_last_values(time, mixing):
     torch.testing.assert_close(model(past_values=values).mean_predictions, expected)
 
 
+def test_a_readout_starts_as_small_as_the_layers_of_torch():
+    config = AttentionRnnTimeSeriesConfig(hidden_size=16)
+    readout = AttentionRnnForTimeSeriesPrediction(config).readout
+    assert 0.24 < readout.projection.weight.abs().max() <= 16**-0.5
+    assert (readout.gate.bias == -1).all()
+
+
 def test_the_highway_starts_at_zero():
     config = AttentionRnnTimeSeriesConfig(highway=True, context_length=5)
     assert not AttentionRnnForTimeSeriesPrediction(config).readout.highway.weight.any()

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers import initialization as init
 
 from .checks import has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
@@ -110,6 +111,13 @@ class PatchReadout(nn.Module):
         if config.highway and config.context_length is not None:
             future = config.num_future_patches * config.patch_length
             self.highway = nn.Linear(config.context_length, future, bias=False)
+
+    def initialize(self) -> None:
+        """What is copied and what the highway carries begin small."""
+        if self.gate is not None:
+            init.constant_(self.gate.bias, -1.0)
+        if self.highway is not None:
+            init.zeros_(self.highway.weight)
 
     def forward(self, vectors: Tensor, weights: Tensor | None, past: Past, link: Any) -> tuple[Tensor, Tensor]:
         """
