@@ -258,7 +258,7 @@ def test_the_copy_is_the_weighted_mean_of_what_is_observed_at_the_same_place():
 def test_the_highway_is_a_linear_map_of_the_last_values(time, mixing):
     """Missing ones, and those before the series, are zero."""
     kinds = {"distribution_output": "point", "scaling": None, "num_channels": 2, "channel_mixing": mixing}
-    model = tiny_model(highway=True, context_length=5, patch_length=2, prediction_length=3, **kinds)
+    model = tiny_model(highway_length=5, patch_length=2, prediction_length=3, **kinds)
     with torch.no_grad():
         for parameter in [*model.readout.projection.parameters(), *model.readout.gate.parameters()]:
             parameter.zero_()
@@ -278,7 +278,7 @@ def test_a_readout_starts_as_small_as_the_layers_of_torch():
 
 
 def test_the_highway_starts_at_zero():
-    config = AttentionRnnTimeSeriesConfig(highway=True, context_length=5)
+    config = AttentionRnnTimeSeriesConfig(highway_length=5)
     assert not AttentionRnnForTimeSeriesPrediction(config).readout.highway.weight.any()
 
 

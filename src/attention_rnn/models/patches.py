@@ -93,7 +93,7 @@ class PatchReadout(nn.Module):
     where past_j is the value at the same place of the past patch j, left out where it is missing. Unlike there, what is
     computed is not weighted by 1 - g: it corrects what is copied. The bias of the gate starts at -1.
 
-    With `highway`, `first` has besides a linear map of the last `context_length` values, zero where missing, the same
+    With `highway_length`, `first` has besides a linear map of so many of the last values, zero where missing, the same
     for all channels, to all future ones (LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015, equation 7). It
     starts at zero.
 
@@ -108,9 +108,9 @@ class PatchReadout(nn.Module):
         self.projection = nn.Linear(config.hidden_size, width * numbers)
         self.gate = nn.Linear(config.hidden_size, width) if config.copy else None
         self.highway = None
-        if config.highway and config.context_length is not None:
+        if config.highway_length is not None:
             future = config.num_future_patches * config.patch_length
-            self.highway = nn.Linear(config.context_length, future, bias=False)
+            self.highway = nn.Linear(config.highway_length, future, bias=False)
 
     def initialize(self) -> None:
         """What is copied and what the highway carries begin small."""
