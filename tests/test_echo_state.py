@@ -155,6 +155,7 @@ def test_classes_are_solved_for():
     ("overrides", "message"),
     [
         ({"distribution_output": "normal"}, '`model` must have `distribution_output="point"`'),
+        ({"highway_length": 8, "decoding": "parallel"}, "`highway_length=None`"),
         ({"prediction_length": 10, "patch_length": 4}, "`prediction_length` must be a multiple of `patch_length`"),
     ],
 )

@@ -253,6 +253,35 @@ def test_the_copy_is_the_weighted_mean_of_what_is_observed_at_the_same_place():
     torch.testing.assert_close(outputs.mean_predictions, expected)
 
 
+@pytest.mark.parametrize("mixing", [True, False])
+@pytest.mark.parametrize("time", [3, 5, 9])
+def test_the_highway_is_a_linear_map_of_the_last_values(time, mixing):
+    """Missing ones, and those before the series, are zero."""
+    kinds = {"distribution_output": "point", "scaling": None, "num_channels": 2, "channel_mixing": mixing}
+    model = tiny_model(highway_length=5, patch_length=2, prediction_length=3, **kinds)
+    with torch.no_grad():
+        for parameter in [*model.readout.projection.parameters(), *model.readout.gate.parameters()]:
+            parameter.zero_()
+        model.readout.gate.bias.fill_(-50)  # nothing but the highway
+    values = torch.randn(1, time, 2, generator=torch.Generator().manual_seed(0))
+    values[0, -2, 1] = NAN
+    last = torch.cat([torch.zeros(1, 5, 2), values.nan_to_num(nan=0.0)], dim=1)[:, -5:]
+    expected = torch.einsum("ht,btc->bhc", model.readout.highway.weight[:3], last)
+    torch.testing.assert_close(model(past_values=values).mean_predictions, expected)
+
+
+def test_a_readout_starts_as_small_as_the_layers_of_torch():
+    config = AttentionRnnTimeSeriesConfig(hidden_size=16)
+    readout = AttentionRnnForTimeSeriesPrediction(config).readout
+    assert 0.24 < readout.projection.weight.abs().max() <= 16**-0.5
+    assert (readout.gate.bias == -1).all()
+
+
+def test_the_highway_starts_at_zero():
+    config = AttentionRnnTimeSeriesConfig(highway_length=5)
+    assert not AttentionRnnForTimeSeriesPrediction(config).readout.highway.weight.any()
+
+
 def test_only_the_last_values_of_the_context_are_read():
     model = tiny_model(context_length=9, num_past_features=3)
     inputs = tiny_inputs(model.config)

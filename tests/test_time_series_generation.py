@@ -71,7 +71,7 @@ def test_an_autoregressive_path_of_numbers_is_the_forecast():
 
 @pytest.mark.parametrize(("decoding", "is_coherent"), [("autoregressive", True), ("parallel", False)])
 def test_the_values_of_an_autoregressive_path_depend_on_each_other(decoding, is_coherent):
-    model = tiny_model(decoding=decoding, patch_length=1, prediction_length=2, distribution_output="normal")
+    model = tiny_model(2, decoding=decoding, patch_length=1, prediction_length=2, distribution_output="normal")
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)

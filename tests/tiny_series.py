@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mixed": {"num_channels": 2, "channel_mixing": True},
     "no_attention": {"attention_type": None, "copy": False, "num_static_categorical_features": 1, "cardinality": [3]},
     "features": {"num_time_features": 2, "num_past_features": 3, "num_static_real_features": 5},
+    "highway": {"highway_length": 30, "num_channels": 2},
     "features_autoregressive": {"num_time_features": 2, "num_past_features": 3, "decoding": "autoregressive"},
 }
 

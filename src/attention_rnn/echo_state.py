@@ -25,8 +25,8 @@ def fit_readout(model: Any, batches: Iterable[Mapping[str, Tensor]], regularizat
 
     Args:
         model (`AttentionRnnForTimeSeriesPrediction` or `AttentionRnnForTimeSeriesClassification`):
-            With `distribution_output="point"` and without `copy`, or with single labels. It is put into evaluation
-            mode.
+            With `distribution_output="point"`, without `copy` and highway, or with single labels. It is put into
+            evaluation mode.
         batches: what `forward` takes, with `future_values` or `labels`. Patches with a missing value are left out.
         regularization: the larger, the smaller the weights.
 
@@ -36,10 +36,13 @@ def fit_readout(model: Any, batches: Iterable[Mapping[str, Tensor]], regularizat
     if regularization < 0:
         raise ValueError(f"`regularization` must be at least 0, got {regularization}.")
     forecasts = isinstance(model, AttentionRnnForTimeSeriesPrediction)
-    if forecasts and (model.config.distribution_output != "point" or model.config.copy):
+    if forecasts and (
+        model.config.distribution_output != "point" or model.config.copy or model.readout.highway is not None
+    ):
         raise ValueError(
-            '`model` must have `distribution_output="point"` and `copy=False` for a readout that is linear, got '
-            f'"{model.config.distribution_output}" and {model.config.copy}.'
+            '`model` must have `distribution_output="point"`, `copy=False` and `highway_length=None` for a readout '
+            f'that is a single linear layer, got "{model.config.distribution_output}", {model.config.copy} and '
+            f"{model.config.highway_length}."
         )
     if forecasts and model.config.prediction_length % model.config.patch_length:
         raise ValueError(

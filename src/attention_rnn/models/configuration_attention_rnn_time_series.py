@@ -73,6 +73,10 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
         copy (`bool`, defaults to `True`):
             Whether past patches, by the weights of the attention, are copied into the forecast, by a gate for each
             value (as the pointer-generator of See et al., 2017, copies words), see `PatchReadout`. Needs attention.
+        highway_length (`int`, *optional*):
+            Of how many of the last values that are read a linear map, the same for all channels, is added to the
+            forecast (the autoregressive part of LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015), see
+            `PatchReadout`. Not for `decoding="autoregressive"`. `None`: there is no such map.
         distribution_output (`str`, defaults to `"quantile"`):
             What is forecast, see `distributions.py`: `"quantile"`: the `quantile_levels`, which never cross;
             `"student_t"`, `"normal"`, `"negative_binomial"` (counts): the parameters of a distribution; `"point"`: a
@@ -142,6 +146,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     scaling: str | None = "std"
     decoding: str = "parallel"
     copy: bool = True
+    highway_length: int | None = None
     distribution_output: str = "quantile"
     quantile_levels: list[float] | None = None
     loss: str | None = None
@@ -186,6 +191,10 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
         (
             lambda c: c.attention_type is None and (c.coverage or c.copy),
             "`coverage` and `copy` need attention, got `attention_type=None`.",
+        ),
+        (
+            lambda c: c.highway_length is not None and c.decoding == "autoregressive",
+            '`highway_length` must be None for `decoding="autoregressive"`, got {c.highway_length}.',
         ),
         (
             lambda c: c.attention_type is None and c.bridge == "zeros",

@@ -59,7 +59,8 @@ class Series(NamedTuple):
 class AttentionRnnTimeSeriesPreTrainedModel(AttentionRnnPreTrainedModel):
     """
     What models of time series share. Initial values as in `AttentionRnnPreTrainedModel`, but embeddings are normal with
-    standard deviation 0.02.
+    standard deviation 0.02, and the linear layers that read patches, join context and output, and make forecasts are
+    uniform within inputs ** -0.5 as torch's own (not for an echo state): forecasts that begin small become better ones.
     """
 
     config: AttentionRnnTimeSeriesConfig  # type: ignore[assignment]
@@ -69,11 +70,22 @@ class AttentionRnnTimeSeriesPreTrainedModel(AttentionRnnPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=0.02)
-        elif isinstance(module, PatchReadout):
-            if module.gate is not None:
-                init.constant_(module.gate.bias, -1.0)
+        elif isinstance(module, (PatchEmbedding, AttentionRnnTimeSeriesDecoder, PatchReadout)):
+            if self.config.cell_type != "echo_state":
+                _initialize_linear_layers(module)
+            if isinstance(module, PatchReadout):
+                module.initialize()
         else:
             super()._init_weights(module)
+
+
+def _initialize_linear_layers(module: nn.Module) -> None:
+    for layer in module.children():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            init.uniform_(layer.weight, -bound, bound)
+            if layer.bias is not None:
+                init.uniform_(layer.bias, -bound, bound)
 
 
 class SeriesEmbedding(nn.Module):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers import initialization as init
 
 from .checks import has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
@@ -92,6 +93,10 @@ class PatchReadout(nn.Module):
     where past_j is the value at the same place of the past patch j, left out where it is missing. Unlike there, what is
     computed is not weighted by 1 - g: it corrects what is copied. The bias of the gate starts at -1.
 
+    With `highway_length`, `first` has besides a linear map of so many of the last values, zero where missing, the same
+    for all channels, to all future ones (LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015, equation 7). It
+    starts at zero.
+
     Args:
         numbers: how many there are for each value; copied is what the first one stands for.
     """
@@ -102,6 +107,17 @@ class PatchReadout(nn.Module):
         width = config.patch_length * config.channels_together
         self.projection = nn.Linear(config.hidden_size, width * numbers)
         self.gate = nn.Linear(config.hidden_size, width) if config.copy else None
+        self.highway = None
+        if config.highway_length is not None:
+            future = config.num_future_patches * config.patch_length
+            self.highway = nn.Linear(config.highway_length, future, bias=False)
+
+    def initialize(self) -> None:
+        """What is copied and what the highway carries begin small."""
+        if self.gate is not None:
+            init.constant_(self.gate.bias, -1.0)
+        if self.highway is not None:
+            init.zeros_(self.highway.weight)
 
     def forward(self, vectors: Tensor, weights: Tensor | None, past: Past, link: Any) -> tuple[Tensor, Tensor]:
         """
@@ -115,11 +131,20 @@ class PatchReadout(nn.Module):
             (batch, time, channels, numbers - 1).
         """
         numbers = self.projection(vectors).unflatten(-1, self.shape)
-        first, others = link(numbers[..., 0]), numbers[..., 1:]
+        first, others = numbers[..., 0], numbers[..., 1:]
+        if self.highway is not None:
+            first = first + self._straight(self.highway, past)[:, : vectors.shape[1]]
+        first = link(first)
         if self.gate is not None and weights is not None:
             gate = torch.sigmoid(self.gate(vectors)).unflatten(-1, self.shape[:2])
             first = first + gate * self._copied(weights.mean(dim=1), past).unflatten(-1, self.shape[:2])
         return first.flatten(1, 2), others.flatten(1, 2)
+
+    def _straight(self, highway: nn.Linear, past: Past) -> Tensor:
+        """Of the last values alone, (batch, future patches, patch length, channels)."""
+        values = past.values.unflatten(-1, self.shape[:2]).flatten(1, 2).transpose(1, 2)  # (batch, channels, time)
+        values = pad(values, (highway.in_features - values.shape[-1], 0))  # a longer past is cut
+        return highway(values).transpose(1, 2).unflatten(1, (-1, self.shape[0]))
 
     @staticmethod
     def _copied(weights: Tensor, past: Past) -> Tensor:
