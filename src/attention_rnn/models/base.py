@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell, EchoStateCell
+from .checks import check_device
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_decoder import CACHE_NAMES
 from .prepared_linear import is_plain, is_watched
@@ -139,6 +140,16 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
         return bool(getattr(self.config, name) if value is None else value)
+
+    def check_device(self, name: str, inputs: Tensor) -> None:
+        """
+        Raises:
+            ValueError: `inputs` are not where the weights are.
+        """
+        device = next((weight.device for weight in self.parameters()), inputs.device)
+        # accelerate moves the inputs of a module that it has placed, and fetches weights that it has offloaded
+        if inputs.device != device and not any(hasattr(module, "_hf_hook") for module in self.modules()):
+            check_device(name, inputs, device)
 
     def trains_without_logits(self) -> bool:
         """Whether a loss is to be made without the logits of all tokens, see `logits_in_training`."""

@@ -92,7 +92,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
                 with a row of zeros.
         """
         frames = self.checked_features(input_features)
-        mask = padding_mask("attention_mask", attention_mask, *frames.shape[:2])
+        mask = padding_mask("attention_mask", attention_mask, frames)
         if mask is not None:
             frames = close_holes(frames, mask)
             mask = torch.arange(frames.shape[1], device=frames.device) < mask.sum(dim=1, keepdim=True)
@@ -195,6 +195,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
                 f"`input_features` must have the shape (batch, frames, {bands}) with one frame or more, got "
                 f"{tuple(input_features.shape)}."
             )
+        self.check_device("input_features", input_features)
         if has_values(input_features) and not input_features.isfinite().all():
             raise ValueError("`input_features` must be finite, got NaN or infinite values.")
         return input_features.to(self.dtype)
