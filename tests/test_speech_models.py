@@ -289,6 +289,15 @@ def test_wrong_masks_and_labels_are_refused(make):
         model(**speech, labels=torch.full((BATCH, 2), VOCABULARY))
 
 
+@pytest.mark.parametrize("argument", ["input_features", "attention_mask", "labels"])
+@pytest.mark.parametrize("make", [tiny_seq2seq, tiny_ctc, tiny_classifier])
+def test_an_input_on_another_device_is_named(make, argument):
+    labels = torch.arange(BATCH) if make is tiny_classifier else tiny_labels()
+    inputs = {**tiny_speech(), "labels": labels}
+    with pytest.raises(ValueError, match=f"`{argument}` must be on the device|on the device of `{argument}`"):
+        make()(**{**inputs, argument: inputs[argument].to("meta")})
+
+
 @pytest.mark.parametrize(
     ("values", "error", "field"),
     [
