@@ -26,7 +26,6 @@ from transformers import (
 )
 
 from attention_rnn import (
-    AttentionRnnConfig,
     AttentionRnnCTCConfig,
     AttentionRnnFeatureExtractor,
     AttentionRnnForAudioClassification,
@@ -322,14 +321,6 @@ def test_an_input_on_another_device_is_named(make, argument):
 def test_a_config_that_makes_no_sense_is_refused(values, error, field):
     with pytest.raises(error, match=f"`{field}`"):
         AttentionRnnSpeechConfig(**tiny_values(**values))
-
-
-@pytest.mark.parametrize(
-    "model_class", [AttentionRnnForSpeechSeq2Seq, AttentionRnnForCTC, AttentionRnnForAudioClassification]
-)
-def test_a_config_of_tokens_makes_no_model_of_speech(model_class):
-    with pytest.raises(TypeError, match="`config` must be an AttentionRnnSpeechConfig, got AttentionRnnConfig"):
-        model_class(AttentionRnnConfig())
 
 
 @pytest.mark.parametrize("name", AttentionRnnSpeechConfig.presets)

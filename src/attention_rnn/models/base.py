@@ -26,6 +26,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     Initial values: cells as they say themselves; embeddings and `lm_head` normal with standard deviation
     `embedding_size ** -0.5`, the padding row zero; other matrices and convolutions Xavier uniform, biases zero; layer
     norms one and zero.
+
+    Raises:
+        TypeError: the configuration is of a model that reads something else.
     """
 
     config: AttentionRnnConfig
@@ -38,6 +41,14 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     # parts of weights' names that older versions have saved, and what they are called now
     _renamed_weights: dict[str, str] = {}
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        config_class: Any = self.config_class
+        wanted = config_class.__name__
+        # by name, as the class that a checkpoint carries may be there twice
+        if wanted not in (kind.__name__ for kind in type(config).__mro__):
+            raise TypeError(f"`config` must be an {wanted}, got {type(config).__name__}.")
+        super().__init__(config, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Cell):

@@ -66,6 +66,8 @@ class AttentionRnnDecoder(TokenFront):
     All of this is written in `step`, once. `decode` calls it for a whole target, `decoder_step.py` in `generate()`.
     """
 
+    config: AttentionRnnDecoderConfig  # type: ignore[assignment]  # that of any model with a decoder
+
     def __init__(self, config: AttentionRnnDecoderConfig) -> None:
         super().__init__(config, None if config.shares_embeddings else config.vocab_size)
         feeding = config.context_feeding

@@ -17,7 +17,7 @@ from .attention import close_holes
 from .base import AttentionRnnPreTrainedModel
 from .cache import takes_cache
 from .checks import check_tensors, has_values, padding_mask
-from .configuration_attention_rnn_speech import AttentionRnnCTCConfig, AttentionRnnSpeechConfig
+from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .encoder import AttentionRnnEncoderLayer, real_positions, stack_states
 from .encoder_decoder import AttentionRnnEncoderDecoder
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
@@ -26,22 +26,11 @@ from .subsampling import ConvolutionalSubsampling, put_together
 
 
 class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
-    """
-    What all models of speech share: what they are called with, and their kind of configuration.
-
-    Raises:
-        TypeError: the configuration is of another kind.
-    """
+    """What all models of speech share: what they are called with, and their kind of configuration."""
 
     config: AttentionRnnSpeechConfig  # type: ignore[assignment]
     main_input_name = "input_features"
     input_modalities = "audio"
-
-    def __init__(self, config: AttentionRnnSpeechConfig) -> None:
-        # by name, as the class that a checkpoint carries may be there twice
-        if config.model_type not in (AttentionRnnSpeechConfig.model_type, AttentionRnnCTCConfig.model_type):
-            raise TypeError(f"`config` must be an AttentionRnnSpeechConfig, got {type(config).__name__}.")
-        super().__init__(config)
 
 
 class EncoderStreamState(NamedTuple):
