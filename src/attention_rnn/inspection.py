@@ -317,7 +317,9 @@ def find_task(content: Content) -> Task:
     if len(lists) == 1 and names:
         text = next((name for name in names if name.lower() in COLUMN_NAMES["text"]), names[0])
         roles = {"text": [text], "label": lists}
-        return Task("classification", roles, "a list of labels for each text", problem_type="multi_label_classification")
+        return Task(
+            "classification", roles, "a list of labels for each text", problem_type="multi_label_classification"
+        )
     if len(names) < 2:
         raise ValueError(
             f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
