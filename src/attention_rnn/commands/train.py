@@ -34,8 +34,8 @@ _DESCRIPTION = """Train a model on your own file.
 
 The file is csv, tsv, json, jsonl, parquet, CoNLL or plain text, compressed or not, and holds pairs of texts, texts with
 labels, words with labels, questions with contexts, or running text; two files hold a source and a target a line. Ctrl-C
-stops and leaves the best model so far; the same command goes on. All arguments of the Trainer (--help-all) are understood
-too: --num_train_epochs 30."""
+stops and leaves the best model so far; the same command goes on. All arguments of the Trainer (--help-all) are
+understood too: --num_train_epochs 30."""
 
 _SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
