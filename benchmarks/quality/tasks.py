@@ -58,6 +58,8 @@ class Task:
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
         setting_arguments: further arguments of the script for a setting.
         digits (`int`): behind the point, in the table.
+        published_file: (folder of the data, setting, split) to the file of that split, where one can be trained on as
+            it is.
     """
 
     title: str
@@ -82,6 +84,7 @@ class Task:
     lengths: tuple[int, ...] = field(default=())
     setting_arguments: Callable[[str], list[str]] = lambda setting: []
     digits: int = 2
+    published_file: Callable[[Path, str, str], Path] | None = None
 
 
 def arguments_of(task: Task) -> dict[str, Any]:
@@ -146,8 +149,12 @@ def score_multi30k(predictions: list[str], rows: list[Row]) -> Scores:
 # Grapheme to phoneme
 
 
+def g2p_file(data_dir: Path, setting: str, split: str) -> Path:
+    return data_dir / split / f"{setting}_{split}.tsv"
+
+
 def read_g2p(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
-    for word, phones in read_table(data_dir / split / f"{setting}_{split}.tsv"):
+    for word, phones in read_table(g2p_file(data_dir, setting, split)):
         yield {"source": word, "target": phones}
 
 
@@ -174,10 +181,13 @@ def score_digits(predictions: list[str], rows: list[Row]) -> Scores:
 # Inflection
 
 
-def read_inflection(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+def inflection_file(data_dir: Path, setting: str, split: str) -> Path:
     language, amount = setting.split("-")
-    name = f"{language}-train-{amount}" if split == "train" else f"{language}-{split}"
-    for lemma, form, tags in read_table(data_dir / name):
+    return data_dir / (f"{language}-train-{amount}" if split == "train" else f"{language}-{split}")
+
+
+def read_inflection(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    for lemma, form, tags in read_table(inflection_file(data_dir, setting, split)):
         # brackets tell the tag N from the letter N
         yield {"source": " ".join([spell(lemma), *(f"[{tag}]" for tag in tags.split(";"))]), "target": spell(form)}
 
@@ -377,6 +387,7 @@ TASKS = {
             "save_only_model": True,
         },
         read=read_g2p,
+        published_file=g2p_file,
         score=score_g2p,
         metrics={"word_error_rate": "wrong words", "per": "PER, phones"},
         results={"single model": G2P_LANGUAGES},
@@ -416,6 +427,7 @@ TASKS = {
             "save_only_model": True,
         },
         read=read_inflection,
+        published_file=inflection_file,
         score=score_accuracy,
         metrics={"accuracy": "accuracy"},
         results={

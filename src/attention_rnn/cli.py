@@ -39,6 +39,7 @@ COMMANDS = {
     "transcribe": Command("Use a model", "commands.transcribe:main", "write what is said in recordings"),
     "explain": Command("Look into a model", "commands.explain:main", "show where a model looks in texts that you give"),
     "info": Command("Look into a model", "commands.info:main", "tell what a folder holds and what it reached"),
+    "card": Command("Look into a model", "commands.card:main", "show its model card, or add to it"),
     "average": Command("Combine models", "commands.combine:average", "average the checkpoints of a training"),
     "ensemble": Command("Combine models", "commands.combine:ensemble", "let several models decode a file together"),
 }
