@@ -36,6 +36,8 @@ COMMANDS = {
     "recipes": Command("Make a model", "commands.recipes:main", "list the recipes, or show one"),
     "predict": Command("Use a model", "commands.predict:main", "answer at a prompt, or put a file through a model"),
     "evaluate": Command("Use a model", "commands.evaluate:main", "score a model on a file"),
+    "export": Command("Use a model", "commands.export:main", "write a model for use without torch, or in a web page"),
+    "serve": Command("Use a model", "commands.serve:main", "put a model behind a port"),
     "explain": Command("Look into a model", "commands.explain:main", "show where a model looks in texts that you give"),
     "info": Command("Look into a model", "commands.info:main", "tell what a folder holds and what it reached"),
     "average": Command("Combine models", "commands.combine:average", "average the checkpoints of a training"),
