@@ -37,6 +37,8 @@ COMMANDS = {
     "predict": Command("Use a model", "commands.predict:main", "answer at a prompt, or put a file through a model"),
     "evaluate": Command("Use a model", "commands.evaluate:main", "score a model on a file"),
     "transcribe": Command("Use a model", "commands.transcribe:main", "write what is said in recordings"),
+    "export": Command("Use a model", "commands.export:main", "write a model for use without torch, or in a web page"),
+    "serve": Command("Use a model", "commands.serve:main", "put a model behind a port"),
     "explain": Command("Look into a model", "commands.explain:main", "show where a model looks in texts that you give"),
     "info": Command("Look into a model", "commands.info:main", "tell what a folder holds and what it reached"),
     "card": Command("Look into a model", "commands.card:main", "show its model card, or add to it"),
