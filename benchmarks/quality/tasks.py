@@ -801,10 +801,14 @@ TASKS = {
     "speech_digits": Task(
         title="Connected digits, longer than in training",
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
-        settings={"joint": "", "streamed": "bidirectional=False,causal=True", "attention": "ctc_weight=0.0"},
+        settings={
+            "joint": "",
+            "streamed": "bidirectional=False,causal=True,hidden_size=160",
+            "attention": "ctc_weight=0.0",
+        },
         setting_arguments=lambda setting: ["--normalization", "running"] if setting == "streamed" else [],
         recipe="speech-recognition",
-        arguments={"language": ["en"]},
+        arguments={"num_train_epochs": 6, "speed_change": 0, "language": ["en"]},
         read=read_digits,
         score=score_digits,
         measure=hear_digits,
@@ -844,7 +848,7 @@ TASKS = {
         recipe="speech-recognition",
         arguments={
             "config_overrides": "hidden_size=48,embedding_size=16,num_mel_bins=40,subsampling_channels=[8,8],"
-            "time_reduction=[1,2],hidden_dropout=0.1,readout_dropout=0.1",
+            "encoder_layers=1,time_reduction=[2],ctc_weight=0.5,hidden_dropout=0.1,readout_dropout=0.1",
             "num_train_epochs": 60,
             "per_device_train_batch_size": 4,
             "eval_strategy": "steps",
