@@ -77,6 +77,9 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             Of how many of the last values that are read a linear map, the same for all channels, is added to the
             forecast (the autoregressive part of LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015), see
             `PatchReadout`. Not for `decoding="autoregressive"`. `None`: there is no such map.
+        freeze_highway (`bool`, defaults to `False`):
+            Whether a training leaves that map as it is, since it was solved for (`PatchReadout.set_highway`); the rest
+            of the model then starts small and learns what the map does not say.
         distribution_output (`str`, defaults to `"quantile"`):
             What is forecast, see `distributions.py`: `"quantile"`: the `quantile_levels`, which never cross;
             `"student_t"`, `"normal"`, `"negative_binomial"` (counts): the parameters of a distribution; `"point"`: a
@@ -147,6 +150,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     decoding: str = "parallel"
     copy: bool = True
     highway_length: int | None = None
+    freeze_highway: bool = False
     distribution_output: str = "quantile"
     quantile_levels: list[float] | None = None
     loss: str | None = None
@@ -195,6 +199,10 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
         (
             lambda c: c.highway_length is not None and c.decoding == "autoregressive",
             '`highway_length` must be None for `decoding="autoregressive"`, got {c.highway_length}.',
+        ),
+        (
+            lambda c: c.freeze_highway and c.highway_length is None,
+            "`freeze_highway` needs `highway_length`, got None.",
         ),
         (
             lambda c: c.attention_type is None and c.bridge == "zeros",
