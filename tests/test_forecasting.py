@@ -371,6 +371,7 @@ def test_the_ridge_finds_a_linear_rule_and_scale_changes_nothing():
     error = np.abs(ridge(past, 2) - future).mean()
     assert error < 0.02 * np.abs(repeat_last(past, 2) - future).mean()
     np.testing.assert_allclose(ridge(past * 1000 + 7, 2), ridge(past, 2) * 1000 + 7, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(past[:, -8:, 0] @ ridge.map, ridge(past, 2)[..., 0], atol=1e-5)
 
 
 # Metrics

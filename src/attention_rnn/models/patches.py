@@ -109,10 +109,11 @@ class PatchReadout(nn.Module):
         width = config.patch_length * config.channels_together
         self.projection = nn.Linear(config.hidden_size, width * numbers)
         self.gate = nn.Linear(config.hidden_size, width) if config.copy else None
-        self.highway = None
+        self.highway: Any = None
         if config.highway_length is not None:
             future = config.num_future_patches * config.patch_length
             self.highway = nn.Linear(config.highway_length, future, bias=False)
+            self.highway.is_frozen = config.freeze_highway
             self.highway.requires_grad_(not config.freeze_highway)
 
     def initialize(self) -> None:
@@ -121,7 +122,7 @@ class PatchReadout(nn.Module):
             init.constant_(self.gate.bias, -1.0)
         if self.highway is not None:
             init.zeros_(self.highway.weight)
-            if not self.highway.weight.requires_grad:
+            if self.highway.is_frozen:
                 for parameter in self.projection.parameters():
                     init.copy_(parameter, SMALL * parameter)
 
