@@ -102,6 +102,7 @@ class DataArguments(ScriptDataArguments):
     known_columns: list[str] | None = option(None, "Numbers that are known ahead, such as prices or holidays.")
     past_columns: list[str] | None = option(None, "Numbers that are known up to now.")
     static_columns: list[str] | None = option(None, "Numbers that are the same in all rows of a series.")
+    category_columns: list[str] | None = option(None, "Words that are the same in all rows of a series.")
     frequency: str | None = option(None, "Step of the time stamps, such as 15min, h, D, MS. Default: what they show.")
     time_zone: str | None = option(None, "Of time stamps without an offset, such as Europe/Berlin.")
     calendar: bool = option(False, "Tell the model the time of the day, the week, the month and the year.")
@@ -263,6 +264,7 @@ def read(data_args: DataArguments) -> SeriesSet:
         data_args.known_columns or [],
         data_args.past_columns or [],
         data_args.static_columns or [],
+        data_args.category_columns or [],
     )
     series = read_series(
         sources,
@@ -313,6 +315,8 @@ def make_model(run: Run, settings: Settings, features: Features, model_args: Mod
         num_time_features=features.num_time_features,
         num_past_features=len(features.past_only),
         num_static_real_features=len(features.static),
+        num_static_categorical_features=len(features.categories),
+        cardinality=features.cardinality or None,
         **({"highway_length": settings.context_length, "freeze_highway": True} if model_args.fit_highway else {}),
     )
     config.features = features.to_dict()

@@ -176,6 +176,21 @@ def test_channels_covariates_and_a_point_forecast(tmp_path):
     assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["channel"]) == {"target", "other"}
 
 
+def test_kinds_of_series_are_learnt_and_asked_for(tmp_path):
+    kinds = [hourly().assign(region="north"), hourly("genf", 1).assign(region="south")]
+    file = write(pd.concat(kinds), tmp_path / "s.csv")
+    columns = ["--category_columns", "region", "--num_pictures", 0]
+    run(tmp_path / "out", "--train_file", file, "--do_train", "--do_predict", *columns)
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.num_static_categorical_features, config.cardinality) == (1, [3])
+    forecast = pipeline("time-series-forecasting", str(tmp_path / "out"))
+    of_table = forecast(pd.read_csv(file))["target"].to_numpy()[:24]
+    item = {"target": hourly()["target"].tolist(), "categories": {"region": "north"}}
+    np.testing.assert_allclose(forecast(item)["target"], of_table, rtol=1e-4)
+    with pytest.raises(ValueError, match="must have 'region' in 'categories', as in the training"):
+        forecast({"target": [1.0, 2.0]})
+
+
 def test_a_series_of_a_few_values_trains(tmp_path):
     years = pd.DataFrame({"year": range(1990, 2010), "v": [float(year % 3) for year in range(20)]})
     scores = run(tmp_path / "out", "--train_file", write(years, tmp_path / "s.csv"), "--do_train", "--do_predict")
