@@ -384,7 +384,7 @@ def test_the_arguments_of_generate_are_those_of_forward():
     assert forward.keys() - generate.keys() == only_known_later
 
 
-@pytest.mark.parametrize("name", ["deepar", "segrnn", "da-rnn", "echo-state"])
+@pytest.mark.parametrize("name", ["deepar", "segrnn", "lstnet", "da-rnn", "echo-state"])
 def test_the_architectures_of_papers_forecast(name):
     config = AttentionRnnTimeSeriesConfig.from_preset(name, prediction_length=6, hidden_size=8, num_channels=2)
     model = AttentionRnnForTimeSeriesPrediction(config)

@@ -244,7 +244,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
         The architecture of a paper, see `presets_time_series.py` for what differs from it.
 
         Args:
-            name: `"deepar"`, `"segrnn"`, `"da-rnn"` or `"echo-state"`.
+            name: `"deepar"`, `"segrnn"`, `"lstnet"`, `"da-rnn"` or `"echo-state"`.
             overrides: fields to set otherwise; at least `prediction_length`.
         """
         if name not in PRESETS:
