@@ -97,7 +97,7 @@ class PatchReadout(nn.Module):
 
     With `highway_length`, `first` has besides a linear map of so many of the last values, zero where missing, the same
     for all channels, to all future ones (LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015, equation 7). It
-    starts at zero. With `freeze_highway` it is not trained, and W and its bias start `SMALL` times as large.
+    starts at zero. With `freeze_highway` it is not trained, W and its bias start `SMALL` times as large, and b_g at -4.
 
     Args:
         numbers: how many there are for each value; copied is what the first one stands for.
@@ -118,11 +118,12 @@ class PatchReadout(nn.Module):
 
     def initialize(self) -> None:
         """What is copied and what the highway carries begin small."""
+        solved = self.highway is not None and self.highway.is_frozen
         if self.gate is not None:
-            init.constant_(self.gate.bias, -1.0)
+            init.constant_(self.gate.bias, -4.0 if solved else -1.0)
         if self.highway is not None:
             init.zeros_(self.highway.weight)
-            if self.highway.is_frozen:
+            if solved:
                 for parameter in self.projection.parameters():
                     init.copy_(parameter, SMALL * parameter)
 
