@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .carried_code import code_of
-from .cells import Cell, EchoStateCell
+from .cells import Cell
 from .checks import check_device
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_decoder import CACHE_NAMES
@@ -128,7 +128,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
         for module in model.modules():
-            if isinstance(module, EchoStateCell):
+            if getattr(module, "is_frozen", False):
                 module.requires_grad_(False)  # loading makes new parameters of all weights
         if cls._renamed_weights:
             model._weight_conversions = None  # it is saved under the names of today
