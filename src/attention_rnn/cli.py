@@ -36,6 +36,8 @@ COMMANDS = {
     "recipes": Command("Make a model", "commands.recipes:main", "list the recipes, or show one"),
     "predict": Command("Use a model", "commands.predict:main", "answer at a prompt, or put a file through a model"),
     "evaluate": Command("Use a model", "commands.evaluate:main", "score a model on a file"),
+    "demo": Command("Use a model", "commands.demo:demo", "try a model in the browser"),
+    "space": Command("Use a model", "commands.demo:space", "write a Space of the Hub that shows a model"),
     "explain": Command("Look into a model", "commands.explain:main", "show where a model looks in texts that you give"),
     "info": Command("Look into a model", "commands.info:main", "tell what a folder holds and what it reached"),
     "card": Command("Look into a model", "commands.card:main", "show its model card, or add to it"),
