@@ -5,8 +5,8 @@ r"""Put every text of a file through an encoder-decoder on the machines of a Ray
 Input, output and arguments are those of generate_file.py. Ray Data hands out the numbers of the parts to a pool of
 actors, each of which holds the model, reads its parts of the input and writes them into OUTPUT.parts; so the model, the
 input and the output must lie where all machines see them. A part whose machine is lost is given to another one, and
-after an interruption the same command goes on with the parts that are missing, also when generate_file.py has begun them, and
-on more or fewer machines. Needs `pip install 'attention-rnn[train]' 'ray[data]'`.
+after an interruption the same command goes on with the parts that are missing, also when generate_file.py has begun
+them, and on more or fewer machines. Needs `pip install 'attention-rnn[train]' 'ray[data]'`.
 """
 
 import argparse
