@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell, EchoStateCell
+from .checks import check_device
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_decoder import CACHE_NAMES
 from .prepared_linear import is_plain, is_watched
@@ -25,6 +26,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     Initial values: cells as they say themselves; embeddings and `lm_head` normal with standard deviation
     `embedding_size ** -0.5`, the padding row zero; other matrices and convolutions Xavier uniform, biases zero; layer
     norms one and zero.
+
+    Raises:
+        TypeError: the configuration is of a model that reads something else.
     """
 
     config: AttentionRnnConfig
@@ -37,6 +41,14 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     # parts of weights' names that older versions have saved, and what they are called now
     _renamed_weights: dict[str, str] = {}
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        config_class: Any = self.config_class
+        wanted = config_class.__name__
+        # by name, as the class that a checkpoint carries may be there twice
+        if wanted not in (kind.__name__ for kind in type(config).__mro__):
+            raise TypeError(f"`config` must be an {wanted}, got {type(config).__name__}.")
+        super().__init__(config, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Cell):
@@ -139,6 +151,16 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
         return bool(getattr(self.config, name) if value is None else value)
+
+    def check_device(self, name: str, inputs: Tensor) -> None:
+        """
+        Raises:
+            ValueError: `inputs` are not where the weights are.
+        """
+        device = next((weight.device for weight in self.parameters()), inputs.device)
+        # accelerate moves the inputs of a module that it has placed, and fetches weights that it has offloaded
+        if inputs.device != device and not any(hasattr(module, "_hf_hook") for module in self.modules()):
+            check_device(name, inputs, device)
 
     def trains_without_logits(self) -> bool:
         """Whether a loss is to be made without the logits of all tokens, see `logits_in_training`."""

@@ -8,7 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .cells import CELLS
 from .configuration_core import AttentionRnnCoreConfig
-from .dropout import LayerNoise, SequenceDropout, draw_recurrent_mask
+from .dropout import NO_NOISE, LayerNoise, SequenceDropout, draw_recurrent_mask
 from .recurrence import recurrence, recurrence_reference
 
 
@@ -101,9 +101,19 @@ class AttentionRnnDecoderLayer(GradientCheckpointingLayer):
             output, state = recurrence(self.cell, inputs, mask, initial_state, recurrent_mask=noise.recurrent_mask)
             states = state[:, None]
         output = self.dropout(output, noise.output_mask)
-        if self.residual:
-            output = output + hidden_states
-        return output, states
+        return (output + hidden_states if self.residual else output), states
+
+    def first_steps(
+        self, hidden_states: Tensor, initial_state: Tensor, noise: LayerNoise = NO_NOISE
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Each position as the first step of a sequence of its own, all of them from one state, whose products are made
+        once. Arguments and returned values are those of `forward`, without a context.
+        """
+        products = self.cell.input_products(self.norm(hidden_states))
+        states = self.cell(products, initial_state[:, None], noise.recurrent_mask)
+        output = self.dropout(states[..., : self.cell.hidden_size], noise.output_mask)
+        return (output + hidden_states if self.residual else output), states
 
 
 def _masked_mean(memory: Tensor, mask: Tensor | None) -> Tensor:

@@ -258,7 +258,7 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         inputs = model.prepare_inputs_for_generation(input_ids[::beams], is_first_iteration=True, **kwargs)
         outputs = model(**inputs, return_dict=True)
         keys, values = read_memory(outputs[CACHE])
-        mask = padding_mask("attention_mask", kwargs.get("attention_mask"), *values.shape[:2])
+        mask = padding_mask("attention_mask", kwargs.get("attention_mask"), values)
         memory = Memory(keys, values, mask)
         copy_ids = kwargs["encoder_outputs"].copy_ids if self.config.copy else None
         decoder = self.model.decoder

@@ -160,7 +160,8 @@ def check_generation_settings(settings: Mapping[str, Any], config: Any) -> None:
         for token in value if is_list else [value]:
             # a token that is not there is never suppressed and ends nothing; checkpoints of other models have such
             least = None if name in _LISTS_OF_TOKENS else 0
-            _check_whole(name, token, least, None if name == "eos_token_id" else config.vocab_size - 1)
+            may_be_absent = name == "eos_token_id" and "exponential_decay_length_penalty" not in settings
+            _check_whole(name, token, least, None if may_be_absent else config.vocab_size - 1)
     bad_words, biases = settings.get("bad_words_ids", [[0]]), settings.get("sequence_bias", [])
     if not isinstance(bad_words, (list, tuple)) or not bad_words:
         raise TypeError(f"`bad_words_ids` must be a list of lists of tokens, got {bad_words!r}.")

@@ -8,6 +8,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from .cache import CACHE, cache_field, takes_cache
+from .checks import check_tensors
 from .configuration_attention_rnn import AttentionRnnConfig
 from .modeling_attention_rnn import AttentionRnnModel
 from .outputs import AttentionRnnEncoderOutput
@@ -58,6 +59,7 @@ class AttentionRnnForConditionalGeneration(AttentionRnnSequenceToSequence):
             ValueError: labels outside the vocabulary or without any target token; see also the encoder and decoder.
         """
         config = self.config
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         output_attentions = self.option("output_attentions", output_attentions)
         if labels is not None:
             labels = self.checked_labels(labels)

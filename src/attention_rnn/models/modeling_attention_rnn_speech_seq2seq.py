@@ -8,6 +8,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from .cache import CACHE, cache_field, takes_cache
+from .checks import check_tensors
 from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .ctc import CTCHead
 from .encoder import memory_lengths
@@ -71,6 +72,7 @@ class AttentionRnnForSpeechSeq2Seq(
         Raises:
             ValueError: labels outside the vocabulary; see also the encoder and decoder.
         """
+        check_tensors(input_features=input_features, labels=labels)
         output_attentions = self.option("output_attentions", output_attentions)
         if labels is not None:
             labels = self.checked_labels(labels)

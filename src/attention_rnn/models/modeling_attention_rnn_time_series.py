@@ -163,14 +163,11 @@ class AttentionRnnTimeSeriesDecoder(nn.Module):
         output, states = inputs, []
         layer: Any
         for layer, initial_state in zip(self.layers, state.states, strict=True):
-            if self.is_parallel:  # each patch is the first step of a sequence of its own
-                patches = inputs.shape[1]
-                output = output.flatten(0, 1)[:, None]
-                initial_state = initial_state.repeat_interleave(patches, dim=0)
             noise = layer.draw_noise(output.shape[0], output)
-            output, all_states = layer(output, None, initial_state, None, noise, False)
             if self.is_parallel:
-                output = output.unflatten(0, (-1, patches))[:, :, 0]
+                output, all_states = layer.first_steps(output, initial_state, noise)
+            else:
+                output, all_states = layer(output, None, initial_state, None, noise, False)
             states.append(all_states[:, -1])
         context, weights, alignment = output[..., :0], None, state.alignment
         if self.attention is not None:
@@ -283,6 +280,7 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
         """Check the past, scale it, and let the encoder read it; see `forward`."""
         config = self.config
         values = read_values("past_values", past_values, past_observed_mask, config)
+        self.check_device("past_values", values)
         check_observed(values)
         like = values.to(self.dtype)
         (batch_size, length), features = values.shape[:2], []
