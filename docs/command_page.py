@@ -13,8 +13,8 @@ from attention_rnn import cli
 PAGE = Path(__file__).parent / "reference" / "command.md"
 INTRODUCTION = """# The command
 
-`attention-rnn COMMAND --help` says what stands here; `docs/command_page.py` writes it down. After an error, `--traceback`
-shows where it was raised. [Your own file](../guides/own_file.md) is the guide.
+`attention-rnn COMMAND --help` says what stands here; `docs/command_page.py` writes it down. After an error,
+`--traceback` shows where it was raised. [Your own file](../guides/own_file.md) is the guide.
 """
 
 
