@@ -28,10 +28,10 @@ SPEECH_DEMO_FLAGS := \
 	--num_train_epochs 4 --per_device_train_batch_size 32 --warmup_steps 50 --eval_strategy no
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-speech test docs conformance ecosystem faults fuzz versions lint types format clean
+.PHONY: help install demo demo-speech test docs release-check conformance ecosystem faults fuzz versions lint types format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED)  ## Make .venv with the project (editable) and everything pinned in constraints.txt
 
@@ -107,6 +107,15 @@ docs: $(VENV)/.docs  ## Run the chapters of docs/learn, where they or the packag
 $(VENV)/.docs: $(INSTALLED)
 	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
+
+release-check: $(VENV)/.docs  ## Build wheel, sdist and site, and check them and the workflow as strictly as their tools can
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[release]'
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 conformance: $(INSTALLED)  ## Run transformers' own tests of models on ours (fetches their archive once, by pip)
 	OMP_NUM_THREADS=1 $(BIN)/pytest conformance --numprocesses logical --maxprocesses 8 --dist worksteal

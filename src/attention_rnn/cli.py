@@ -37,6 +37,8 @@ COMMANDS = {
     "recipes": Command("Make a model", "commands.recipes:main", "list the recipes, or show one"),
     "predict": Command("Use a model", "commands.predict:main", "answer at a prompt, or put a file through a model"),
     "evaluate": Command("Use a model", "commands.evaluate:main", "score a model on a file"),
+    "demo": Command("Use a model", "commands.demo:demo", "try a model in the browser"),
+    "space": Command("Use a model", "commands.demo:space", "write a Space of the Hub that shows a model"),
     "transcribe": Command("Use a model", "commands.transcribe:main", "write what is said in recordings"),
     "export": Command("Use a model", "commands.export:main", "write a model for use without torch, or in a web page"),
     "serve": Command("Use a model", "commands.serve:main", "put a model behind a port"),

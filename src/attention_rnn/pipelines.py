@@ -26,7 +26,7 @@ from .copy_vocabulary import CopyVocabulary
 from .pipelines_labelling import TokenClassificationPipeline
 from .pipelines_speech import AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline
 from .pipelines_time_series import TimeSeriesForecastingPipeline
-from .question_answering import Window, encode_windows, find_answers
+from .question_answering import Window, encode_windows, find_answers, window_length
 from .tokenizer_training import check_vocabulary
 
 # Any, as every pipeline takes other arguments than the base class declares
@@ -306,8 +306,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     ) -> Iterator[dict[str, Any]]:
         if not isinstance(example, dict) or not {"question", "context"} <= example.keys():
             raise TypeError(f"The input must be a dict with a `question` and a `context`, got {example!r}.")
-        if max_seq_len is None and self.tokenizer.model_max_length < _UNLIMITED:
-            max_seq_len = self.tokenizer.model_max_length
+        if max_seq_len is None:
+            max_seq_len = window_length(self.tokenizer)
         if doc_stride is None:
             doc_stride = 0 if max_seq_len is None else max_seq_len // 8
         context = example["context"]
@@ -347,7 +347,6 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         return answers[0] if top_k == 1 else answers
 
 
-_UNLIMITED = 10**9  # transformers writes 10**30 for a tokenizer without a limit
 _LANGUAGE_PAIR = re.compile(r"translation_(.+?)_to_(.+)")
 
 PIPELINES: dict[str, tuple[Any, Any]] = {

@@ -43,7 +43,7 @@ _PATIENCE = 8  # evaluations, of the twenty or so of a training
 
 
 def make_parser() -> CommandParser:
-    parser = CommandParser("train", _DESCRIPTION)
+    parser = CommandParser("train", _DESCRIPTION, usage="attention-rnn train FILE [TARGET_FILE] [options]")
     parser.add_argument("file", nargs="*", help="your file, or one of sources and one of targets")
     parser.add_argument(
         "--validation", nargs="+", metavar="FILE", help="what to choose the best model by (a tenth of the file)"
