@@ -9,11 +9,10 @@ from transformers import PreTrainedModel
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from .models.prepared_linear import MIN_INT8_WEIGHTS as MIN_WEIGHTS
 from .models.prepared_linear import Int8Linear
 
-# In a smaller or narrower matrix, the rounding of what it is multiplied with takes more time than the product saves.
-MIN_WEIGHTS = 2**18
-MIN_SIDE = 64
+MIN_SIDE = 64  # for the same reason as MIN_WEIGHTS
 METHOD = "attention_rnn_int8"
 
 

@@ -16,6 +16,8 @@ from torch.nn.functional import linear
 
 # A smaller matrix gains nothing from oneDNN.
 MIN_WEIGHTS = 2**16
+# In a smaller one, the rounding of what it is multiplied with takes more time than eight bits save.
+MIN_INT8_WEIGHTS = 2**18
 
 
 def is_plain(module: Any, kinds: tuple[type, ...] = (nn.Linear,)) -> bool:
@@ -139,9 +141,10 @@ class PreparedLinear(nn.Module):
 
     @cached_property
     def _prepared(self) -> Callable[[Tensor], Tensor]:
-        if isinstance(self.layer, Int8Linear):
-            return prepare_int8_product(self.weight, self.layer.bias)
-        return prepare_product(self.weight, self.layer.bias, self.rows)
+        weight, bias = self.weight, self.layer.bias
+        if isinstance(self.layer, Int8Linear) and weight.numel() >= MIN_INT8_WEIGHTS:
+            return prepare_int8_product(weight, bias)
+        return prepare_product(weight, bias, self.rows)
 
     def product(self, inputs: Tensor) -> Tensor:
         return linear(inputs, self.weight, self.layer.bias) if is_watched() else self._prepared(inputs)
