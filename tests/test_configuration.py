@@ -201,3 +201,8 @@ def test_a_subclass_of_a_configuration_is_of_its_kind():
         pass
 
     AttentionRnnForCausalLM(OwnConfig(vocab_size=11, hidden_size=6, embedding_size=4))
+
+
+def test_labels_are_numbered_from_zero():
+    with pytest.raises(ValueError, match="`id2label` must name the labels from 0 to 1, got \\[0, 5\\]"):
+        AttentionRnnConfig(id2label={0: "a", 5: "b"})

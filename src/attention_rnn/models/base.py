@@ -218,9 +218,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         name = "lm_head.weight"
         source = self.all_tied_weights_keys.get(name)
         weights = dict(self.named_parameters(remove_duplicate=False)) if state_dict is None else {}
-        if source in weights and name in weights and weights[name] is not weights[source]:
-            if weights[name].device.type != "meta":  # accelerate offloads a shared weight as two
-                self.config.tie_word_embeddings = False
+        if source in weights and name in weights and weights[name].device.type != "meta":  # offloaded, it is two
+            self.config.tie_word_embeddings &= weights[name] is weights[source]
         if source is None or self.config.tie_word_embeddings:
             untied = set()
         else:

@@ -237,6 +237,9 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
         # no `layer_types` but those of transformers itself
         for name, hint in self._fields.items():
             self._check_field(name, hint, getattr(self, name))
+        ids = list(self.id2label or ())
+        if sorted(ids) != list(range(len(ids))):
+            raise ValueError(f"`id2label` must name the labels from 0 to {len(ids) - 1}, got {ids}.")
         for is_met, message in self.contradictions:
             if is_met(self):
                 raise ValueError(message.format(c=self))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import IGNORED_LABEL, check_labels, warn_without_targets
+from .checks import IGNORED_LABEL, check_labels, has_values, warn_without_targets
 from .generation import AttentionRnnGenerationMixin
 from .losses import coverage_loss, linear_cross_entropy, target_cross_entropy
 from .readout import mix_copies, reachable_tokens
@@ -45,10 +45,24 @@ class AttentionRnnSequenceToSequence(AttentionRnnPreTrainedModel, AttentionRnnGe
         return labels.long()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
+        """
+        Labels (batch, target) shifted to the right, behind `decoder_start_token_id`.
+
+        Raises:
+            ValueError: the config lacks tokens, or labels are padded on the left.
+        """
         config = self.config
         if config.decoder_start_token_id is None or config.pad_token_id is None:
             raise ValueError("`decoder_start_token_id` and `pad_token_id` must be set in the config to use `labels`.")
+        if has_values(labels):
+            is_target = labels != IGNORED_LABEL
+            is_wrong = ~is_target[:, 0] & is_target.any(dim=1)
+            if is_wrong.any():
+                row = int(is_wrong.int().argmax())
+                raise ValueError(
+                    f"`labels` must be padded on the right, but row {row} begins with {IGNORED_LABEL}; a tokenizer "
+                    'with `padding_side="right"` does so.'
+                )
         start = labels.new_full((labels.shape[0], 1), config.decoder_start_token_id)
         shifted = torch.cat([start, labels[:, :-1]], dim=1)
         return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
