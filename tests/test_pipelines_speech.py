@@ -224,3 +224,12 @@ def test_a_model_of_transformers_reads_any_file_too(tmp_path):
     assert type(classify) is AudioClassificationPipeline
     soundfile.write(tmp_path / "tone.wav", tone(rate=16_000), 16_000)
     assert len(classify(str(tmp_path / "tone.wav"))) == 2
+
+
+@pytest.mark.parametrize("kind", [AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline])
+def test_nothing_gives_nothing(kind):
+    if kind is AudioClassificationPipeline:
+        heard = kind(model=tiny_classifier(), feature_extractor=extractor())
+    else:
+        heard = kind(model=tiny_seq2seq(), tokenizer=processor().tokenizer, feature_extractor=extractor())
+    assert heard([]) == heard(()) == []

@@ -149,6 +149,12 @@ def test_a_loss_that_smoothing_would_cut_is_refused(head, tmp_path):
         run.train()
 
 
+def test_labels_that_smoothing_takes_away_before_the_decoder_has_read_them_are_asked_for(tmp_path):
+    run = trainer(tmp_path, "seq2seq", label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match=r"`labels` must be given to train .* set `label_smoothing` in the config"):
+        run.train()
+
+
 @pytest.mark.parametrize("head", ["seq2seq", "causal", "sequence classification", "token classification"])
 def test_label_smoothing_of_the_config_is_in_the_loss_of_training_alone(head):
     set_seed(0)

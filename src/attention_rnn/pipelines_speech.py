@@ -13,6 +13,7 @@ from transformers import pipelines as transformers_pipelines
 
 from .audio import read_audio
 from .models.processing_attention_rnn import AttentionRnnSpeechProcessor
+from .pipelines_labelling import is_empty
 from .word_times import loudness, widen
 
 # Any, as they take other arguments than the base class declares
@@ -64,6 +65,9 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
                 raise ValueError(f"The pipeline {self.task!r} needs a tokenizer and a feature extractor.")
             self._generation_defaults: dict[str, Any] = {}  # our generate() bounds the length by the audio
             self.speech_processor = AttentionRnnSpeechProcessor(self.feature_extractor, self.tokenizer)
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        return [] if is_empty(inputs) else super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
         self,
@@ -188,6 +192,9 @@ class AudioClassificationPipeline(BaseClassification):
     Raises:
         TypeError, ValueError, FileNotFoundError: see `read_audio`.
     """
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        return [] if is_empty(inputs) else super().__call__(inputs, **kwargs)
 
     def preprocess(self, inputs: Any) -> Any:
         return super().preprocess(readable(inputs, self.feature_extractor.sampling_rate))
