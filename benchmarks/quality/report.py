@@ -84,7 +84,8 @@ def card(name: str, results: dict[str, Any]) -> str:
     minutes = f", {mean(costs):.0f} CPU minutes a training" if costs else ""
     recipe = f"src/attention_rnn/recipes/{task.recipe}.yaml"
     options = "--train_file TRAIN --validation_file DEV --test_file TEST --do_train --do_eval --do_predict"
-    lines = [options, *textwrap.wrap(shlex.join(as_arguments(task.arguments)), 110, break_on_hyphens=False)]
+    arguments = shlex.join(as_arguments(task.arguments))
+    lines = [options, *textwrap.wrap(arguments, 110, break_long_words=False, break_on_hyphens=False)]
     options = " \\\n    ".join(lines)
     return f"""---
 {data.to_yaml()}
