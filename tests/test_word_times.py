@@ -33,23 +33,23 @@ def found_times(words, samples, rate=RATE):
 def test_a_word_is_as_long_as_its_sound(rate):
     samples = said((0.5, 1.1), (1.6, 2.0), rate=rate)
     heard = times((0.96, 1.04), (1.6, 1.68))
-    np.testing.assert_allclose(found_times(heard, samples, rate), [[0.5, 1.1], [1.6, 2.0]], atol=0.04)
+    np.testing.assert_allclose(found_times(heard, samples, rate), [[0.5, 1.1], [1.6, 2.0]], atol=0.06)
 
 
 def test_a_short_silence_does_not_end_a_word_and_a_long_one_does():
     samples = said((0.5, 0.8), (0.8 + GAP - 0.06, 1.2), (1.8, 2.1))
-    np.testing.assert_allclose(found_times(times((0.64, 0.72)), samples), [[0.5, 1.2]], atol=0.04)
+    np.testing.assert_allclose(found_times(times((0.64, 0.72)), samples), [[0.5, 1.2]], atol=0.06)
 
 
 def test_words_without_a_pause_between_them_meet_where_it_is_quietest():
     samples = said((0.5, 1.5)) * np.where(np.abs(np.arange(3 * RATE) / RATE - 1.1) < 0.02, 0.3, 1)
     (_, end), (start, _) = found_times(times((0.8, 0.88), (1.28, 1.36)), samples)
-    assert end == pytest.approx(1.1, abs=0.04)
+    assert end == pytest.approx(1.1, abs=0.06)
     assert start == pytest.approx(end, abs=HOP)
 
 
 def test_a_word_that_was_heard_late_ends_with_its_sound():
-    np.testing.assert_allclose(found_times(times((1.12, 1.2)), said((0.5, 1.1))), [[0.5, 1.1]], atol=0.04)
+    np.testing.assert_allclose(found_times(times((1.12, 1.2)), said((0.5, 1.1))), [[0.5, 1.1]], atol=0.06)
 
 
 def test_a_word_in_silence_keeps_its_times():

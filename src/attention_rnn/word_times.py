@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 FRAME, HOP = 0.025, 0.01  # seconds of a frame, and from one to the next
-SMOOTHED = 5  # frames
+SMOOTHED = 9  # frames
 QUIET_QUANTILE = 0.05  # of the frames
-QUIET_SHARE = 0.05  # above that, of the way to the loud ones
+QUIET_SHARE = 0.04  # above that, of the way to the loud ones
 GAP = 0.1  # seconds that a word may be silent in its middle, as before the last sound of "eight"
 LEAST_POWER = 1e-10
 LONGEST_DELAY, DELAY_STEP = 0.8, 0.04  # seconds
