@@ -33,8 +33,8 @@ try:
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 
-    from attention_rnn.forecasting_data import read_series
-    from attention_rnn.forecasting_tables import Columns, read_by_item
+    from attention_rnn.forecasting.data import read_series
+    from attention_rnn.forecasting.tables import Columns, read_by_item
 except ImportError as error:
     raise ImportError(
         f"forecast_file.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"

@@ -69,7 +69,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
 def tell_results(folder: Path) -> None:
     """The scores of the test beside those that need no training, and what lies in the folder."""
     from ..checkpoints import open_config
-    from ..forecasting_metrics import compare, deciding_metric
+    from ..forecasting.metrics import compare, deciding_metric
 
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     names = ("mse", "mae", "crps", "mase", "coverage")

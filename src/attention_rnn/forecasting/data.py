@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import brief
-from .forecasting_calendar import check_frequency, frequency_of_counts, infer_frequency
-from .forecasting_tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+from ..data import brief
+from .calendar import check_frequency, frequency_of_counts, infer_frequency
+from .tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .forecasting_calendar import CYCLES, cycles_of
-from .forecasting_data import Part, Series, SeriesSet
+from .calendar import CYCLES, cycles_of
+from .data import Part, Series, SeriesSet
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import brief, read_lines, read_rows
+from ..data import brief, read_lines, read_rows
 
 # what columns are usually called, in lower case
 TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
