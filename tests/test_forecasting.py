@@ -12,7 +12,16 @@ import torch
 from datasets import Dataset
 from utilsforecast import losses
 
-from attention_rnn.forecasting import Features, Windows, batches, collate, forecast_table, split_by_time, standardizers
+from attention_rnn.forecasting import (
+    Features,
+    Windows,
+    batches,
+    collate,
+    forecast_table,
+    split_by_time,
+    standardizers,
+    tables,
+)
 from attention_rnn.forecasting.baselines import WindowRidge, repeat_last, seasonal_mean, seasonal_naive
 from attention_rnn.forecasting.calendar import cycles_of, infer_frequency
 from attention_rnn.forecasting.data import Series, SeriesSet, read_series
@@ -306,6 +315,19 @@ def test_windows_of_many_series_take_no_memory_beside_the_series():
     tracemalloc.stop()
     assert len(windows) == 300 * (2000 - 336 - 96 + 1)
     assert peak < 2**20  # all windows together would take 800 MB
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_long_lists_are_read_few_at_a_time(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_OF_A_CHUNK", 100)
+    monkeypatch.setattr(tables, "SERIES_OF_A_CHUNK", 8)
+    frame = pd.DataFrame({"item_id": [f"s{i}" for i in range(20)], "target": [[float(i)] * 40 for i in range(20)]})
+    file = tmp_path / f"s.{ending}"
+    frame.to_parquet(file) if ending == "parquet" else frame.to_json(file, orient="records", lines=True)
+    chunks = list(tables.read_chunks(str(file), Columns()))
+    assert max(map(len, chunks)) <= 120
+    assert sum(map(len, chunks)) == 800
+    assert [one.values.mean() for one in read_series({"train": str(file)}).series] == list(range(20))
 
 
 def test_calendar_features_follow_the_clock_of_the_zone():

@@ -181,7 +181,7 @@ class _Collected:
         name = self.columns.timestamp
         if name is None:
             self._settle_kind("number", chunk.index[0])
-            return np.full(len(chunk), -1)
+            return np.arange(len(chunk))
         values = chunk[name]
         missing = np.flatnonzero(find_missing(values))
         if len(missing):
