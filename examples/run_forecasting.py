@@ -356,7 +356,7 @@ def write_predictions(run: Run, windows: Windows, output: Any, levels: list[floa
     table = forecast_table(
         windows, chosen, mean[chosen], full[chosen][..., 1:] if levels else None, levels, output.label_ids[chosen]
     )
-    table.to_csv(run.output_dir / "predictions.csv", index=False)
+    table.to_csv(run.output_dir / "predictions.csv", index=False, float_format="%.7g")
     if step > 1:
         logger.info(f"predictions.csv holds one in {step} of {len(windows):,} cut-offs.")
 
@@ -369,7 +369,7 @@ def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> 
     except ValueError as error:
         logger.info(f"forecast.csv is not written: {error}")
     else:
-        table.to_csv(run.output_dir / "forecast.csv", index=False)
+        table.to_csv(run.output_dir / "forecast.csv", index=False, float_format="%.7g")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
 
     check_flags(run_forecasting, others, parser)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
-    settings = settings_of(arguments, Path(options.file).read_bytes())
+    settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
     if not prepare_folder(folder, settings, options.again):
         print(
             f"{folder} holds this model already: attention-rnn forecast FILE --model {folder}; --again trains it anew"
