@@ -37,11 +37,38 @@ try:
 except ImportError as error:
     raise ImportError(f"generate_file.py needs more packages ({error}): pip install 'attention-rnn[train]'") from error
 
+NOT_OF_THE_OUTPUT = ("address", "workers", "cpus_per_worker", "gpus_per_worker")  # arguments of generate_ray.py
 PATIENCE = timedelta(days=30)  # of processes that have finished for those that have not
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = parse(make_parser(__doc__), arguments)
+    on_cpu = options.int8 or not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    total = count_texts(options)
+    folder = parts_of(options.output)
+    if accelerator.is_main_process:
+        prepare(options.output, settings_of(options, total), options.overwrite)
+    accelerator.wait_for_everyone()
+
+    generator = open_generator(options, accelerator.device)
+    texts = read_texts(options)
+    parts = range(0, total, options.part_size)
+    with tqdm(total=total, unit=" texts", disable=not accelerator.is_main_process) as progress:
+        for number, _ in enumerate(parts):
+            part = list(islice(texts, options.part_size))
+            file = folder / f"{number:08}.jsonl"
+            if number % accelerator.num_processes == accelerator.process_index and not file.exists():
+                write_part(generator, part, number, options)
+            progress.update(len(part))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        merge(options.output)
+    accelerator.end_training()
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder that a training run or `save_pretrained` left, or a name on the Hub")
     parser.add_argument("input", help="the file to read")
     parser.add_argument("output", type=Path, help="the jsonl file to write")
@@ -60,41 +87,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=int, default=32, help="texts decoded at once (%(default)s)")
     parser.add_argument("--part_size", type=int, default=2048, help="texts of a part (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     for name in ("batch_size", "part_size", "num_beams", "num_return_sequences", "max_new_tokens"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
+    return options
 
-    on_cpu = options.int8 or not torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
-    # looks at every row before any work is done
-    total = sum(1 for _ in read_texts(options))
-    folder = parts_of(options.output)
-    if accelerator.is_main_process:
-        settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
-        settings |= {"texts": total, "bytes": Path(options.input).stat().st_size}
-        prepare(options.output, settings, options.overwrite)
-    accelerator.wait_for_everyone()
 
+def count_texts(options: argparse.Namespace) -> int:
+    """How many texts there are; looks at every row before any work is done."""
+    return sum(1 for _ in read_texts(options))
+
+
+def settings_of(options: argparse.Namespace, texts: int) -> dict[str, Any]:
+    """What decides the output of a command: parts of others are not continued."""
+    left_out = ("overwrite", "output", *NOT_OF_THE_OUTPUT)
+    settings = {name: value for name, value in vars(options).items() if name not in left_out}
+    return settings | {"texts": texts, "bytes": Path(options.input).stat().st_size}
+
+
+def open_generator(options: argparse.Namespace, device: Any) -> Any:
+    """The pipeline that writes the outputs."""
     model, tokenizer = open_encoder_decoder(options.model, trust_remote_code=options.trust_remote_code)
     if options.int8:
         model = attention_rnn.quantize(model)
-    generator = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device=accelerator.device)
-    texts = read_texts(options)
-    parts = range(0, total, options.part_size)
-    with tqdm(total=total, unit=" texts", disable=not accelerator.is_main_process) as progress:
-        for number, _ in enumerate(parts):
-            part = list(islice(texts, options.part_size))
-            file = folder / f"{number:08}.jsonl"
-            if number % accelerator.num_processes == accelerator.process_index and not file.exists():
-                set_seed(options.seed + number)  # so that a part does not depend on those before it
-                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in generate(generator, part, options)]
-                write_whole(file, "".join(lines))
-            progress.update(len(part))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        merge(options.output)
-    accelerator.end_training()
+    return pipeline("text2text-generation", model=model, tokenizer=tokenizer, device=device)
+
+
+def write_part(generator: Any, texts: list[str], number: int, options: argparse.Namespace) -> None:
+    set_seed(options.seed + number)  # so that a part does not depend on those before it
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in generate(generator, texts, options)]
+    write_whole(parts_of(options.output) / f"{number:08}.jsonl", "".join(lines))
 
 
 def read_texts(options: argparse.Namespace) -> Iterator[str]:

@@ -69,6 +69,8 @@ SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
 LEAST_STEPS = 3_400
+# fewer examples than these take small steps, and not many more than the least of them
+SMALL_DATA, SMALL_BATCH, MOST_STEPS_OF_SMALL_DATA = 20_000, 32, 4_500
 SIZES_FOR_FEW_EXAMPLES: dict[str, float] = {
     "hidden_size": 256,
     "embedding_size": 128,
@@ -179,7 +181,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
     elif "train" in encoded:
-        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
+        limits = (MOST_STEPS_OF_SMALL_DATA, SMALL_BATCH) if len(encoded["train"]) < SMALL_DATA else ()
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS, *limits)
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)

@@ -45,6 +45,16 @@ def test_a_training_suits_the_number_of_examples(
     assert arguments.num_train_epochs == epochs
 
 
+def test_a_largest_batch_is_kept_to(tmp_path):
+    arguments = Arguments(str(tmp_path), use_cpu=True, report_to="none")
+    arguments.suit_length(3_600, 3_400, 4_500, 32)
+    assert arguments.train_batch_size == 32
+    assert arguments.num_train_epochs == 31  # of 113 steps
+    arguments = Arguments(str(tmp_path), use_cpu=True, report_to="none")
+    arguments.suit_length(10_000, 3_400, 4_500, 32)
+    assert arguments.num_train_epochs == 14  # of 313 steps, where 20 would be too many
+
+
 @pytest.mark.parametrize(
     ("machine", "instructions", "is_kept"),
     [

@@ -1,6 +1,7 @@
 """Audio is read as one channel of floats at the wanted rate, and what cannot be read is named."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -107,3 +108,11 @@ def test_noise_is_as_loud_as_asked():
     ratio = 10 * np.log10(np.mean(signal**2) / np.mean(added**2))
     assert ratio == pytest.approx(10, abs=1e-3)
     assert np.isfinite(add_noise(signal, np.zeros(5, np.float32), 10.0)).all()
+
+
+@pytest.mark.parametrize("library", ["soundfile", "soxr"])
+def test_a_missing_library_is_named_with_its_extra(library, monkeypatch):
+    recording = as_wav(tone(rate=16000), 16000)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match=rf"Audio needs {library} .*pip install 'attention-rnn\[audio\]'"):
+        read_audio(recording, RATE)

@@ -448,6 +448,39 @@ def test_the_inputs_of_a_model_are_read_right_or_refused(data):
         check_outputs(model, inputs, outputs, reference)
 
 
+def inputs_of_every_model():
+    tokens, ones = torch.full((2, 5), 7), torch.ones(2, 5, dtype=torch.long)
+    text = {"input_ids": tokens, "attention_mask": ones}
+    pair = {**text, "decoder_input_ids": tokens, "decoder_attention_mask": ones, "labels": tokens}
+    one_each = torch.tensor([0, 1])
+    yield "AttentionRnnModel", {}, {name: pair[name] for name in pair if name != "labels"}
+    yield "AttentionRnnForConditionalGeneration", {"copy": True}, {**pair, "copy_ids": tokens}
+    yield "AttentionRnnForCausalLM", {}, {**text, "labels": tokens}
+    yield "AttentionRnnForCausalLM", {"past_attention_window": 2, "hidden_size": 12}, {**text, "shift_labels": tokens}
+    yield "AttentionRnnForSequenceClassification", {"num_labels": LABELS}, {**text, "labels": one_each}
+    yield (
+        "AttentionRnnForTokenClassification",
+        {"num_labels": LABELS, "character_size": 4, "intents": ["ask", "tell", "do"]},
+        {**text, "labels": ones, "intent_ids": one_each, "character_ids": ones[..., None]},
+    )
+    spans = {"token_type_ids": ones.cumsum(1) // 4, "start_positions": one_each + 3, "end_positions": one_each + 3}
+    yield "AttentionRnnForQuestionAnswering", {}, {**text, **spans}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "inputs", "argument"),
+    [
+        pytest.param(name, overrides, inputs, argument, id=f"{name}-{argument}")
+        for name, overrides, inputs in inputs_of_every_model()
+        for argument in inputs
+    ],
+)
+def test_an_input_on_another_device_is_named(name, overrides, inputs, argument):
+    model = getattr(attention_rnn, name)(tiny_config(**overrides))
+    assert model(**inputs) is not None
+    attempt(lambda: model(**{**inputs, argument: inputs[argument].to("meta")}), {argument})
+
+
 @pytest.mark.parametrize("length", [1, 4096])
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_a_text_may_have_any_length(name, length):
@@ -490,6 +523,30 @@ def test_a_token_beyond_the_vocabulary_pads_nothing():
     model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
     options = {"pad_token_id": None, "eos_token_id": [VOCABULARY, 2]}
     attempt(lambda: model.generate(torch.tensor([[5, 6]]), **options), {"pad_token_id"})
+
+
+@pytest.mark.parametrize(
+    "options", [{"encoder_repetition_penalty": 1.3}, {"encoder_no_repeat_ngram_size": 2}], ids=lambda x: next(iter(x))
+)
+def test_tokens_of_another_vocabulary_are_not_held_against_the_target(options):
+    members = [attention_rnn.AttentionRnnForConditionalGeneration(tiny_config(source_vocab_size=30))]
+    for model in (*members, AttentionRnnEnsemble(members)):
+        attempt(lambda model=model: model.generate(torch.tensor([[25, 6]]), **options), options)
+
+
+def test_labels_are_padded_on_the_right():
+    model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
+    labels = torch.tensor([[5, 6, 2], [-100, 7, 2]])
+    with pytest.raises(ValueError, match="`labels` must be padded on the right, but row 1"):
+        model(torch.tensor([[5, 6], [7, 8]]), labels=labels)
+    with pytest.raises(ValueError, match="`labels` must be padded on the right, but row 1"):
+        model.prepare_decoder_input_ids_from_labels(labels)
+
+
+def test_a_token_beyond_the_vocabulary_grows_no_likelier():
+    model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
+    options = {"eos_token_id": [2, VOCABULARY], "exponential_decay_length_penalty": (2, 1.5), "max_new_tokens": 6}
+    attempt(lambda: model.generate(torch.tensor([[5, 6]]), **options), {"eos_token_id"})
 
 
 @pytest.mark.parametrize(

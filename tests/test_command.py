@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +16,13 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from attention_rnn import cli
-from attention_rnn.commands.train import _SPLITS, split_rows
+from attention_rnn.arguments import parse_config_overrides
+from attention_rnn.commands.train import _SPLITS, make_parser, script_arguments, split_rows
 from attention_rnn.inspection import Task
+from attention_rnn.models.presets import PRESETS
 from attention_rnn.recipes import RECIPES, TASKS, PairLooks, as_arguments, choose_pair_recipe, load_recipe
 
 try:
@@ -114,7 +119,10 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--task", "pear"], "there is no task 'pear'; did you mean pairs?"),
         (["train", "WORDS", "--task", "labelling"], "--task labelling needs another file"),
         (["train", "WORDS", "--columns", "column 1", "column 3"], "there is no column 'column 3'; did you mean"),
-        (["train", "WORDS", "WORDS"], "one file is enough"),
+        (["train", "WORDS", "WORDS"], "there must be one file, or one with a source a line and one with their targets"),
+        (["train", "WORDS", "--seed", "1", "WORDS"], "belongs to no argument: name the files first"),
+        (["train", "--num_train_epochs", "3", "WORDS"], "name a file first"),
+        (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
         (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
@@ -163,6 +171,61 @@ def test_another_folder_is_left_alone(words, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear ...")
     assert "holds something else" in refused("train", words, "--output", tmp_path, *TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def words_of(words, *arguments):
+    """What the script of a task would get for the command line."""
+    options, others = make_parser().parse_known_args([str(words), *arguments])
+    return script_arguments(Path("runs"), Task("pairs", {}, ""), "g2p", options, others)
+
+
+@needs_scripts
+def test_overrides_stand_on_top_of_the_recipes(words):
+    arguments = words_of(words, "--config_overrides", "hidden_size=7,copy=True")
+    overrides = parse_config_overrides(arguments[arguments.index("--config_overrides") + 1])
+    recipe = parse_config_overrides(load_recipe("g2p")["config_overrides"])
+    assert overrides == recipe | {"hidden_size": 7, "copy": True}
+
+
+@needs_scripts
+def test_overrides_stand_on_top_of_the_presets(words):
+    arguments = words_of(words, "--preset", "bahdanau2015", "--config_overrides", "hidden_size=7")
+    overrides = parse_config_overrides(arguments[arguments.index("--config_overrides") + 1])
+    assert overrides == PRESETS["bahdanau2015"] | {"hidden_size": 7}
+
+
+@needs_scripts
+def test_two_aligned_files_are_pairs(words, tmp_path, capsys):
+    (tmp_path / "names.en").write_text("".join(f"{word}\n" for word in WORDS))
+    (tmp_path / "names.xx").write_text("".join(f"{' '.join(word)}\n" for word in WORDS))
+    pairs = [tmp_path / "names.en", tmp_path / "names.xx"]
+    run(capsys, "train", *pairs, "--test", *pairs, "--output", tmp_path / "run", *TINY)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "data" / "test.jsonl").read_text().splitlines()]
+    assert rows == [{"source": word, "target": " ".join(word)} for word in WORDS]
+    (tmp_path / "names.xx").write_text("one line\n")
+    assert f"must have the same number of lines, got {len(WORDS)} and 1" in refused("train", *pairs)
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("labels", "problem_type", "answer"),
+    [
+        (["0.5", "1.0", "1.5"], "regression", r"-?\d+(\.\d+)?(e-\d+)?"),
+        (["a", "b", "c", "a;b", "b;c"], "multi_label_classification", "(a|b|c|, )*"),
+    ],
+)
+def test_numbers_and_several_labels_are_learnt_and_told(tmp_path, capsys, monkeypatch, labels, problem_type, answer):
+    file = tmp_path / "texts.tsv"
+    file.write_text("".join(f"{w}\t{labels[n % len(labels)]}\n" for n, w in enumerate(WORDS)), encoding="utf-8")
+    steps = [*TINY[:8], "--num_heat_maps", "0", "--vocab_size", "50", "--min_frequency", "1"]
+    run(capsys, "train", file, "--output", tmp_path / "run", *steps)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["problem_type"] == problem_type
+    monkeypatch.setattr(sys, "stdin", WithoutTerminal([f"{WORDS[0]}\n"]))
+    assert re.fullmatch(answer, run(capsys, "predict", tmp_path / "run").strip())
+    few = tmp_path / "few.tsv"
+    few.write_text("".join(file.read_text().splitlines(keepends=True)[:4]), encoding="utf-8")
+    first = {"regression": "pearson", "multi_label_classification": "f1"}[problem_type]
+    assert f'"{first}"' in run(capsys, "evaluate", tmp_path / "run", few)
 
 
 @needs_scripts
@@ -225,12 +288,33 @@ def test_a_file_is_predicted_in_its_order(trained, tmp_path, capsys):
 
 
 @needs_scripts
+def test_several_processes_write_what_one_writes(trained, tmp_path, capsys):
+    (tmp_path / "more.txt").write_text("ab\n\nba\ncab\n")
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}.jsonl"
+        run(capsys, "predict", trained, tmp_path / "more.txt", "-o", output, "--processes", processes)
+    assert (tmp_path / "1.jsonl").read_text() == (tmp_path / "2.jsonl").read_text()
+
+
+@needs_scripts
 def test_a_model_is_scored_and_described(words, trained, capsys):
     output = run(capsys, "evaluate", trained, words, "--max_samples", 5)
     assert '"exact_match"' in output
     output = run(capsys, "info", trained)
     assert "parameters" in output
     assert "test       exact_match" in output
+
+
+@needs_scripts
+def test_a_card_is_shown_and_added_to(trained, tmp_path, capsys):
+    shutil.copy(trained / "README.md", tmp_path)
+    assert run(capsys, "card", trained) == (trained / "README.md").read_text()
+    run(capsys, "card", tmp_path, "--license", "mit", "--language", "de", "fr", "--tags", "g2p")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert (card.data.license, card.data.language, card.data.tags) == ("mit", ["de", "fr"], ["attention-rnn", "g2p"])
+    assert card.text.strip() == ModelCard.load(trained / "README.md").text.strip()
+    assert card.data.eval_results == ModelCard.load(trained / "README.md").data.eval_results
+    assert "there is no card" in refused("card", trained / "data")
 
 
 @needs_scripts

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
+import attention_rnn
+from attention_rnn import (
+    AttentionRnnConfig,
+    AttentionRnnCTCConfig,
+    AttentionRnnForCausalLM,
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnSpeechConfig,
+    AttentionRnnTimeSeriesConfig,
+)
 from attention_rnn.models.attention import ATTENTIONS
 from attention_rnn.models.cells import CELLS
 from attention_rnn.models.configuration_core import ATTENTION_TYPES, CELL_STATES
@@ -151,3 +159,59 @@ def test_a_field_is_known_by_its_former_name():
     config = AttentionRnnConfig(self_attention_window=5, hidden_size=6)
     assert config.past_attention_window == config.self_attention_window == 5
     assert "self_attention_window" not in config.to_dict()
+
+
+KINDS = {
+    AttentionRnnConfig: [
+        "AttentionRnnModel",
+        "AttentionRnnForConditionalGeneration",
+        "AttentionRnnForCausalLM",
+        "AttentionRnnForSequenceClassification",
+        "AttentionRnnForQuestionAnswering",
+        "AttentionRnnForTokenClassification",
+    ],
+    AttentionRnnSpeechConfig: [
+        "AttentionRnnSpeechModel",
+        "AttentionRnnForSpeechSeq2Seq",
+        "AttentionRnnForAudioClassification",
+    ],
+    AttentionRnnCTCConfig: ["AttentionRnnForCTC"],
+    AttentionRnnTimeSeriesConfig: [
+        "AttentionRnnTimeSeriesModel",
+        "AttentionRnnForTimeSeriesPrediction",
+        "AttentionRnnForTimeSeriesClassification",
+    ],
+}
+
+
+@pytest.mark.parametrize(("wanted", "name"), [(kind, name) for kind, names in KINDS.items() for name in names])
+def test_a_model_is_made_of_its_own_kind_of_configuration_alone(wanted, name):
+    model_class = getattr(attention_rnn, name)
+    small = {"hidden_size": 6, "embedding_size": 4}
+    for kind in KINDS:
+        config = kind(prediction_length=2, context_length=3) if kind is AttentionRnnTimeSeriesConfig else kind(**small)
+        if not issubclass(kind, wanted):
+            message = f"`config` must be an {wanted.__name__}, got {kind.__name__}"
+            with pytest.raises(TypeError, match=message):
+                model_class(config)
+
+
+def test_a_subclass_of_a_configuration_is_of_its_kind():
+    class OwnConfig(AttentionRnnConfig):
+        pass
+
+    AttentionRnnForCausalLM(OwnConfig(vocab_size=11, hidden_size=6, embedding_size=4))
+
+
+def test_labels_are_numbered_from_zero():
+    with pytest.raises(ValueError, match="`id2label` must name the labels from 0 to 1, got \\[0, 5\\]"):
+        AttentionRnnConfig(id2label={0: "a", 5: "b"})
+
+
+def test_numbers_of_numpy_are_taken_at_any_time(tmp_path):
+    config = AttentionRnnConfig(bidirectional=np.bool_(True), hidden_size=np.int64(8))
+    config.hidden_size, config.hidden_dropout = np.int64(6), np.float32(0.5)
+    config.save_pretrained(tmp_path)
+    read = AttentionRnnConfig.from_pretrained(tmp_path)
+    assert (read.bidirectional, read.hidden_size, read.hidden_dropout) == (True, 6, 0.5)
+    assert [type(value) for value in (read.bidirectional, config.hidden_size)] == [bool, int]

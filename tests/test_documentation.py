@@ -1,6 +1,8 @@
 """What the documentation says of itself: its languages agree, its chapters are whole, its files are valid."""
 
 import re
+import sys
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
@@ -29,8 +31,24 @@ def prose(chapter, language):
     return "".join(text for _, of, text in cells(chapter) if of == language)
 
 
-def test_both_readmes_name_the_same_commands():
-    assert commands("README_zh-hans.md") == commands("README.md")
+@pytest.mark.parametrize(
+    ("page", "in_chinese"),
+    [
+        ("README.md", "README_zh-hans.md"),
+        ("docs/guides/scripts.md", "docs/zh/scripts.md"),
+        ("docs/guides/in_python.md", "docs/zh/in_python.md"),
+    ],
+)
+def test_both_languages_name_the_same_commands(page, in_chinese):
+    assert commands(in_chinese) == commands(page)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse lays its help out in another way")
+def test_the_page_of_the_command_is_its_help(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    command_page = import_module("command_page")
+    assert command_page.PAGE.read_text(encoding="utf-8") == command_page.page(), "python docs/command_page.py"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)

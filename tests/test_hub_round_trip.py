@@ -197,6 +197,20 @@ def generate_by_pipeline(name):
     return [output["generated_text"] for output in outputs]
 
 
+def push_folder(name, folder):
+    from huggingface_hub import create_repo, upload_folder
+
+    create_repo(name, private=True)
+    upload_folder(repo_id=name, folder_path=folder)
+
+
+def run_graphs(name, texts, **options):
+    """What an exported folder makes of texts."""
+    from attention_rnn import OnnxRunner
+
+    return OnnxRunner.from_pretrained(name, **options)(texts, num_beams=2, max_new_tokens=5)
+
+
 def read_card(name):
     """The card as `huggingface_hub` reads it; the Hub has taken none that is not valid."""
     from huggingface_hub import ModelCard
@@ -361,6 +375,22 @@ def test_a_pipeline_of_transformers_reads_task_and_model_from_the_hub(reader, cl
 
 def test_a_pipeline_of_this_package_generates_with_a_model_of_the_hub(author, trained):
     assert author(generate_by_pipeline, "author/trained") == trained["texts"]
+
+
+# exported folders
+
+
+def test_a_runner_opens_an_exported_folder_of_the_hub_without_its_code(hub, author, exported):
+    pytest.importorskip("onnxscript")
+    folder = exported("parallel").folder
+    author(push_folder, "author/exported", str(folder))
+    author(tag, "author/exported", "v1")
+    expected = run_graphs(folder, ["abc", "bc a"])
+    assert author(run_graphs, "author/exported", ["abc", "bc a"], revision="v1") == expected
+    paths = [file.relative_to(folder).as_posix() for file in folder.iterdir()]
+    assert {"run_onnx.py", "step.onnx"} <= set(paths) <= set(hub.files("author/exported"))
+    error = author(error_of, run_graphs, "author/nothing", ["abc"])
+    assert error.startswith("OSError: There is no folder author/nothing, and the Hub gives no such repository")
 
 
 # revisions

@@ -133,6 +133,32 @@ CASES = {
 }
 
 
+RATED = "".join(f"text {n}\t{n % 5 + n % 2 / 2}\n" for n in range(40))
+SEVERAL = "".join(f"text {n}\t{('drama', 'comedy; war', 'war', 'comedy')[n % 4]}\n" for n in range(60))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem_type", "label_separator"),
+    [
+        (RATED, "regression", ","),
+        ("".join(f"text {n}\t{n % 5}\n" for n in range(40)), "single_label_classification", ","),
+        ("".join(f"text {n}\t{'ab'[n % 2]}\t0.{n}\n" for n in range(40)), "single_label_classification", ","),
+        (SEVERAL, "multi_label_classification", ";"),
+        (SEVERAL.replace("comedy; war", "sports, indoor"), "single_label_classification", ","),
+        (json.dumps([{"text": "a", "genres": ["war"]}] * 3), "multi_label_classification", ","),
+    ],
+)
+def test_numbers_and_several_labels_are_told_from_one(tmp_path, text, problem_type, label_separator):
+    task = find_task(read_content(write(tmp_path, text)))
+    assert (task.name, task.problem_type) == ("classification", problem_type)
+    assert task.label_separator == label_separator
+
+
+def test_whole_numbers_may_be_written(tmp_path):
+    rows = "".join(f"{'x' * n}y\t{n}\n" for n in range(40))
+    assert find_task(read_content(write(tmp_path, rows))).name == "pairs"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_task_is_found(tmp_path, name):
     text, task, columns = CASES[name]

@@ -7,96 +7,21 @@ import shutil
 import subprocess
 import sys
 import threading
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_config, tiny_model
-
-import attention_rnn
-from attention_rnn import OnnxRunner, export_onnx
-from attention_rnn.copy_vocabulary import CopyVocabulary
-from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-SOURCES = ["abc", "ahgfed bc", "lmn op a"]
-WORDS = ["to be or not", "be kind", "Xyzzy to Plugh be Xyzzy"]
-SMALL = {"encoder_layers": 1, "decoder_layers": 2}
+from exports import LABELS, NAMED, SMALL, SOURCES, WORDS, characters, random_model  # noqa: E402
+from tiny import tiny_model  # noqa: E402
 
-
-def characters():
-    return train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19)
-
-
-def words():
-    return train_tokenizer(["to be or not to be kind ."], kind="word", vocab_size=19)
-
-
-def random_model(name, **overrides):
-    torch.manual_seed(0)
-    model = getattr(attention_rnn, name)(tiny_config(**{**SMALL, **overrides})).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model
-
-
-LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
-NAMED = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
-VARIANTS = {
-    "parallel": (lambda: tiny_model(**SMALL, bidirectional=False), characters),
-    "copying": (
-        lambda: tiny_model(**SMALL, context_feeding="input", copy=True, coverage=True, cell_type="lstm"),
-        words,
-    ),
-    "two vocabularies": (
-        lambda: tiny_model(
-            encoder_layers=1,
-            decoder_layers=1,
-            context_feeding="conditional",
-            attention_type="multi_head",
-            source_vocab_size=29,
-            cell_type="rnn_tanh",
-        ),
-        lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
-    ),
-    "language model": (
-        lambda: random_model("AttentionRnnForCausalLM", hidden_size=12, past_attention_window=3),
-        lambda: train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19, causal=True),
-    ),
-    "classifier": (lambda: random_model("AttentionRnnForSequenceClassification", pooling_heads=2, **NAMED), characters),
-    "tagger": (
-        lambda: random_model(
-            "AttentionRnnForTokenClassification",
-            crf=True,
-            constrained_decoding=True,
-            intents=["x", "y"],
-            vocab_size=37,
-            **NAMED,
-        ),
-        lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=37),
-    ),
-    "reader": (lambda: random_model("AttentionRnnForQuestionAnswering"), words),
-}
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Exporting takes seconds, so that tests share what is exported."""
-
-    @cache
-    def export(variant):
-        make_model, make_tokenizer = VARIANTS[variant]
-        model, tokenizer = make_model(), make_tokenizer()
-        folder = export_onnx(model, tokenizer, tmp_path_factory.mktemp("onnx") / "model")
-        return SimpleNamespace(model=model, tokenizer=tokenizer, folder=folder, runner=OnnxRunner([folder]))
-
-    return export
+from attention_rnn import OnnxRunner, cli, export_onnx  # noqa: E402
+from attention_rnn.copy_vocabulary import CopyVocabulary  # noqa: E402
+from attention_rnn.tokenizer_training import train_tokenizer  # noqa: E402
 
 
 def generate(export, texts, **options):
@@ -476,6 +401,28 @@ def test_a_folder_is_served(exported):
             return await client.post("/generate", json={"texts": SOURCES, "num_beams": 2, "max_new_tokens": 5})
 
     assert asyncio.run(ask()).json() == {"results": runner(SOURCES, num_beams=2, max_new_tokens=5)}
+
+
+def test_the_command_exports_a_checkpoint(tmp_path, monkeypatch, capsys):
+    def write(model, tokenizer, folder, weights):
+        given.append((type(model).__name__, model.config.vocab_size, len(tokenizer), weights))
+        folder.mkdir()
+        (folder / "step.onnx").write_bytes(b"0" * 30_000)
+
+    given = []
+    monkeypatch.setattr("attention_rnn.onnx.export.export_onnx", write)
+    for part in (tiny_model(**SMALL), characters()):
+        part.save_pretrained(tmp_path / "words")
+    cli.main(["export", str(tmp_path / "words"), "--weights", "stored-int8"])
+    assert given == [("AttentionRnnForConditionalGeneration", 19, 19, "stored-int8")]
+    output = capsys.readouterr().out
+    assert f"0.03 MB  {tmp_path}/words-onnx/step.onnx" in output
+
+
+def test_a_checkpoint_of_another_kind_is_not_exported(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert"}')
+    with pytest.raises(SystemExit, match=r"must be a checkpoint of one of .*, got BertModel"):
+        cli.main(["export", str(tmp_path)])
 
 
 def test_attention_that_looks_back_from_each_word_of_a_text_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What README shows works as it stands there."""
+"""What README and the guides that it leads to show works as it stands there."""
 
 import contextlib
 import io
@@ -19,8 +19,11 @@ import evaluate_checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^python examples/(run_\w+)\.py (.*)$", README.replace("\\\n", " "), re.MULTILINE)
-EVALUATIONS = re.findall(r"^python examples/evaluate_checkpoint\.py (.*)$", README, re.MULTILINE)
+SCRIPTS, IN_PYTHON = (
+    (ROOT / "docs" / "guides" / name).read_text(encoding="utf-8") for name in ("scripts.md", "in_python.md")
+)
+COMMANDS = re.findall(r"^python examples/(run_\w+)\.py (.*)$", SCRIPTS.replace("\\\n", " "), re.MULTILINE)
+EVALUATIONS = re.findall(r"^python examples/evaluate_checkpoint\.py (.*)$", SCRIPTS, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def test_the_arguments_of_a_training_are_accepted(script, arguments):
 def test_the_attention_is_drawn_as_it_says(quickstart, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"## Look at the attention\n.*?```python\n(.*?)```", README, re.DOTALL)[1]
+    code = re.search(r"## Look at the attention\n.*?```python\n(.*?)```", IN_PYTHON, re.DOTALL)[1]
     names = {name: quickstart[0][name] for name in ("model", "tokenizer")}
     exec(code, names)
     assert names["target_tokens"] == ["j", "ɛ", "l", "oʊ", "</s>"]

@@ -1,8 +1,18 @@
 """The server: batches of several requests, limits, and errors that say what is wrong."""
 
 import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +20,8 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
-from attention_rnn.server import Limits, create_app, open_folder  # noqa: E402
+from attention_rnn import cli  # noqa: E402
+from attention_rnn.server import Limits, create_app  # noqa: E402
 
 
 class Runner:
@@ -222,16 +233,88 @@ def test_what_waits_is_answered_before_the_server_stops():
     assert [response.status_code for response in asyncio.run(run())] == [200, 200, 200]
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (None, "must be a checkpoint or an exported folder"),
-        ("{", "must be a checkpoint or an exported folder"),
-        ('{"architectures": ["BertModel"]}', "must be a checkpoint of one of .*, got BertModel"),
-    ],
-)
-def test_a_folder_of_another_kind_is_refused(tmp_path, config, message):
-    if config is not None:
-        (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ValueError, match=message):
-        open_folder(tmp_path, "float32", tmp_path / "temporary")
+def test_a_folder_that_cannot_be_opened_is_refused_at_once(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": "attention-rnn-onnx"}')
+    with pytest.raises(SystemExit, match=r"attention-rnn serve: .*config.json is damaged"):
+        cli.main(["serve", str(tmp_path), "--port", "0"])
+
+
+@pytest.fixture(scope="module")
+def live(exported, tmp_path_factory):
+    """A server of two workers: its folder, its address, and its process."""
+    pytest.importorskip("onnxscript")
+    folder = shutil.copytree(exported("parallel").folder, tmp_path_factory.mktemp("live") / "model")
+    log = folder.parent / "log"
+    command = [sys.executable, "-m", "attention_rnn", "serve", str(folder), "--port", "0", "--workers", "2"]
+    with open(log, "w") as file, subprocess.Popen(command, stderr=file, start_new_session=True) as process:
+        try:
+            port = wait_for(lambda: re.search(r"http://127.0.0.1:(\d+)", log.read_text()))[1]
+            wait_for(lambda: log.read_text().count("startup complete") == 2)
+            yield SimpleNamespace(folder=folder, url=f"http://127.0.0.1:{port}", process=process, log=log)
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def workers(live):
+    children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the workers are found there")
+
+
+@needs_proc
+def test_a_worker_that_dies_is_replaced(live):
+    before = workers(live)
+    os.kill(before[0], signal.SIGKILL)
+    wait_for(lambda: len(workers(live)) == 2 and before[0] not in workers(live))
+    assert httpx.post(f"{live.url}/generate", json={"texts": ["abc"]}, timeout=30).status_code == 200
+
+
+@needs_proc
+def test_on_hangup_the_folder_is_opened_anew_and_no_request_is_lost(live):
+    def generate():
+        return httpx.post(f"{live.url}/generate", json={"texts": ["abc"]}, timeout=30).json()["results"][0]["token_ids"]
+
+    before, ids = workers(live), generate()
+    config = json.loads((live.folder / "config.json").read_text())
+    config["generation"]["max_new_tokens"] = 3
+    (live.folder / "config.json").write_text(json.dumps(config))
+    assert generate() == ids
+    os.kill(live.process.pid, signal.SIGHUP)
+    answers = []
+    wait_for(lambda: answers.append(generate()) or not set(before) & set(workers(live)))
+    assert {len(answer) for answer in [*answers, generate()]} == {len(ids), 3}
+
+
+@needs_proc
+def test_on_hangup_a_folder_that_is_damaged_changes_nothing(live):
+    before, kept = workers(live), (live.folder / "step.onnx").read_bytes()
+    (live.folder / "step.onnx").write_bytes(b"no graph")
+    os.kill(live.process.pid, signal.SIGHUP)
+    wait_for(lambda: "The model stays what it is" in live.log.read_text())
+    assert workers(live) == before
+    assert httpx.post(f"{live.url}/generate", json={"texts": ["abc"]}, timeout=30).status_code == 200
+    (live.folder / "step.onnx").write_bytes(kept)
+
+
+def test_the_metrics_are_those_of_all_workers(live):
+    def total():
+        found = re.search(
+            r'requests_total{path="/health",status="200"} (\d+)', httpx.get(f"{live.url}/metrics", timeout=30).text
+        )
+        return int(found[1]) if found else 0
+
+    before = total()
+    for _ in range(8):
+        httpx.get(f"{live.url}/health", timeout=30)
+    assert [total() for _ in range(4)] == [before + 8] * 4

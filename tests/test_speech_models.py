@@ -26,7 +26,6 @@ from transformers import (
 )
 
 from attention_rnn import (
-    AttentionRnnConfig,
     AttentionRnnCTCConfig,
     AttentionRnnFeatureExtractor,
     AttentionRnnForAudioClassification,
@@ -289,6 +288,15 @@ def test_wrong_masks_and_labels_are_refused(make):
         model(**speech, labels=torch.full((BATCH, 2), VOCABULARY))
 
 
+@pytest.mark.parametrize("argument", ["input_features", "attention_mask", "labels"])
+@pytest.mark.parametrize("make", [tiny_seq2seq, tiny_ctc, tiny_classifier])
+def test_an_input_on_another_device_is_named(make, argument):
+    labels = torch.arange(BATCH) if make is tiny_classifier else tiny_labels()
+    inputs = {**tiny_speech(), "labels": labels}
+    with pytest.raises(ValueError, match=f"`{argument}` must be on the device|on the device of `{argument}`"):
+        make()(**{**inputs, argument: inputs[argument].to("meta")})
+
+
 @pytest.mark.parametrize(
     ("values", "error", "field"),
     [
@@ -313,14 +321,6 @@ def test_wrong_masks_and_labels_are_refused(make):
 def test_a_config_that_makes_no_sense_is_refused(values, error, field):
     with pytest.raises(error, match=f"`{field}`"):
         AttentionRnnSpeechConfig(**tiny_values(**values))
-
-
-@pytest.mark.parametrize(
-    "model_class", [AttentionRnnForSpeechSeq2Seq, AttentionRnnForCTC, AttentionRnnForAudioClassification]
-)
-def test_a_config_of_tokens_makes_no_model_of_speech(model_class):
-    with pytest.raises(TypeError, match="`config` must be an AttentionRnnSpeechConfig, got AttentionRnnConfig"):
-        model_class(AttentionRnnConfig())
 
 
 @pytest.mark.parametrize("name", AttentionRnnSpeechConfig.presets)

@@ -73,6 +73,29 @@ def test_wrong_features_are_refused(name, value, message):
         model(**{**tiny_inputs(model.config), name: value})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "past_values",
+        "past_observed_mask",
+        "past_time_features",
+        "past_only_features",
+        "static_real_features",
+        "static_categorical_features",
+        "future_time_features",
+        "future_values",
+        "future_observed_mask",
+    ],
+)
+def test_an_input_on_another_device_is_named(name):
+    model = tiny_model(**VARIANTS["features"], num_static_categorical_features=1, cardinality=[3])
+    past, future = tiny_inputs(model.config), tiny_future(model.config)
+    observed = {"past_observed_mask": past["past_values"] > 0, "future_observed_mask": future > 0}
+    inputs = {**past, "future_values": future, **observed}
+    with pytest.raises(ValueError, match=f"`{name}` must be on the device|on the device of `{name}`"):
+        model(**{**inputs, name: inputs[name].to("meta")})
+
+
 def test_what_is_no_tensor_is_refused():
     with pytest.raises(TypeError, match="`past_values` must be a tensor, got list"):
         tiny_model()(past_values=[1.0, 2.0])

@@ -18,6 +18,7 @@ from attention_rnn.recipes import as_arguments
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+AUTO = RESULTS / "auto"  # of `attention-rnn train` without a recipe
 PLOT = HERE.parents[1] / "docs" / "quality_by_length.png"
 CARDS = HERE.parents[1] / "model_cards"
 # what the plot shows: the score, its heading, and the lines with their settings
@@ -58,6 +59,7 @@ def report_text(plot: bool = True) -> str:
     """The whole report; with `plot`, the plot that it shows is drawn too."""
     results = {name: read_results(RESULTS / f"{name}.json") for name in TASKS}
     parts = [INTRODUCTION, *(section(name, of_task) for name, of_task in results.items())]
+    parts += [automatic_section()] if AUTO.is_dir() else []
     if plot:
         plot_by_length(results)
     if lines_by_length(results):
@@ -144,6 +146,41 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
     commits: dict[str, list[str]] = {}
     for run in runs:
         commits.setdefault(f"{run['machine']}; {run['versions']}", []).append(str(run["commit"]))
+    parts += [f"On {environment}; commit {', '.join(dict.fromkeys(of_it))}." for environment, of_it in commits.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def automatic_section() -> str:
+    """What `attention-rnn train` reaches where it chooses everything, beside what the recipes of the tasks reach."""
+    rows, measured, commits = [], [], {}
+    for name, task in TASKS.items():
+        automatic, tuned = read_results(AUTO / f"{name}.json"), read_results(RESULTS / f"{name}.json")
+        metric = next(iter(task.metrics))
+        for setting in task.settings if automatic else ():
+            cells = [
+                summary(task, results["runs"] if results else [], [setting], [metric, "cpu_minutes"])
+                for results in (tuned, automatic)
+            ]
+            if cells[1][0]:
+                runs = [run for run in automatic["runs"] if run["setting"] == setting]
+                seeds = ", ".join(str(run["seed"]) for run in runs)
+                rows.append([f"{name}, {setting}", task.metrics[metric], *cells[0], *cells[1], seeds])
+                for run in runs:
+                    commits.setdefault(f"{run['machine']}; {run['versions']}", []).append(str(run["commit"]))
+        left = [setting for setting in task.settings if not any(row[0] == f"{name}, {setting}" for row in rows)]
+        measured += [f"{name}: {', '.join(left)}"] if left and automatic else []
+    text = AUTO / "auto.md"
+    parts = [
+        "## Automatic against tuned",
+        "What `attention-rnn train` reaches on the same splits with no argument but their files, beside the recipe of "
+        "the task, which was trained for as many epochs as `tasks.py` says.",
+        table(["", "score", "tuned", "CPU minutes", "automatic", "CPU minutes", "seeds"], rows),
+        f"Not measured: {'; '.join(measured)}; and all other tasks."
+        if measured
+        else "All other tasks are not measured.",
+    ]
+    parts += [text.read_text(encoding="utf-8").strip()] if text.is_file() else []
+    parts.append("```bash\npython benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH --auto\n```")
     parts += [f"On {environment}; commit {', '.join(dict.fromkeys(of_it))}." for environment, of_it in commits.items()]
     return "\n\n".join(parts) + "\n"
 

@@ -3,6 +3,7 @@ r"""Train and test the models of one table of RESULTS.md, and write the table an
     python benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH
     python benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH --settings ice --seeds 1 --dev_only \
         --num_train_epochs 30 --config_overrides hidden_size=128
+    python benchmarks/quality/run.py g2p_sigmorphon2020 --data_dir PATH --settings ice --seeds 1 --auto
 
 Every training is one run of a script of `examples/` on the recipe of the task, and what `tasks.py` adds to it, in a
 process of its own. It chooses its model on the development set, and the test set is decoded once for each seed. A
@@ -10,6 +11,9 @@ training that has a result is not repeated, so a command that was interrupted co
 
 Arguments of that script that are not those of this script go to it after the recipe and win. With any of them, or
 with --dev_only, it is a trial: its results lie in the folder of the runs and the table stays as it is.
+
+With --auto no recipe is given: `attention-rnn train` chooses all but the splits, and the results stand in a table of
+their own beside those of the recipe.
 """
 
 import argparse
@@ -29,7 +33,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from report import RESULTS, read_results, section, write_report
+from report import AUTO, RESULTS, automatic_section, read_results, section, write_report
 from safetensors import safe_open
 from tasks import TASKS, Row, Task, arguments_of, scores_by_length
 from transformers import AutoTokenizer
@@ -53,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", nargs="+", help="languages or variants (all)")
     parser.add_argument("--seeds", nargs="+", type=int, help="seeds (those of the table)")
     parser.add_argument("--dev_only", action="store_true", help="test on the development set, to choose a recipe")
+    parser.add_argument("--auto", action="store_true", help="let `attention-rnn train` choose, in place of the recipe")
     parser.add_argument("--again", action="store_true", help="train again what has a result")
     parser.add_argument("--config_overrides", default="", help="fields of AttentionRnnConfig, on top of the recipe's")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs/quality"), help="where models go (%(default)s)")
@@ -65,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     trial = bool(options.dev_only or options.config_overrides or extra)
     runs_dir = options.runs_dir / "trial" if trial else options.runs_dir
-    results_file = (runs_dir / "results" if trial else RESULTS) / f"{options.task}.json"
+    runs_dir = runs_dir / "auto" if options.auto else runs_dir
+    results_file = (runs_dir / "results" if trial else AUTO if options.auto else RESULTS) / f"{options.task}.json"
     try:
         for setting in settings:
             write_data(task, setting, options.data_dir, runs_dir / options.task / setting)
@@ -73,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"skipped: {error.filename} is missing. {options.task} needs the data of {task.home} in --data_dir.")
         return
 
-    recipe = arguments_of(task)
+    recipe = {} if options.auto else arguments_of(task)
     changes = [*(["--config_overrides", options.config_overrides] if options.config_overrides else []), *extra]
     plan = {"task": options.task, "split": "dev" if options.dev_only else "test", "recipe": recipe, "changes": changes}
     results = open_results(results_file, plan)
@@ -81,22 +87,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in seeds:
             key = {"setting": setting, "seed": seed}
             if find(results["runs"], key) is None or options.again:
-                overrides = (recipe["config_overrides"], task.settings[setting], options.config_overrides)
-                arguments = ["--config_overrides", ",".join(filter(None, overrides))]
-                arguments += [*task.setting_arguments(setting), *extra]
+                overrides = (recipe.get("config_overrides"), task.settings[setting], options.config_overrides)
+                arguments = ["--config_overrides", ",".join(filter(None, overrides))] if any(overrides) else []
+                arguments += [*task.setting_arguments(setting), *extra, "--seed", str(seed)]
                 folder = runs_dir / options.task / setting / f"seed{seed}"
-                run = {**key, **train(folder, options.task, plan["split"], seed, arguments, options.threads)}
-                run |= test(task, folder, plan["split"])
+                if options.auto:
+                    command = automatic_command(folder, task, setting, plan["split"], options.data_dir)
+                else:
+                    command = script_command(folder, task, plan["split"])
+                run = {**key, **train(folder, [*command, *arguments], options.threads)}
+                run |= test(task, setting, folder, plan["split"])
                 results = save(results_file, plan, "runs", key, run)
             print(describe(find(results["runs"], key)), flush=True)
-        if task.ensemble and len(seeds) > 1:
+        if task.ensemble and len(seeds) > 1 and not options.auto:
             key = {"setting": setting, "seeds": seeds}
             folders = [runs_dir / options.task / setting / f"seed{seed}" for seed in seeds]
             if find(results["ensembles"], key) is None or options.again:
                 ensemble = {**key, "test": test_ensemble(task, folders, plan["split"], options.threads)}
                 results = save(results_file, plan, "ensembles", key, ensemble)
             print(describe(find(results["ensembles"], key)), flush=True)
-    print(f"\n{section(options.task, results)}\nAll results lie in {results_file}.")
+    shown = automatic_section() if options.auto else section(options.task, results)
+    print(f"\n{shown}\nAll results lie in {results_file}.")
     if not trial:
         write_report()
 
@@ -135,22 +146,38 @@ def read_jsonl(file: Path) -> Iterator[dict[str, str]]:
         yield from map(json.loads, lines)
 
 
-def train(folder: Path, task: str, split: str, seed: int, arguments: list[str], threads: int) -> dict[str, Any]:
-    """Train one model and decode one split by the script; returns what is worth knowing of it."""
+def script_command(folder: Path, task: Task, split: str) -> list[str]:
+    """What trains a model by the recipe of a task and decodes one split."""
     files = {"train": "train", "validation": "dev", "test": split}
-    script = TASKS[task].script
-    command = [sys.executable, str(EXAMPLES / script), *as_arguments(arguments_of(TASKS[task]))]
+    command = [sys.executable, str(EXAMPLES / task.script), *as_arguments(arguments_of(task))]
     command += ["--do_train", "--do_eval", "--output_dir", str(folder), "--overwrite_output_dir"]
-    if follows_in_time(TASKS[task], split):
+    if follows_in_time(task, split):
         del files["test"]
     else:
         command += ["--do_predict"]
     for name, of_split in files.items():
-        extension = "txt" if script == "run_clm.py" else "jsonl"
-        command += [f"--{name}_file", str(folder.parent / f"{of_split}.{extension}")]
-    if script == "run_seq2seq.py":
+        command += [f"--{name}_file", str(data_file(folder, task, of_split))]
+    if task.script == "run_seq2seq.py":
         command += ["--source_column", "source", "--target_column", "target", "--num_heat_maps", "2"]
-    command += ["--seed", str(seed), "--use_cpu", "True", "--disable_tqdm", "True", *arguments]
+    return [*command, "--use_cpu", "True", "--disable_tqdm", "True"]
+
+
+def automatic_command(folder: Path, task: Task, setting: str, split: str, data_dir: Path) -> list[str]:
+    """What trains a model without a recipe, on the files as they are published where the command reads them."""
+    files = {of_split: data_file(folder, task, of_split) for of_split in ("train", "dev", split)}
+    if task.published_file is not None:
+        files = {of_split: task.published_file(data_dir, setting, of_split) for of_split in files}
+    command = [sys.executable, "-m", "attention_rnn", "train", str(files["train"]), "--validation", str(files["dev"])]
+    return [*command, "--test", str(files[split]), "--output", str(folder), "--again"]
+
+
+def data_file(folder: Path, task: Task, split: str) -> Path:
+    """Where `write_data` has written a split."""
+    return folder.parent / f"{split}.{'txt' if task.script == 'run_clm.py' else 'jsonl'}"
+
+
+def train(folder: Path, command: list[str], threads: int) -> dict[str, Any]:
+    """Train one model and decode one split by a command; returns what is worth knowing of it."""
     environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     start, log = cpu_seconds(), folder.with_suffix(".log")
     with open(log, "w", encoding="utf-8") as output:
@@ -185,7 +212,7 @@ def follows_in_time(task: Task, split: str) -> bool:
     return task.script == "run_forecasting.py" and split == "dev"
 
 
-def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
+def test(task: Task, setting: str, folder: Path, split: str) -> dict[str, Any]:
     """Score what the script has decoded, unless it has done so itself."""
     if task.score is None:
         results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
@@ -194,6 +221,8 @@ def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
     predictions = [row["prediction"] for row in read_jsonl(folder / "generated_predictions.jsonl")]
     rows = read_rows(folder.parent, split)[: len(predictions)]  # --max_predict_samples takes the first ones
     scores: dict[str, Any] = {"test": task.score(predictions, rows)}
+    if task.measure is not None:
+        scores["test"] |= task.measure(setting, folder, rows)
     if task.lengths:
         scores["test_by_length"] = scores_by_length(task, predictions, rows)
     return scores

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forecasting
-from speech import LENGTHS, SPEAKERS, read_digits, read_fsdd, read_yesno
+from speech import LENGTHS, SPEAKERS, hear_digits, read_digits, read_fsdd, read_yesno, score_digits
 
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
@@ -57,7 +57,10 @@ class Task:
         script (`str`): what trains it, a file of `examples/`.
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
         setting_arguments: further arguments of the script for a setting.
+        measure: (setting, folder of a model, rows) to scores that its predictions do not tell, or that win over them.
         digits (`int`): behind the point, in the table.
+        published_file: (folder of the data, setting, split) to the file of that split, where one can be trained on as
+            it is.
     """
 
     title: str
@@ -81,7 +84,9 @@ class Task:
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
     setting_arguments: Callable[[str], list[str]] = lambda setting: []
+    measure: Callable[[str, Path, list[Row]], Scores] | None = None
     digits: int = 2
+    published_file: Callable[[Path, str, str], Path] | None = None
 
 
 def arguments_of(task: Task) -> dict[str, Any]:
@@ -146,8 +151,12 @@ def score_multi30k(predictions: list[str], rows: list[Row]) -> Scores:
 # Grapheme to phoneme
 
 
+def g2p_file(data_dir: Path, setting: str, split: str) -> Path:
+    return data_dir / split / f"{setting}_{split}.tsv"
+
+
 def read_g2p(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
-    for word, phones in read_table(data_dir / split / f"{setting}_{split}.tsv"):
+    for word, phones in read_table(g2p_file(data_dir, setting, split)):
         yield {"source": word, "target": phones}
 
 
@@ -159,25 +168,16 @@ def score_g2p(predictions: list[str], rows: list[Row]) -> Scores:
     }
 
 
-# Spoken digits
-
-
-def score_digits(predictions: list[str], rows: list[Row]) -> Scores:
-    """Word error rates by how many digits were said, those of training first."""
-    scores = {}
-    for part in dict.fromkeys(row.get("part", "") for row in rows):
-        pairs = [(p, row["text"]) for p, row in zip(predictions, rows, strict=True) if row.get("part", "") == part]
-        scores[f"wer_{part}"] = compute("wer", [p for p, _ in pairs], [reference for _, reference in pairs])
-    return scores
-
-
 # Inflection
 
 
-def read_inflection(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+def inflection_file(data_dir: Path, setting: str, split: str) -> Path:
     language, amount = setting.split("-")
-    name = f"{language}-train-{amount}" if split == "train" else f"{language}-{split}"
-    for lemma, form, tags in read_table(data_dir / name):
+    return data_dir / (f"{language}-train-{amount}" if split == "train" else f"{language}-{split}")
+
+
+def read_inflection(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    for lemma, form, tags in read_table(inflection_file(data_dir, setting, split)):
         # brackets tell the tag N from the letter N
         yield {"source": " ".join([spell(lemma), *(f"[{tag}]" for tag in tags.split(";"))]), "target": spell(form)}
 
@@ -377,6 +377,7 @@ TASKS = {
             "save_only_model": True,
         },
         read=read_g2p,
+        published_file=g2p_file,
         score=score_g2p,
         metrics={"word_error_rate": "wrong words", "per": "PER, phones"},
         results={"single model": G2P_LANGUAGES},
@@ -416,6 +417,7 @@ TASKS = {
             "save_only_model": True,
         },
         read=read_inflection,
+        published_file=inflection_file,
         score=score_accuracy,
         metrics={"accuracy": "accuracy"},
         results={
@@ -809,15 +811,35 @@ TASKS = {
     "speech_digits": Task(
         title="Connected digits, longer than in training",
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
-        settings={"joint": "", "attention": "ctc_weight=0.0"},
+        settings={
+            "joint": "",
+            "streamed": "bidirectional=False,causal=True,hidden_size=160",
+            "attention": "ctc_weight=0.0",
+        },
+        setting_arguments=lambda setting: ["--normalization", "running"] if setting == "streamed" else [],
         recipe="speech-recognition",
-        arguments={"language": ["en"]},
+        arguments={"num_train_epochs": 6, "speed_change": 0, "language": ["en"]},
         read=read_digits,
         score=score_digits,
-        metrics={"wer_1-5": "WER, 1 to 5", "wer_6-8": "WER, 6 to 8", "wer_12-16": "WER, 12 to 16"},
-        results={"joint CTC and attention": ["joint"], "attention alone": ["attention"]},
+        measure=hear_digits,
+        metrics={
+            "wer_1-5": "WER, 1 to 5",
+            "wer_6-8": "WER, 6 to 8",
+            "wer_12-16": "WER, 12 to 16",
+            "boundaries": "boundaries within 60 ms, %",
+        },
+        results={
+            "joint CTC and attention": ["joint"],
+            "the same, unidirectional, streamed by CTC in chunks of 320 ms": ["streamed"],
+            "attention alone": ["attention"],
+        },
         goals={
-            "joint CTC and attention": {"wer_1-5": 1.0, "wer_6-8": 2.5, "wer_12-16": 3.0},
+            "joint CTC and attention": {"wer_1-5": 1.0, "wer_6-8": 2.5, "wer_12-16": 3.0, "boundaries": 90},
+            "the same, unidirectional, streamed by CTC in chunks of 320 ms": {
+                "wer_1-5": 2.0,
+                "wer_6-8": 3.5,
+                "wer_12-16": 4.0,
+            },
         },
         published={},
         notes="Digits of one speaker, joined with pauses and in noise. Training hears one to five of them.",
@@ -836,7 +858,7 @@ TASKS = {
         recipe="speech-recognition",
         arguments={
             "config_overrides": "hidden_size=48,embedding_size=16,num_mel_bins=40,subsampling_channels=[8,8],"
-            "time_reduction=[1,2],hidden_dropout=0.1,readout_dropout=0.1",
+            "encoder_layers=1,time_reduction=[2],ctc_weight=0.5,hidden_dropout=0.1,readout_dropout=0.1",
             "num_train_epochs": 60,
             "per_device_train_batch_size": 4,
             "eval_strategy": "steps",

@@ -3,6 +3,7 @@ Measure speed and write RESULTS.md.
 
     python benchmarks/speed/run.py
     python benchmarks/speed/run.py recurrence training generation deployment forecasting length memory --rounds 15
+    python benchmarks/speed/run.py speech --threads 1
 
 Every line is a ratio of two sides that take turns in one run. A part that is not asked for keeps its last results,
 which lie in results/.
@@ -22,6 +23,7 @@ import forecasting
 import generation
 import length
 import recurrence
+import speech
 import torch
 import training
 
@@ -33,6 +35,7 @@ PARTS = {
     "generation": "generate()",
     "deployment": "Without torch",
     "forecasting": "Forecasting, against a GRU of torch.nn",
+    "speech": "Speech, on one core; of streams, theirs is how long the audio lasts",
     "length": "Length",
     "memory": "Memory of additive attention",
 }
@@ -42,6 +45,7 @@ MEASURED: dict[str, Any] = {
     "generation": generation,
     "deployment": deployment,
     "forecasting": forecasting,
+    "speech": speech,
 }
 INTRODUCTION = """# Speed
 

@@ -28,7 +28,7 @@ try:
     from babel import Locale
     from babel.dates import format_date, tokenize_pattern
 except ImportError as error:
-    raise ImportError(f"make_data.py needs more packages ({error}): pip install 'attention-rnn[demo]'") from error
+    raise ImportError(f"make_data.py needs more packages ({error}): pip install 'attention-rnn[demo-dates]'") from error
 
 # fmt: off
 LOCALES = [

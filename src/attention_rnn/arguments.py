@@ -176,17 +176,20 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         if self.chooses_batch_size:
             self.per_device_train_batch_size = batch_size
 
-    def suit_length(self, examples: int, least_steps: int = 0, most_steps: float = math.inf) -> None:
+    def suit_length(
+        self, examples: int, least_steps: int = 0, most_steps: float = math.inf, largest_batch: float = math.inf
+    ) -> None:
         """
         Suit what `settle_length` has taken to the number of training examples.
 
         Args:
             least_steps: take more epochs if there were fewer steps, up to `MOST_EPOCHS`.
             most_steps: take fewer epochs if there were more, down to 2.
+            largest_batch: take no more examples at a step.
         """
         if self.chooses_batch_size:
-            suitable = max(SMALLEST_BATCH, examples // STEPS_OF_AN_EPOCH)
-            self.per_device_train_batch_size = min(self.per_device_train_batch_size, suitable)
+            suitable = min(max(SMALLEST_BATCH, examples // STEPS_OF_AN_EPOCH), largest_batch)
+            self.per_device_train_batch_size = int(min(self.per_device_train_batch_size, suitable))
         if self.chooses_epochs and self.max_steps <= 0:
             steps = max(1.0, examples / self.train_batch_size)
             epochs = max(self.num_train_epochs, min(MOST_EPOCHS, math.ceil(least_steps / steps)))

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def read_audio(source: Any, sampling_rate: int) -> np.ndarray:
         ValueError: the file is no audio or damaged; there are no samples, or NaN or infinite ones; a mapping lacks its
             keys.
         TypeError: the source is something else.
+        ImportError: a library of the extra `audio` is missing.
     """
     name = "`source`"
     if isinstance(source, Mapping):
@@ -91,8 +93,7 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, signal_to_noise: float) ->
 
 
 def _read(file: Any, sampling_rate: int, name: str) -> np.ndarray:
-    import soundfile
-
+    soundfile = _library("soundfile")
     try:
         samples, rate = soundfile.read(file, dtype="float32")
     except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -128,6 +129,11 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
 def _resampled(samples: np.ndarray, rate: int, sampling_rate: int) -> np.ndarray:
     if rate == sampling_rate:
         return samples
-    import soxr
+    return _library("soxr").resample(samples, rate, sampling_rate).astype(np.float32)
 
-    return soxr.resample(samples, rate, sampling_rate).astype(np.float32)
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f"Audio needs {name} ({error}): pip install 'attention-rnn[audio]'") from error

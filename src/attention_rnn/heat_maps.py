@@ -12,7 +12,7 @@ from .alignment import Alignment, alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .plotting import plot_alignment, write_alignment_page
-from .question_answering import answer_positions, encode_windows
+from .question_answering import answer_positions, encode_windows, window_length
 
 _MARGIN = 12  # tokens of a context to show on either side of the answer
 
@@ -98,7 +98,7 @@ def qa_alignments(
 
     Args:
         model: an `AttentionRnnForQuestionAnswering`.
-        tokenizer: its tokenizer, with the size of a window as `model_max_length`.
+        tokenizer: its tokenizer, with the size of a window as `model_max_length`, if it has a bound.
         asked: questions, their contexts and answers with `start`, `end` and `answer`, as `find_answers` gives them.
         max_question_length, stride: of the windows, as of `encode_windows`.
     """
@@ -108,7 +108,7 @@ def qa_alignments(
     for question, context, answer in asked:
         if answer["start"] == answer["end"]:
             continue
-        options = (tokenizer.model_max_length, max_question_length, stride)
+        options = (window_length(tokenizer), max_question_length, stride)
         windows = encode_windows(tokenizer, [question], [context], *options)
         spans = [answer_positions(offsets, answer["start"], answer["end"]) for offsets in windows["context_offsets"]]
         index, (first, last) = next((index, span) for index, span in enumerate(spans) if span is not None)

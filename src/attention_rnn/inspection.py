@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from .data import COLUMN_NAMES, OTHER_NAMES, brief, choose_columns
+from .data import COLUMN_NAMES, OTHER_NAMES, brief, choose_columns, read_rows
 
 Row = dict[str, Any]
 
@@ -56,12 +56,16 @@ class Task:
         columns (`dict[str, list[str]]`): the columns of each role.
         reason (`str`): what it was recognised by.
         spelt (`bool`): whether its pairs are lemmas and features, to be spelt.
+        problem_type (`str`): what transformers calls a classification, which may be of several labels or by a number.
+        label_separator (`str`): what stands between several labels that are no list.
     """
 
     name: str
     columns: dict[str, list[str]]
     reason: str
     spelt: bool = False
+    problem_type: str = "single_label_classification"
+    label_separator: str = ","
 
 
 def read_content(file: str | Path, separator: str | None = None, header: bool | None = None) -> Content:
@@ -94,6 +98,20 @@ def read_content(file: str | Path, separator: str | None = None, header: bool | 
         _read_text(content, text, separator, header)
     if content.text is None and not content.rows:
         raise ValueError(f"{file} must hold at least one row, got none")
+    return content
+
+
+def read_aligned(source_file: str | Path, target_file: str | Path) -> Content:
+    """
+    Read two texts, one with a source a line and one with the target of each.
+
+    Raises:
+        OSError, ValueError: one cannot be read, or they differ in the number of lines.
+    """
+    content = Content(f"{Path(source_file).name} and {Path(target_file).name}", seen=["a source and a target a line"])
+    content.rows = [row for _, row in read_rows(str(source_file), str(target_file))]
+    if not content.rows:
+        raise ValueError(f"{content.file} must hold at least one line, got none")
     return content
 
 
@@ -296,11 +314,23 @@ def find_task(content: Content) -> Task:
         return Task("pairs", {"source": [source], "target": [target]}, "translations")
     names = [name for name, value in first.items() if isinstance(value, str | int | float)]
     columns = {name: ["" if row.get(name) is None else str(row[name]) for row in content.rows] for name in names}
+    if len(lists) == 1 and names:
+        text = next((name for name in names if name.lower() in COLUMN_NAMES["text"]), names[0])
+        roles = {"text": [text], "label": lists}
+        return Task(
+            "classification", roles, "a list of labels for each text", problem_type="multi_label_classification"
+        )
     if len(names) < 2:
         raise ValueError(
             f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
         )
-    return _inflection(columns) or _labelled_texts(columns) or _pairs(columns)
+    return (
+        _inflection(columns)
+        or _texts_of_several_labels(columns)
+        or _labelled_texts(columns)
+        or _rated_texts(columns)
+        or _pairs(columns)
+    )
 
 
 def _inflection(columns: dict[str, list[str]]) -> Task | None:
@@ -314,17 +344,57 @@ def _inflection(columns: dict[str, list[str]]) -> Task | None:
     return Task("pairs", {"source": [lemma, features[0]], "target": [form]}, "lemmas, forms and features", spelt=True)
 
 
+def _rated_texts(columns: dict[str, list[str]]) -> Task | None:
+    numbers = [name for name, values in columns.items() if _is_graded(values)]
+    texts = _text_columns([name for name in columns if name not in numbers and not _is_number(columns[name])])
+    if not numbers or not texts:
+        return None
+    number = next((name for name in numbers if name.lower() in COLUMN_NAMES["label"]), numbers[0])
+    roles = {"text": texts, "label": [number]}
+    return Task("classification", roles, "a number for each text", problem_type="regression")
+
+
+def _is_graded(values: Sequence[str]) -> bool:
+    """Whether these are numbers with parts of a whole; whole ones may be classes, or what is to be written."""
+    return _is_number(values) and any(float(value.replace(",", ".")) % 1 for value in values)
+
+
+def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
+    for name, values in columns.items():
+        for separator in (",", ";", "|"):
+            of_texts = [[label.strip() for label in value.split(separator)] for value in values]
+            labels = [label for of_text in of_texts for label in of_text]
+            several = sum(len(of_text) > 1 for of_text in of_texts)
+            # labels are combined in more ways than there are labels; a comma within the name of one is in few
+            if several <= len(values) / 10 or len(set(values)) <= len(set(labels)) or not _looks_like_labels(labels):
+                continue
+            if texts := _text_columns([other for other in columns if other != name]):
+                return Task(
+                    "classification",
+                    {"text": texts, "label": [name]},
+                    f"{len(set(labels))} labels between {SEPARATORS[separator]}",
+                    problem_type="multi_label_classification",
+                    label_separator=separator,
+                )
+    return None
+
+
+def _text_columns(names: Sequence[str]) -> list[str]:
+    """Of the columns beside the label, that of the text, or the two of a pair."""
+    texts = [name for name in names if name.lower() not in ("id", "idx", "index")]
+    by_name = [name for name in texts if name.lower() in COLUMN_NAMES["text"] | OTHER_NAMES]
+    return (by_name or texts)[:2] if len(texts) > 1 and len(by_name) != 1 else (by_name or texts)[:1]
+
+
 def _labelled_texts(columns: dict[str, list[str]]) -> Task | None:
-    names = list(columns)
+    names = [name for name in columns if not _is_graded(columns[name])]
     labels = [name for name in names if _looks_like_labels(columns[name])]
     named = [name for name in names if name.lower() in COLUMN_NAMES["label"]]
     texts = [name for name in names if name not in labels and name.lower() not in ("id", "idx", "index")]
     if not (named or (len(labels) == 1 and len(names) <= 3)) or not texts:
         return None
     label = next((name for name in named if name in labels), (labels or named)[0])
-    texts = [name for name in texts if name != label]
-    by_name = [name for name in texts if name.lower() in COLUMN_NAMES["text"] | OTHER_NAMES]
-    chosen = (by_name or texts)[:2] if len(texts) > 1 and len(by_name) != 1 else (by_name or texts)[:1]
+    chosen = _text_columns([name for name in texts if name != label])
     if not chosen:
         return None
     classes = len(set(columns[label]))

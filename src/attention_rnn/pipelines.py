@@ -13,7 +13,7 @@ a pipeline of such a name, its own stays. In place of its `"token-classification
 
 import inspect
 import re
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,10 +23,10 @@ from transformers import pipelines as transformers_pipelines
 
 from .alignment import alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
-from .pipelines_labelling import TokenClassificationPipeline
+from .pipelines_labelling import TokenClassificationPipeline, is_empty
 from .pipelines_speech import AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline
 from .pipelines_time_series import TimeSeriesForecastingPipeline
-from .question_answering import Window, encode_windows, find_answers
+from .question_answering import Window, encode_windows, find_answers, window_length
 from .tokenizer_training import check_vocabulary
 
 # Any, as every pipeline takes other arguments than the base class declares
@@ -101,7 +101,7 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """The outputs for a text, or for each of a list, a generator or a data set of them; see the class."""
-        if _is_empty(inputs):
+        if is_empty(inputs):
             return []
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
@@ -293,7 +293,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             raise TypeError("Give either `question` and `context`, or dicts with these keys.")
         elif isinstance(inputs, dict) and not isinstance(inputs.get("question"), str):
             inputs = _pair(inputs.get("question"), inputs.get("context"))
-        if _is_empty(inputs):
+        if is_empty(inputs):
             return []
         return super().__call__(inputs, **kwargs)
 
@@ -306,8 +306,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
     ) -> Iterator[dict[str, Any]]:
         if not isinstance(example, dict) or not {"question", "context"} <= example.keys():
             raise TypeError(f"The input must be a dict with a `question` and a `context`, got {example!r}.")
-        if max_seq_len is None and self.tokenizer.model_max_length < _UNLIMITED:
-            max_seq_len = self.tokenizer.model_max_length
+        if max_seq_len is None:
+            max_seq_len = window_length(self.tokenizer)
         if doc_stride is None:
             doc_stride = 0 if max_seq_len is None else max_seq_len // 8
         context = example["context"]
@@ -347,7 +347,6 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         return answers[0] if top_k == 1 else answers
 
 
-_UNLIMITED = 10**9  # transformers writes 10**30 for a tokenizer without a limit
 _LANGUAGE_PAIR = re.compile(r"translation_(.+?)_to_(.+)")
 
 PIPELINES: dict[str, tuple[Any, Any]] = {
@@ -399,11 +398,6 @@ def register_pipelines() -> None:
         # it names its pipelines, or holds their classes
         if entry["impl"] in (base, f"{base.__module__}.{base.__name__}"):
             entry["impl"] = pipeline_class
-
-
-def _is_empty(inputs: Any) -> bool:
-    """Whether there is nothing to do for a pipeline of transformers, which looks at the first of its inputs."""
-    return not isinstance(inputs, (str, dict)) and isinstance(inputs, Sized) and len(inputs) == 0
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

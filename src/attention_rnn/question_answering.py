@@ -13,6 +13,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from .data import brief
 from .models.tokenization_attention_rnn import whole_offsets
 
+_UNLIMITED = 10**9  # transformers writes 10**30 for a tokenizer without a limit
+
 
 class Window(NamedTuple):
     """
@@ -110,6 +112,11 @@ def _answers(place: str, answers: Any, context: str) -> dict[str, list]:
         found["text"].append(text.strip())
         found["answer_start"].append(start + len(text) - len(text.lstrip()))
     return found
+
+
+def window_length(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The most tokens of a window, `None` where a tokenizer sets no bound."""
+    return tokenizer.model_max_length if tokenizer.model_max_length < _UNLIMITED else None
 
 
 def encode_windows(

@@ -1,24 +1,28 @@
 """
 A model behind a port.
 
-    python -m attention_rnn.server runs/g2p --port 8000
+    attention-rnn serve runs/g2p --port 8000
     curl localhost:8000/generate -H 'Content-Type: application/json' -d '{"texts": ["hello"], "num_beams": 5}'
 
-What is served is a folder that `export_onnx` has written; a checkpoint is exported first. The task of the model decides
+What is served is a folder that `export_onnx` has written; a checkpoint is exported first. Each worker is a process that
+opens it; one that dies is replaced, and on SIGHUP all are, by ones that open it anew. The task of the model decides
 between `POST /generate`, `/classify`, `/tag` and `/answer`; `/docs` describes it, `/health` says that it is there, and
 `/metrics` what it has done, as Prometheus reads it.
 
 Requests that come while a batch is computed are the next batch, so that one alone never waits for others.
 """
 
-import argparse
 import asyncio
 import json
+import logging
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -27,10 +31,15 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from uvicorn.supervisors import Multiprocess
 
-from .onnx.decoding import ANSWERING, CAUSAL, CLASSIFICATION, CONFIG, FORMAT, LABELLING, SEQ2SEQ
-from .onnx.runner import OnnxRunner
+from .onnx import Weights
+from .onnx.decoding import ANSWERING, CAUSAL, CLASSIFICATION, LABELLING, SEQ2SEQ, is_exported
+from .onnx.runner import OnnxRunner, find_folder
+
+logger = logging.getLogger("uvicorn.error")
 
 PATHS = {
     SEQ2SEQ: "/generate",
@@ -179,15 +188,17 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
         limits: what is refused.
     """
     registry = CollectorRegistry()
+    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # by several workers
     requests = Counter("requests", "Answered requests.", ["path", "status"], registry=registry)
     seconds = Histogram("request_seconds", "Time to the answer.", ["path"], registry=registry)
     sizes = Histogram("batch_texts", "Texts computed at once.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry)
-    waiting = Gauge("waiting_texts", "Texts that wait.", registry=registry)
+    waiting = Gauge(
+        "waiting_requests", "Requests that wait or are computed.", registry=registry, multiprocess_mode="livesum"
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.batches = batches = Batches(runner, limits, sizes.observe)
-        waiting.set_function(lambda: batches.size)
         worker = asyncio.create_task(batches.work())
         yield
         while batches.waiting or not batches.is_idle:  # the server has stopped to listen
@@ -220,7 +231,8 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
         options = body.model_dump(exclude_none=True)
         inputs = options.pop("texts", None) or options.pop("questions")
         try:
-            results = await app.state.batches.add(inputs, options)
+            with waiting.track_inprogress():
+                results = await app.state.batches.add(inputs, options)
         except OverflowError:
             raise HTTPException(429, "Too many requests wait.", {"Retry-After": "1"}) from None
         except (TimeoutError, asyncio.TimeoutError):
@@ -235,7 +247,11 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        if shared is None:
+            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        of_all = CollectorRegistry()
+        MultiProcessCollector(of_all, path=shared)
+        return Response(generate_latest(of_all), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
@@ -261,50 +277,84 @@ def _request_type(task: str, limits: Limits) -> type[BaseModel]:
     return create_model("Texts", __config__=strict, **fields)
 
 
-def open_folder(folder: Path, weights: str, temporary: Path, **options: Any) -> OnnxRunner:
-    """The runner of an exported folder, or of a checkpoint, which is exported."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} must be a checkpoint or an exported folder: {error}.") from error
-    if config.get("format") != FORMAT:
-        import transformers
+class Workers(Multiprocess):
+    """
+    Processes with an application each, which share a port.
 
-        import attention_rnn
+    Args:
+        config: of each of them; its application is what `open_app` returns.
+        open_app: a function that makes the application, for processes that begin from now on.
+    """
 
-        from .onnx.export import TASKS, export_onnx
+    def __init__(self, config: uvicorn.Config, open_app: Callable[[], Callable[[], FastAPI]]) -> None:
+        config.app, self.open_app = open_app(), open_app
+        super().__init__(config, [config.bind_socket()])
 
-        (name,) = config.get("architectures") or [None]
-        if name not in TASKS:
-            raise ValueError(f"{folder} must be a checkpoint of one of {', '.join(TASKS)}, got {name}.")
-        model = getattr(attention_rnn, name).from_pretrained(folder)
-        folder = export_onnx(model, transformers.AutoTokenizer.from_pretrained(folder), temporary, weights)  # type: ignore[arg-type]
-    return OnnxRunner.from_pretrained(folder, **options)
+    def keep_subprocess_alive(self) -> None:
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for dead in before - {process.pid for process in self.processes}:
+            mark_process_dead(dead)  # nothing waits in it any more
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve a model over HTTP.")
-    parser.add_argument("folder", type=Path, help="what export_onnx has written, or a checkpoint")
-    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of each batch (%(default)s)")
-    parser.add_argument("--weights", default="int8", help="in which a checkpoint is exported (%(default)s)")
-    for name, default in Limits()._asdict().items():
-        parser.add_argument(f"--max_{name}", type=type(default), default=default, help="(%(default)s)")
-    options = vars(parser.parse_args())
-    limits = Limits(**{name: options[f"max_{name}"] for name in Limits._fields})
-    with tempfile.TemporaryDirectory() as temporary:
+    def handle_hup(self) -> None:
         try:
-            runner = open_folder(options["folder"], options["weights"], Path(temporary), threads=options["threads"])
-        except ValueError as error:
-            parser.error(str(error))
-    uvicorn.run(
-        create_app(runner, limits),
-        host=options["host"],
-        port=options["port"],
-        timeout_graceful_shutdown=int(limits.seconds) + 1,
-    )
+            self.config.app = self.open_app()
+        except Exception as error:
+            logger.error(f"The model stays what it is, since the new one cannot be opened: {error}")
+        else:
+            super().handle_hup()
 
 
-if __name__ == "__main__":
-    main()
+def serve(
+    name: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    threads: int = 1,
+    weights: Weights = "int8",
+    limits: Limits = Limits(),  # noqa: B008 (it is never changed)
+) -> None:
+    """
+    Serve a model until SIGTERM or SIGINT.
+
+    Args:
+        name: an exported folder, or a checkpoint, as a folder or a name on the Hub.
+        workers: processes.
+        threads: of each batch of a worker.
+        weights: in which a checkpoint is exported.
+
+    Raises:
+        OSError, TypeError, ValueError: there is no such model, or it cannot be opened.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+
+        def open_app() -> Callable[[], FastAPI]:
+            folder = find_folder(name)
+            if not is_exported(folder):
+                folder = Path(tempfile.mkdtemp(dir=temporary))
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # the memory of torch ends with it
+                    pool.submit(_export, name, folder, weights).result()
+            OnnxRunner([folder])  # what a worker could not open is said here
+            return partial(_make_app, folder, threads, limits)
+
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = temporary  # where the workers put their metrics together
+        config = uvicorn.Config(
+            "",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=False,
+            timeout_graceful_shutdown=int(limits.seconds) + 1,
+        )
+        Workers(config, open_app).run()
+
+
+def _make_app(folder: Path, threads: int, limits: Limits) -> FastAPI:
+    return create_app(OnnxRunner([folder], threads), limits)
+
+
+def _export(name: str, folder: Path, weights: Weights) -> None:
+    from .onnx.export import export_checkpoint
+
+    export_checkpoint(name, folder, weights)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from clients import MODELS, inputs_for, sources_for
 from tiny import tiny_model
+from tiny_speech import STREAMED, tiny_classifier, tiny_ctc, tiny_labels, tiny_seq2seq, tiny_speech
 
 peft = pytest.importorskip("peft")
 from peft import (  # noqa: E402
@@ -166,6 +167,19 @@ def test_single_tokens_can_be_trained(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_single_tokens_can_be_trained_beside_an_adapter(kind):
+    base = MODELS[kind]()
+    name = "encoder.embed_tokens" if kind.startswith("two") else "embed_tokens"
+    tokens = inputs_for(base)["input_ids"][0, :2].tolist()
+    model = adapted(copy.deepcopy(base), lora(["hidden_to_hidden"], trainable_token_indices={name: tokens}))
+    assert not torch.allclose(logits_of(model), logits_of(base), atol=1e-3)
+    merged_logits, generated_tokens = logits_of(model), generated(model)
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(logits_of(merged), merged_logits)
+    assert torch.equal(generated(merged), generated_tokens)
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_an_untied_head_is_saved(kind, tmp_path):
     model = MODELS[kind]()
     model.config.tie_word_embeddings = False
@@ -211,3 +225,53 @@ def test_prefix_tuning_is_refused_by_name(kind):
     )
     with pytest.raises((TypeError, ValueError), match="past_key_values"):
         logits_of(get_peft_model(model, config))
+
+
+SPEECH = {
+    "seq2seq": (tiny_seq2seq, tiny_labels),
+    "ctc": (tiny_ctc, tiny_labels),
+    "classifier": (tiny_classifier, lambda: torch.tensor([0, 2, 4])),
+}
+
+
+@pytest.mark.parametrize("kind", SPEECH)
+@pytest.mark.parametrize("targets", [["hidden_to_hidden", "input_to_hidden"], "all-linear"], ids=["cell", "all_linear"])
+def test_lora_of_speech_trains_hears_and_merges(kind, targets, tmp_path):
+    make, labels = SPEECH[kind]
+    base, inputs = make(), {**tiny_speech(), "labels": labels()}
+    model = adapted(copy.deepcopy(base), lora(targets))
+    model.train()
+    model(**inputs).loss.backward()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert trained
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in trained)
+    model.eval()
+
+    def heard(model):
+        with torch.no_grad():
+            scores = model(**inputs).logits
+            return scores, None if kind == "classifier" else model.generate(**tiny_speech())
+
+    logits, tokens = heard(model)
+    assert not torch.allclose(logits, heard(base)[0], atol=1e-3)
+    model.save_pretrained(tmp_path)
+    for other in (PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval(), model.merge_and_unload()):
+        scores, said = heard(other)
+        torch.testing.assert_close(scores, logits, atol=1e-5, rtol=1e-4)
+        assert tokens is None or torch.equal(said, tokens)
+
+
+def test_an_adapted_model_streams_as_its_merged_one():
+    model = adapted(tiny_ctc(**STREAMED), lora("all-linear"))
+    frames = tiny_speech()["input_features"][0]
+
+    def streamed(model):
+        state, tokens = model.begin_stream(), []
+        for chunk in frames.split(8):
+            said, _, state = model.stream_step(chunk, state)
+            tokens += said
+        return tokens
+
+    expected = streamed(model)
+    assert expected
+    assert streamed(model.merge_and_unload()) == expected

@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inspection import find_task, read_content
+from ..inspection import Content, Task, find_task, read_content
 from ..recipes import as_arguments
 from . import CommandParser
-from .models import text_task_of
+from .models import read_task, text_task_of
 from .train import quiet, rows_of, settle_task, tell_content, write_splits
 
 _DESCRIPTION = """Score a model on a file.
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
     content = read_content(options.file, options.separator, options.header)
     options.task = None
-    task = settle_task(content, options) if options.columns else find_task(content)
+    task = settle_task(content, options) if options.columns else trained_task(options.model, content)
     tell_content(content, task)
     quiet()
     from ..examples.evaluate_checkpoint import main as evaluate
@@ -46,6 +46,15 @@ def main(arguments: Sequence[str]) -> None:
             words += as_arguments(written)
         words += ["--metrics", *metrics] if metrics and pipeline in _METRICS else []
         evaluate([*words, *others])
+
+
+def trained_task(model: str, content: Content) -> Task:
+    """The task as the training has read it, if its folder tells and the file has the same columns."""
+    task = read_task(model)
+    columns = [column.split(".")[0] for of_role in task.columns.values() for column in of_role] if task else []
+    if task and content.rows and all(column in content.rows[0] for column in columns):
+        return task
+    return find_task(content)
 
 
 def trained_metrics(model: str) -> list[str]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..inspection import spell_lemma, unspell
+from ..inspection import Task, spell_lemma, unspell
 
 COMMAND = "command.json"  # what `attention-rnn train` leaves in its folder of how it read the data
 
@@ -34,9 +34,15 @@ class Answer(NamedTuple):
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """What `attention-rnn train` wrote of the data; nothing of other models."""
+    """What `attention-rnn train` wrote of its data; nothing of other models."""
     file = Path(folder, COMMAND)
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def read_task(folder: str | Path) -> Task | None:
+    """The task that `attention-rnn train` has taken its data for."""
+    task = read_settings(folder).get("task")
+    return Task(**task) if task else None
 
 
 def task_of(folder: str) -> str:
@@ -84,7 +90,8 @@ class Model:
     def __init__(self, folder: str, int8: bool = False) -> None:
         self.folder, self.int8 = folder, int8
         self.task = text_task_of(folder)
-        self.is_spelt = bool(read_settings(folder).get("spelt"))
+        data_task = read_task(folder)
+        self.is_spelt = data_task is not None and data_task.spelt
 
     @cached_property
     def pipeline(self) -> Any:
@@ -125,8 +132,7 @@ class Model:
                 of_text = of_text if isinstance(of_text, list) else [of_text]
                 yield [Answer(self._target(one["generated_text"]), one.get("score")) for one in of_text]
         elif self.task == "text-classification":
-            for of_text in self.pipeline(texts, batch_size=size, top_k=number):
-                yield [Answer(one["label"], one["score"]) for one in of_text]
+            yield from self._classes(texts, number, size)
         elif self.task == "token-classification":
             for text, pieces in zip(
                 texts, self.pipeline(texts, batch_size=size, aggregation_strategy="simple"), strict=True
@@ -143,6 +149,18 @@ class Model:
             options = {"max_new_tokens": 200, "do_sample": True, "num_return_sequences": number}
             for text in texts:
                 yield [Answer(one["generated_text"]) for one in self.pipeline(text, **options)]
+
+    def _classes(self, texts: list[str], number: int, size: int) -> Iterable[list[Answer]]:
+        config = self.pipeline.model.config
+        if config.problem_type == "regression":
+            for of_text in self.pipeline(texts, batch_size=size, top_k=1):
+                yield [Answer(f"{of_text[0]['score']:.4g}")]
+        elif config.problem_type == "multi_label_classification":
+            for of_text in self.pipeline(texts, batch_size=size, top_k=config.num_labels):
+                yield [Answer(", ".join(one["label"] for one in of_text if one["score"] >= 0.5))]
+        else:
+            for of_text in self.pipeline(texts, batch_size=size, top_k=number):
+                yield [Answer(one["label"], one["score"]) for one in of_text]
 
     def unknown(self, text: str) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""

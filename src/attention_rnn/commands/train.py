@@ -7,12 +7,13 @@ import logging
 import random
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..inspection import Content, Row, Task, find_task, read_content, spell, spell_lemma, text_of
+from ..inspection import Content, Row, Task, find_task, read_aligned, read_content, spell, spell_lemma, text_of
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -29,10 +30,12 @@ _DESCRIPTION = """Train a model on your own file.
   attention-rnn train words.tsv
   attention-rnn train reviews.csv --output runs/reviews --recipe sentiment
   attention-rnn train train.tsv --validation dev.tsv --test test.tsv
+  attention-rnn train train.en train.de
 
 The file is csv, tsv, json, jsonl, parquet, CoNLL or plain text, compressed or not, and holds pairs of texts, texts with
-labels, words with labels, questions with contexts, or running text. Ctrl-C stops and leaves the best model so far; the
-same command goes on. All arguments of the Trainer (--help-all) are understood too: --num_train_epochs 30."""
+labels, words with labels, questions with contexts, or running text; two files hold a source and a target a line. Ctrl-C
+stops and leaves the best model so far; the same command goes on. All arguments of the Trainer (--help-all) are
+understood too: --num_train_epochs 30."""
 
 _SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
@@ -40,15 +43,20 @@ _PATIENCE = 8  # evaluations, of the twenty or so of a training
 
 
 def make_parser() -> CommandParser:
-    parser = CommandParser("train", _DESCRIPTION)
-    parser.add_argument("file", nargs="?", help="your file")
-    parser.add_argument("--validation", metavar="FILE", help="what to choose the best model by (a tenth of the file)")
-    parser.add_argument("--test", metavar="FILE", help="what to test it on (another tenth)")
+    parser = CommandParser("train", _DESCRIPTION, usage="attention-rnn train FILE [TARGET_FILE] [options]")
+    parser.add_argument("file", nargs="*", help="your file, or one of sources and one of targets")
+    parser.add_argument(
+        "--validation", nargs="+", metavar="FILE", help="what to choose the best model by (a tenth of the file)"
+    )
+    parser.add_argument("--test", nargs="+", metavar="FILE", help="what to test it on (another tenth)")
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where it goes (runs/NAME)")
     parser.add_argument("--task", metavar="NAME", help=f"what the file is for: {', '.join(TASKS)} (as it looks)")
     parser.add_argument("--recipe", metavar="NAME", default="auto", help="see attention-rnn recipes (auto)")
     parser.add_argument("--preset", metavar="NAME", help="the architecture of a paper: bahdanau2015, luong2015, ...")
     parser.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune that model, a folder or on the Hub")
+    parser.add_argument(
+        "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
+    )
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
     parser.add_argument("--separator", help="what separates columns (as it looks)")
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="the first row names columns (or not)")
@@ -65,14 +73,12 @@ def main(arguments: Sequence[str]) -> None:
         parser.print_help()
         print("\nArguments of the Trainer:\n")
         script(options.task or "pairs").main(["--help"])
-    if options.file is None:
-        parser.error("name a file: attention-rnn train words.tsv")
+    if not options.file or (arguments[0].startswith("-") and not Path(options.file[0]).exists()):
+        parser.error("name a file first: attention-rnn train words.tsv")
     if options.task is not None and options.task not in TASKS:
         raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
-    contents = {"train": read_content(options.file, options.separator, options.header)}
-    for split in ("validation", "test"):
-        if file := getattr(options, split):
-            contents[split] = read_content(file, options.separator, options.header)
+    files = {"train": options.file, "validation": options.validation, "test": options.test}
+    contents = {split: read_files(of_split, options) for split, of_split in files.items() if of_split}
     task = settle_task(contents["train"], options)
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
@@ -83,10 +89,10 @@ def main(arguments: Sequence[str]) -> None:
     recipe, reason = settle_recipe(task, rows["train"], options)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
-    folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
+    folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
     data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = settings_of(arguments, data.encode(), spelt=task.spelt)
+    settings = settings_of(arguments, data.encode(), task=asdict(task))
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
@@ -114,6 +120,21 @@ def script(task: str) -> Any:
     return import_module(f"attention_rnn.examples.{TASKS[task]}")
 
 
+def read_files(files: Sequence[str], options: argparse.Namespace) -> Content:
+    """What a file holds, or a file of sources and one of targets."""
+    if len(files) == 1:
+        return read_content(files[0], options.separator, options.header)
+    if len(files) > 2 or any(file.endswith(_OF_TABLES) for file in files):
+        raise UsageError(
+            "there must be one file, or one with a source a line and one with their targets, got "
+            f"{' '.join(files)}; --validation and --test name others"
+        )
+    return read_aligned(*files)
+
+
+_OF_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
+
+
 def settle_task(content: Content, options: argparse.Namespace) -> Task:
     found = find_task(content)
     if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
@@ -132,7 +153,13 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         roles = {"pairs": ("source", "target"), "classification": ("text", "label"), "labelling": ("tokens", "labels")}
         if name not in roles:
             raise UsageError(f"--columns are of pairs, classification and labelling, and the task is {name}")
-        return Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, "--columns")
+        task = Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, "--columns")
+        if name == "classification" and not {"."} & set("".join(options.columns)):
+            these = [{column: row.get(column) for column in options.columns} for row in content.rows]
+            found = find_task(Content(content.file, these))
+            if found.name == name:
+                return replace(task, problem_type=found.problem_type, label_separator=found.label_separator)
+        return task
     if options.task not in (None, found.name):
         raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}")
     return found
@@ -167,7 +194,12 @@ def rows_of(content: Content, task: Task) -> Iterator[Row]:
         names = ["text", "text_pair"][: len(task.columns["text"])]
         for row in content.rows:
             texts = {name: text_of(row, column) for name, column in zip(names, task.columns["text"], strict=True)}
-            yield texts | {"label": text_of(row, task.columns["label"][0])}
+            label = row.get(task.columns["label"][0])
+            if task.problem_type != "multi_label_classification":
+                label = text_of(row, task.columns["label"][0])
+            elif not isinstance(label, list):
+                label = text_of(row, task.columns["label"][0]).split(task.label_separator)
+            yield texts | {"label": label}
     else:
         for row in content.rows:
             sources = [text_of(row, column) for column in task.columns["source"]]
@@ -233,7 +265,7 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
             return "chunking", "the labels begin and continue chunks"
         return "pos-tagging", "labels of single words"
     return {
-        "classification": ("sentiment", "a label for each text"),
+        "classification": ("sentiment", "texts and what is said of each"),
         "question-answering": ("question-answering", "questions with contexts"),
         "language-model": ("language-model", "running text"),
     }[task.name]
@@ -308,7 +340,15 @@ def script_arguments(
         if options.preset not in PRESETS:
             raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
         settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
+    if options.config_overrides:
+        overrides = (settings.get("config_overrides"), options.config_overrides)
+        settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
+    if task.problem_type != "single_label_classification":
+        settings.pop("metrics", None)
+        settings["problem_type"] = task.problem_type
     if options.start is not None:
+        if options.config_overrides:
+            raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
         of_new_models = script(task.name).ModelArguments.__dataclass_fields__
         settings = {name: value for name, value in settings.items() if name not in of_new_models}
         settings["model_name_or_path"] = options.start
@@ -334,7 +374,7 @@ def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> Non
             near = did_you_mean(word.split("=")[0], flags)
             raise UsageError(f"there is no {word}{near if 'did' in near else '; --help-all lists all'}")
     if words and not words[0].startswith("-"):
-        raise UsageError(f"one file is enough, got {words[0]!r} too: --validation and --test name others")
+        raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
 
 
 def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[str, Any]:

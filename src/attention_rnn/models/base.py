@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .carried_code import code_of
 from .cells import Cell
+from .checks import check_device
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_decoder import CACHE_NAMES
 from .prepared_linear import is_plain, is_watched
@@ -25,6 +26,9 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     Initial values: cells as they say themselves; embeddings and `lm_head` normal with standard deviation
     `embedding_size ** -0.5`, the padding row zero; other matrices and convolutions Xavier uniform, biases zero; layer
     norms one and zero.
+
+    Raises:
+        TypeError: the configuration is of a model that reads something else.
     """
 
     config: AttentionRnnConfig
@@ -37,6 +41,14 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     # parts of weights' names that older versions have saved, and what they are called now
     _renamed_weights: dict[str, str] = {}
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        config_class: Any = self.config_class
+        wanted = config_class.__name__
+        # by name, as the class that a checkpoint carries may be there twice
+        if wanted not in (kind.__name__ for kind in type(config).__mro__):
+            raise TypeError(f"`config` must be an {wanted}, got {type(config).__name__}.")
+        super().__init__(config, *args, **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Cell):
@@ -140,6 +152,16 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         """An option of `forward`: as passed, or else as the config says."""
         return bool(getattr(self.config, name) if value is None else value)
 
+    def check_device(self, name: str, inputs: Tensor) -> None:
+        """
+        Raises:
+            ValueError: `inputs` are not where the weights are.
+        """
+        device = next((weight.device for weight in self.parameters()), inputs.device)
+        # accelerate moves the inputs of a module that it has placed, and fetches weights that it has offloaded
+        if inputs.device != device and not any(hasattr(module, "_hf_hook") for module in self.modules()):
+            check_device(name, inputs, device)
+
     def trains_without_logits(self) -> bool:
         """Whether a loss is to be made without the logits of all tokens, see `logits_in_training`."""
         if self.config.logits_in_training or not self.training:
@@ -184,20 +206,25 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             Path(save_directory).mkdir(parents=True, exist_ok=True)
             for name, text in code.items():
                 (Path(save_directory) / name).write_text(text, encoding="utf-8")
-        untied = self._forget_untied()
-        if untied and "state_dict" not in kwargs:
+        untied = self._forget_untied(kwargs.get("state_dict"))
+        if untied and kwargs.get("state_dict") is None:
             kwargs["state_dict"] = {
                 name: weight.clone() if name in untied else weight for name, weight in self.state_dict().items()
             }
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
-    def _forget_untied(self) -> set[str]:
-        """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
-        untied = {"lm_head.weight"} & self.all_tied_weights_keys.keys()
-        if untied and self.config.tie_word_embeddings:
+    def _forget_untied(self, state_dict: Any) -> set[str]:
+        """Let what is no longer tied, by the config or as a user or an adapter has set the weights, be saved apart."""
+        name = "lm_head.weight"
+        source = self.all_tied_weights_keys.get(name)
+        weights = dict(self.named_parameters(remove_duplicate=False)) if state_dict is None else {}
+        if source in weights and name in weights and weights[name].device.type != "meta":  # offloaded, it is two
+            self.config.tie_word_embeddings &= weights[name] is weights[source]
+        if source is None or self.config.tie_word_embeddings:
             untied = set()
-        if untied:
-            del self.all_tied_weights_keys["lm_head.weight"]
+        else:
+            untied = {name}
+            del self.all_tied_weights_keys[name]
             self._tied_weights_keys = {}
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
         return untied

@@ -62,8 +62,8 @@ class Cell(nn.Module):
     def forward(self, input_products: Tensor, state: Tensor, recurrent_mask: Tensor | None = None) -> Tensor:
         """
         Args:
-            input_products: of the current input, (batch, gates * hidden), or of several inputs that each follow one
-                state, (batch, inputs, gates * hidden).
+            input_products: of the current input, (batch, gates * hidden), or of several inputs, each of which follows
+                the same state, (batch, inputs, gates * hidden).
             state: (batch, state), or of several inputs (batch, 1, state).
             recurrent_mask: see `hidden_products`.
 

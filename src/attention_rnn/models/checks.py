@@ -38,6 +38,15 @@ def check_tensors(**inputs: Any) -> None:
             )
 
 
+def check_device(name: str, tensor: Tensor, device: torch.device) -> None:
+    """
+    Raises:
+        ValueError: `tensor` is not on `device`, where the model works.
+    """
+    if tensor.device != device:
+        raise ValueError(f"`{name}` must be on the device of the model, {device}, got a tensor on {tensor.device}.")
+
+
 def check_integers(name: str, tensor: Tensor) -> None:
     """
     Raises:
@@ -90,21 +99,24 @@ def warn_without_targets(name: str, values: Tensor) -> None:
         logger.warning_once(f"`{name}` are all {IGNORED_LABEL} in a batch: its loss is zero.")
 
 
-def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, length: int) -> Tensor | None:
+def padding_mask(name: str, attention_mask: Tensor | None, sequence: Tensor) -> Tensor | None:
     """
-    The attention mask (batch, length) as booleans, true at real tokens; `None` where nothing is known to be padded.
+    The attention mask of a sequence (batch, length, ...) as booleans (batch, length), true at real tokens; `None` where
+    nothing is known to be padded.
 
     Raises:
         TypeError: no tensor.
-        ValueError: another shape, other values than 0 and 1, or a sequence without any real token.
+        ValueError: another shape or device, other values than 0 and 1, or a row without any real token.
     """
     if attention_mask is None:
         return None
     check_tensors(**{name: attention_mask})
-    if attention_mask.shape != (batch_size, length):
+    if attention_mask.shape != sequence.shape[:2]:
         raise ValueError(
-            f"`{name}` must have the shape {(batch_size, length)}, (batch, length), got {tuple(attention_mask.shape)}."
+            f"`{name}` must have the shape {tuple(sequence.shape[:2])}, (batch, length), got "
+            f"{tuple(attention_mask.shape)}."
         )
+    check_device(name, attention_mask, sequence.device)
     mask = as_booleans(name, attention_mask)
     if has_values(mask):
         if mask.all():
@@ -116,26 +128,26 @@ def padding_mask(name: str, attention_mask: Tensor | None, batch_size: int, leng
     return mask
 
 
-def new_tokens_mask(
-    name: str, attention_mask: Tensor | None, batch_size: int, length: int, *, has_past: bool
-) -> Tensor | None:
+def new_tokens_mask(name: str, attention_mask: Tensor | None, sequence: Tensor, *, has_past: bool) -> Tensor | None:
     """
-    The last `length` columns of an attention mask (batch, past + length) as booleans: those of the tokens given, of
-    which a whole row may be padding.
+    The last columns of an attention mask (batch, past + length) as booleans (batch, length): those of the `sequence`
+    (batch, length, ...) given, of which a whole row may be padding.
 
     Raises:
         TypeError: no tensor.
-        ValueError: another shape, or other values than 0 and 1.
+        ValueError: another shape or device, or other values than 0 and 1.
     """
     if attention_mask is None:
         return None
     check_tensors(**{name: attention_mask})
+    batch_size, length = sequence.shape[:2]
     fits = attention_mask.dim() == 2 and attention_mask.shape[0] == batch_size
     if not fits or attention_mask.shape[1] < length or (attention_mask.shape[1] > length and not has_past):
         raise ValueError(
             f"`{name}` must be (batch, past + length), here {batch_size} rows of {'at least ' if has_past else ''}"
             f"{length}, got {tuple(attention_mask.shape)}."
         )
+    check_device(name, attention_mask, sequence.device)
     return as_booleans(name, attention_mask[:, -length:])
 
 

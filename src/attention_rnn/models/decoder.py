@@ -66,6 +66,8 @@ class AttentionRnnDecoder(TokenFront):
     All of this is written in `step`, once. `decode` calls it for a whole target, `decoder_step.py` in `generate()`.
     """
 
+    config: AttentionRnnDecoderConfig  # type: ignore[assignment]  # that of any model with a decoder
+
     def __init__(self, config: AttentionRnnDecoderConfig) -> None:
         super().__init__(config, None if config.shares_embeddings else config.vocab_size)
         feeding = config.context_feeding
@@ -127,7 +129,7 @@ class AttentionRnnDecoder(TokenFront):
         """
         embeddings = self.read_tokens("decoder_", input_ids, inputs_embeds)
         has_past = past_key_values is not None
-        mask = new_tokens_mask("decoder_attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
+        mask = new_tokens_mask("decoder_attention_mask", attention_mask, embeddings, has_past=has_past)
         use_cache = self.option("use_cache", use_cache)
         if use_cache and past_key_values is None:
             past_key_values = new_cache(self.config)
@@ -149,7 +151,7 @@ class AttentionRnnDecoder(TokenFront):
             )
         # booleans come from the encoder, which has checked them
         if encoder_attention_mask is None or encoder_attention_mask.dtype != torch.bool:
-            encoder_attention_mask = padding_mask("attention_mask", encoder_attention_mask, *values.shape[:2])
+            encoder_attention_mask = padding_mask("attention_mask", encoder_attention_mask, values)
         memory = Memory(keys, values, encoder_attention_mask)
         if self.feeds_back and torch.distributed.is_available() and torch.distributed.is_initialized():
             self._check_units()

@@ -8,7 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from .cells import CELLS
-from .checks import check_token_ids, padding_mask
+from .checks import check_device, check_token_ids, padding_mask
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_core import AttentionRnnCoreConfig
 from .dropout import SequenceDropout, draw_recurrent_mask
@@ -138,7 +138,7 @@ class AttentionRnnEncoder(TokenFront):
                 inputs on another device, characters missing.
         """
         vectors = self.read_tokens("", input_ids, inputs_embeds, character_ids)
-        mask = padding_mask("attention_mask", attention_mask, *vectors.shape[:2])
+        mask = padding_mask("attention_mask", attention_mask, vectors)
         outputs, final_state = self.layers(vectors, mask)
         return AttentionRnnEncoderOutput(
             last_hidden_state=outputs[-1],
@@ -158,6 +158,7 @@ class AttentionRnnEncoder(TokenFront):
             raise ValueError(
                 f"`copy_ids` must name the token at each position of the source, (batch, source), got {given}."
             )
+        check_device("copy_ids", copy_ids, memory.device)
         # sources have no more unknown tokens than positions, and what they have is added to every distribution
         check_token_ids("copy_ids", copy_ids, self.config.vocab_size + copy_ids.numel())
         return copy_ids.long()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import check_tensors, check_token_ids, has_values
+from .checks import check_device, check_tensors, check_token_ids, has_values
 from .dropout import SequenceDropout, WordDropout
 
 # 0 is padding, 1 to 256 are the bytes of UTF-8, so that there is no character without an id
@@ -73,7 +73,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 "the decoder alone reads embeddings."
             )
         check_token_ids(name, token_ids, self._embeddings.num_embeddings)
-        self._check_device(name, token_ids)
+        self.check_device(name, token_ids)
         return self.embed_tokens(token_ids)
 
     def get_input_embeddings(self) -> Any:
@@ -85,7 +85,10 @@ class TokenFront(AttentionRnnPreTrainedModel):
     @property
     def _embeddings(self) -> Any:
         """The embeddings themselves, within the adapter that may have taken their place."""
-        return getattr(self.embed_tokens, "base_layer", self.embed_tokens)
+        embeddings = self.embed_tokens
+        while not hasattr(embeddings, "num_embeddings"):
+            embeddings = embeddings.base_layer if hasattr(embeddings, "base_layer") else embeddings.original_module
+        return embeddings
 
     @property
     def _weight(self) -> Tensor | None:
@@ -105,6 +108,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 "`character_ids` must hold the characters of each token, of a model with `character_size`, "
                 f"{(*embeddings.shape[:2], 'characters')}, as `AttentionRnnWordTokenizer` gives them, got {given}."
             )
+        check_device("character_ids", character_ids, embeddings.device)
         return embeddings + self.characters(character_ids)
 
     def _check_embeddings(self, name: str, embeddings: Any) -> None:
@@ -115,19 +119,13 @@ class TokenFront(AttentionRnnPreTrainedModel):
                 f"`{name}` must have the shape (batch, length, {width}) with a length of one or more, got "
                 f"{tuple(embeddings.shape)}."
             )
-        self._check_device(name, embeddings)
+        self.check_device(name, embeddings)
         dtype = embeddings.dtype if self._weight is None else self._weight.dtype
         if embeddings.dtype != dtype:
             device_type = embeddings.device.type
             may_differ = embeddings.is_floating_point() and device_type != "meta"
             if not (may_differ and torch.is_autocast_enabled(device_type)):
                 raise TypeError(f"`{name}` must be of the type of the model, {dtype}, got {embeddings.dtype}.")
-
-    def _check_device(self, name: str, inputs: Tensor) -> None:
-        device = inputs.device if self._weight is None else self._weight.device
-        # accelerate moves the inputs of a module that it has placed, and fetches weights that it has offloaded
-        if inputs.device != device and not any(hasattr(module, "_hf_hook") for module in self.modules()):
-            raise ValueError(f"`{name}` must be on the device of the model, {device}, got a tensor on {inputs.device}.")
 
 
 class CharacterEncoder(nn.Module):

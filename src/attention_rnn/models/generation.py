@@ -230,7 +230,8 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         if is_changed or type(decoder) is not AttentionRnnDecoder:
             return False
         folder = __name__.rpartition(".")[0]
-        own = [model.forward, model._logits, model.model.forward, model.model.target_front.embed]
+        own = [model.forward, model.predict, model._logits]
+        own += [model.model.forward, model.model.decode_target, model.model.target_front.embed]
         own += [decoder.forward, decoder.read_tokens, decoder.decode, decoder.step]
         inherited = [model.prepare_inputs_for_generation, model._update_model_kwargs_for_generation]
         return all(method.__module__.rpartition(".")[0] == folder for method in own) and all(
@@ -258,7 +259,7 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         inputs = model.prepare_inputs_for_generation(input_ids[::beams], is_first_iteration=True, **kwargs)
         outputs = model(**inputs, return_dict=True)
         keys, values = read_memory(outputs[CACHE])
-        mask = padding_mask("attention_mask", kwargs.get("attention_mask"), *values.shape[:2])
+        mask = padding_mask("attention_mask", kwargs.get("attention_mask"), values)
         memory = Memory(keys, values, mask)
         copy_ids = kwargs["encoder_outputs"].copy_ids if self.config.copy else None
         decoder = self.model.decoder

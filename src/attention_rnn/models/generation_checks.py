@@ -50,6 +50,7 @@ _SWITCHES = (
 )
 _ONE_TOKEN = ("pad_token_id", "bos_token_id", "forced_bos_token_id")
 _ONE_OR_MORE = ("eos_token_id", "forced_eos_token_id", "decoder_start_token_id")
+_OF_SOURCE_TOKENS = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
 _LISTS_OF_TOKENS = ("suppress_tokens", "begin_suppress_tokens")
 
 
@@ -160,7 +161,8 @@ def check_generation_settings(settings: Mapping[str, Any], config: Any) -> None:
         for token in value if is_list else [value]:
             # a token that is not there is never suppressed and ends nothing; checkpoints of other models have such
             least = None if name in _LISTS_OF_TOKENS else 0
-            _check_whole(name, token, least, None if name == "eos_token_id" else config.vocab_size - 1)
+            may_be_absent = name == "eos_token_id" and "exponential_decay_length_penalty" not in settings
+            _check_whole(name, token, least, None if may_be_absent else config.vocab_size - 1)
     bad_words, biases = settings.get("bad_words_ids", [[0]]), settings.get("sequence_bias", [])
     if not isinstance(bad_words, (list, tuple)) or not bad_words:
         raise TypeError(f"`bad_words_ids` must be a list of lists of tokens, got {bad_words!r}.")
@@ -174,6 +176,11 @@ def check_generation_settings(settings: Mapping[str, Any], config: Any) -> None:
     _check_number("guidance_scale", guidance_scale, 0.0, 1e6)
     if config.is_encoder_decoder and guidance_scale != 1:
         raise ValueError(f"`guidance_scale` must be 1 for a model with an encoder, got {guidance_scale}.")
+    for name, neutral in _OF_SOURCE_TOKENS.items():
+        if settings.get(name, neutral) != neutral and not getattr(config, "shares_embeddings", False):
+            raise ValueError(
+                f"`{name}` must be {neutral} where source and target share no vocabulary, got {settings[name]}."
+            )
 
 
 def _check_whole(name: str, value: Any, least: int | None, most: int | None = None) -> None:

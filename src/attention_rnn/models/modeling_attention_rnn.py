@@ -94,7 +94,7 @@ class AttentionRnnModel(AttentionRnnEncoderDecoder):
             encoded = self.read_encoder_outputs(encoder_outputs)
             mask = real_positions(encoded)
             if attention_mask is not None:
-                mask = padding_mask("attention_mask", attention_mask, *encoded.last_hidden_state.shape[:2])
+                mask = padding_mask("attention_mask", attention_mask, encoded.last_hidden_state)
         if not self.config.is_encoder_decoder:
             return encoded
         return self.decode_target(

@@ -63,7 +63,7 @@ class AttentionRnnForAudioClassification(
         Raises:
             ValueError: labels of another type or shape, or out of range; see also the encoder.
         """
-        check_tensors(labels=labels)
+        check_tensors(input_features=input_features, labels=labels)
         outputs = self.model(
             input_features=input_features,
             attention_mask=attention_mask,

@@ -90,7 +90,7 @@ class AttentionRnnLanguageModel(TokenFront):
         """
         embeddings = self.read_tokens("", input_ids, inputs_embeds)
         has_past = past_key_values is not None
-        mask = new_tokens_mask("attention_mask", attention_mask, *embeddings.shape[:2], has_past=has_past)
+        mask = new_tokens_mask("attention_mask", attention_mask, embeddings, has_past=has_past)
         if self.option("use_cache", use_cache) and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         states, past = self._begin(past_key_values, embeddings)
@@ -207,7 +207,7 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
                 `AttentionRnnLanguageModel.forward`.
         """
         shift_labels = kwargs.get("shift_labels")
-        check_tensors(labels=labels, shift_labels=shift_labels)
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels, shift_labels=shift_labels)
         if labels is not None or shift_labels is not None:
             use_cache = False if use_cache is None else use_cache
         outputs: Any = self.model(
@@ -221,12 +221,16 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
             return_dict=True,
         )
         vectors = outputs.last_hidden_state
-        targets = self._targets(labels, shift_labels, attention_mask, *vectors.shape[:2])
+        targets = self._targets(labels, shift_labels, attention_mask, vectors)
         num_items_in_batch, smoothing = kwargs.get("num_items_in_batch"), 0.0
         if targets is not None:
             check_labels(targets, self.config.vocab_size)
             warn_without_targets("labels", targets)
             targets = targets.long()
+            if num_items_in_batch is not None and labels is not None and attention_mask is not None:
+                # the Trainer counts all labels but the first column, and so a token that follows padding on the left
+                counted = (labels[:, 1:] != IGNORED_LABEL).sum()
+                num_items_in_batch = num_items_in_batch * (targets != IGNORED_LABEL).sum() / counted.clamp(min=1)
             smoothing = self.config.label_smoothing if self.training else 0.0
         loss = logits = None
         if targets is not None and self.trains_without_logits():
@@ -253,19 +257,18 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
         labels: Tensor | None,
         shift_labels: Tensor | None,
         attention_mask: Tensor | None,
-        batch_size: int,
-        length: int,
+        vectors: Tensor,
     ) -> Tensor | None:
         """What each position predicts, (batch, length): of `labels`, the next real token of its row."""
         if labels is None and shift_labels is None:
             return None
         name, given = ("labels", labels) if shift_labels is None else ("shift_labels", shift_labels)
-        if given is None or given.shape != (batch_size, length):
+        if given is None or given.shape != vectors.shape[:2]:
             shape = None if given is None else tuple(given.shape)
-            raise ValueError(f"`{name}` must have the shape {(batch_size, length)} of the input, got {shape}.")
+            raise ValueError(f"`{name}` must have the shape {tuple(vectors.shape[:2])} of the input, got {shape}.")
         check_integers(name, given)
         if shift_labels is None:
-            mask = new_tokens_mask("attention_mask", attention_mask, batch_size, length, has_past=True)
+            mask = new_tokens_mask("attention_mask", attention_mask, vectors, has_past=True)
             closed = given if mask is None else close_holes(given[..., None], mask, IGNORED_LABEL)[..., 0]
             given = nn.functional.pad(closed[:, 1:], (0, 1), value=IGNORED_LABEL)
             if mask is not None:

@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.generic import can_return_tuple
 
-from .checks import check_labels, warn_without_targets
+from .checks import check_labels, check_tensors, warn_without_targets
 from .configuration_attention_rnn_speech import AttentionRnnCTCConfig
 from .ctc import CTCHead, collapse
 from .ctc_prefixes import prefix_beam_search
@@ -64,6 +64,7 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin, Str
         Raises:
             ValueError: labels outside the vocabulary; see also the encoder.
         """
+        check_tensors(input_features=input_features, labels=labels)
         encoded = self.model(
             input_features=input_features,
             attention_mask=attention_mask,

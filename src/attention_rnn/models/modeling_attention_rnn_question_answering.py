@@ -136,7 +136,13 @@ class AttentionRnnForQuestionAnswering(AttentionRnnPreTrainedModel):
             ValueError: a sequence without question or context, positions that can be no answer, an end before its
                 start, or none that counts; see also the encoder.
         """
-        check_tensors(token_type_ids=token_type_ids, start_positions=start_positions, end_positions=end_positions)
+        check_tensors(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            token_type_ids=token_type_ids,
+            start_positions=start_positions,
+            end_positions=end_positions,
+        )
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

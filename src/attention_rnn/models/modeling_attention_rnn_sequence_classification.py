@@ -67,7 +67,7 @@ class AttentionRnnForSequenceClassification(AttentionRnnClassifier):
         Raises:
             ValueError: labels of another type or shape, out of range, or none that counts; see also the encoder.
         """
-        check_tensors(labels=labels)
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -17,7 +17,7 @@ from .attention import close_holes
 from .base import AttentionRnnPreTrainedModel
 from .cache import takes_cache
 from .checks import check_tensors, has_values, padding_mask
-from .configuration_attention_rnn_speech import AttentionRnnCTCConfig, AttentionRnnSpeechConfig
+from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .encoder import AttentionRnnEncoderLayer, real_positions, stack_states
 from .encoder_decoder import AttentionRnnEncoderDecoder
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
@@ -26,22 +26,11 @@ from .subsampling import ConvolutionalSubsampling, put_together
 
 
 class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
-    """
-    What all models of speech share: what they are called with, and their kind of configuration.
-
-    Raises:
-        TypeError: the configuration is of another kind.
-    """
+    """What all models of speech share: what they are called with, and their kind of configuration."""
 
     config: AttentionRnnSpeechConfig  # type: ignore[assignment]
     main_input_name = "input_features"
     input_modalities = "audio"
-
-    def __init__(self, config: AttentionRnnSpeechConfig) -> None:
-        # by name, as the class that a checkpoint carries may be there twice
-        if config.model_type not in (AttentionRnnSpeechConfig.model_type, AttentionRnnCTCConfig.model_type):
-            raise TypeError(f"`config` must be an AttentionRnnSpeechConfig, got {type(config).__name__}.")
-        super().__init__(config)
 
 
 class EncoderStreamState(NamedTuple):
@@ -92,7 +81,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
                 with a row of zeros.
         """
         frames = self.checked_features(input_features)
-        mask = padding_mask("attention_mask", attention_mask, *frames.shape[:2])
+        mask = padding_mask("attention_mask", attention_mask, frames)
         if mask is not None:
             frames = close_holes(frames, mask)
             mask = torch.arange(frames.shape[1], device=frames.device) < mask.sum(dim=1, keepdim=True)
@@ -195,6 +184,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
                 f"`input_features` must have the shape (batch, frames, {bands}) with one frame or more, got "
                 f"{tuple(input_features.shape)}."
             )
+        self.check_device("input_features", input_features)
         if has_values(input_features) and not input_features.isfinite().all():
             raise ValueError("`input_features` must be finite, got NaN or infinite values.")
         return input_features.to(self.dtype)

@@ -280,6 +280,7 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
         """Check the past, scale it, and let the encoder read it; see `forward`."""
         config = self.config
         values = read_values("past_values", past_values, past_observed_mask, config)
+        self.check_device("past_values", values)
         check_observed(values)
         like = values.to(self.dtype)
         (batch_size, length), features = values.shape[:2], []

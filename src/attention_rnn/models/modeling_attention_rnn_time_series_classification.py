@@ -64,7 +64,7 @@ class AttentionRnnForTimeSeriesClassification(AttentionRnnTimeSeriesPreTrainedMo
         Raises:
             ValueError: labels of another type or shape, out of range; see also `AttentionRnnTimeSeriesModel.forward`.
         """
-        check_tensors(labels=labels)
+        check_tensors(past_values=past_values, labels=labels)
         pooled, weights = self.pooled(
             past_values,
             past_time_features,

@@ -140,7 +140,7 @@ class AttentionRnnForTokenClassification(AttentionRnnPreTrainedModel):
                 given to a model that does not read them; see also the encoder.
         """
         config = self.config
-        check_tensors(labels=labels, intent_ids=intent_ids)
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels, intent_ids=intent_ids)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

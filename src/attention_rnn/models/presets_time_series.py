@@ -39,8 +39,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "readout_dropout": 0.5,
     },
     # Lai et al. (2018), https://arxiv.org/abs/1703.07015, LSTNet-Attn: convolutions, a recurrent layer, attention over
-    # its past states, and a linear highway. Differs: the windows of the convolution do not overlap, a series is scaled
-    # by what is read of it, and the similarity is a dot product, not its cosine.
+    # its past states, and a linear highway. Differs: the windows of the convolution do not overlap, each series is
+    # scaled by what is read of it, and the similarity is a dot product, not its cosine.
     "lstnet": {
         "hidden_size": 100,
         "patch_length": 6,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import as_booleans, check_tensors, has_values
+from .checks import as_booleans, check_device, check_tensors, has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
 
 NO_FEATURES = "`{name}` must not be given to a model with `{field}=0`."
@@ -94,6 +94,7 @@ def read_features(name: str, features: Any, field: str, shape: tuple[int, int, i
         raise ValueError(
             f"`{name}` must have the shape (batch, time, features), here {shape}, got {tuple(features.shape)}."
         )
+    check_device(name, features, like.device)
     _check_finite(name, features)
     return features[:, : shape[1]].nan_to_num(nan=0.0).to(like.dtype)
 
@@ -117,6 +118,8 @@ def read_static(real: Any, categorical: Any, config: AttentionRnnTimeSeriesConfi
         if count and (values is None or values.shape != (like.shape[0], count)):
             given = None if values is None else tuple(values.shape)
             raise ValueError(f"`{name}` must have the shape {(like.shape[0], count)}, got {given}.")
+        if values is not None:
+            check_device(name, values, like.device)
     if real is not None:
         _check_finite("static_real_features", real[:, None])
         real = real.nan_to_num(nan=0.0).to(like.dtype)

@@ -5,7 +5,10 @@ Importing this loads neither torch nor onnxruntime; `OnnxRunner` needs numpy, on
 """
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args
+
+Weights = Literal["float32", "int8", "stored-int8"]
+WEIGHTS: tuple[str, ...] = get_args(Weights)
 
 _PUBLIC_NAMES = {"OnnxRunner": "runner", "export_onnx": "export"}
 

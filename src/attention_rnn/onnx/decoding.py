@@ -37,6 +37,15 @@ def read_config(file: Path) -> dict[str, Any]:
     return config
 
 
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is one that `export_onnx` has written; a checkpoint has a config of the same name."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
 class Graph:
     """A graph whose inputs and outputs are known by name."""
 

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import ModelProto
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+import attention_rnn
+
+from ..checkpoints import open_config
 from ..classes import list_labels
 from ..labelling import word_label
 from ..models.configuration_attention_rnn import AttentionRnnConfig
 from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
-from . import decoding, reading, runner
+from . import WEIGHTS, Weights, decoding, reading, runner
 from .card import write_card
 from .decoding import (
     ANSWERING,
@@ -35,7 +38,7 @@ from .decoding import (
 from .graphs import NEXT, CausalStep, Graph, SourceReader, TokenStep, WholeText, prepare_for_export, trace
 from .loop import Ends, add_best, join
 from .runner import GENERATION, TARGET_TOKENIZER, TOKENIZER
-from .weights import WEIGHTS, Weights, round_products, store
+from .weights import round_products, store
 
 GENERATE, RUNNER = "generate.onnx", "run_onnx.py"
 TASKS = {
@@ -128,6 +131,25 @@ def export_onnx(
     (folder / RUNNER).write_text(_one_file(), encoding="utf-8")
     write_card(folder, config, graphs)
     return folder
+
+
+def export_checkpoint(name: str, folder: str | Path, weights: Weights = "float32") -> Path:
+    """
+    [`export_onnx`] of what a training has left.
+
+    Args:
+        name: a folder, or a name on the Hub.
+
+    Raises:
+        OSError: there is no such model.
+        TypeError, ValueError: as of [`export_onnx`].
+    """
+    architecture = next(iter(open_config(name).architectures or []), "none")
+    if architecture not in TASKS:
+        raise ValueError(f"{name} must be a checkpoint of one of {', '.join(TASKS)}, got {architecture}.")
+    model = getattr(attention_rnn, architecture).from_pretrained(name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(name)
+    return export_onnx(model, tokenizer, folder, weights)
 
 
 def _make_graphs(

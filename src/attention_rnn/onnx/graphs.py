@@ -5,6 +5,7 @@ A graph takes and gives tensors by name. What the decoder looks at (`memory`) an
 to graph under one name; the state after a token has `_next` behind it.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ SOURCE_INPUTS = ("input_ids", "attention_mask")
 SOURCES, BEAMS, SOURCE, CHARACTERS, PAST = 2, 3, 7, 6, 4
 
 Axes = dict[int, str]
+# it names operators of torchvision that are not there, whatever is exported
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 class Inputs(NamedTuple):

@@ -99,7 +99,7 @@ class OnnxRunner:
     ) -> "OnnxRunner":
         """The runner of a folder, of a repository of the Hugging Face Hub, or of several of them; see the class."""
         names = [name] if isinstance(name, (str, Path)) else list(name)
-        return cls([_find(one, revision) for one in names], threads, max_source_length)
+        return cls([find_folder(one, revision) for one in names], threads, max_source_length)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """
@@ -339,15 +339,25 @@ class OnnxRunner:
         return results
 
 
-def _find(name: str | Path, revision: str | None) -> Path:
-    """A folder, or that of a repository of the Hub, fetched."""
+def find_folder(name: str | Path, revision: str | None = None) -> Path:
+    """
+    A folder, or that of a repository of the Hub, of which graphs and configs are fetched.
+
+    Raises:
+        OSError: the Hub does not give it.
+        ValueError: it is neither.
+    """
     if Path(name).is_dir():
         return Path(name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         raise ValueError(f"`name` must be a folder or a repository of the Hub, got {str(name)!r}.")
     from huggingface_hub import snapshot_download  # which tokenizers brings along
 
-    return Path(snapshot_download(str(name), revision=revision, allow_patterns=["*.json", "*.onnx"]))
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=["*.json", "*.onnx"]))
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"There is no folder {name}, and the Hub gives no such repository: {reason}") from error
 
 
 def check_whole(name: str, value: Any, least: int) -> int:

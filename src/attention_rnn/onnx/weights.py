@@ -2,15 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-Weights = Literal["float32", "int8", "stored-int8"]
-WEIGHTS: tuple[str, ...] = get_args(Weights)
 # A narrower matrix gains nothing; without rows or columns it would fail within a loop.
 MIN_SIDE = 16
 # What is smaller is stored as it is.

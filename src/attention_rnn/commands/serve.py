@@ -1,0 +1,33 @@
+"""`attention-rnn serve`: a model behind a port."""
+
+from collections.abc import Sequence
+
+from ..onnx import WEIGHTS
+from . import CommandParser, at_least
+
+_DESCRIPTION = """Serve a model over HTTP, without torch.
+
+  attention-rnn serve runs/words-onnx --workers 2
+  curl localhost:8000/generate -H 'Content-Type: application/json' -d '{"texts": ["hello"], "num_beams": 5}'
+
+A checkpoint is exported first. SIGHUP opens the model anew, SIGTERM ends when what has come is answered; a worker that
+dies is replaced. /docs describes the requests."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    try:
+        from ..server import Limits, serve
+    except ImportError as error:
+        raise ImportError(f"serving needs {error.name}: pip install 'attention-rnn[onnx,serve]'") from error
+    parser = CommandParser("serve", _DESCRIPTION)
+    parser.add_argument("model", help="an exported folder, or a checkpoint; or a name on the Hub")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all that reach this machine (%(default)s)")
+    parser.add_argument("--port", type=at_least(0), default=8000, help="(%(default)s)")
+    parser.add_argument("--workers", type=at_least(1), default=1, help="processes (%(default)s)")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="of each worker (%(default)s)")
+    parser.add_argument("--weights", choices=WEIGHTS, default="int8", help="of an exported checkpoint (%(default)s)")
+    for name, default in Limits()._asdict().items():
+        parser.add_argument(f"--max_{name}", type=type(default), default=default, help="(%(default)s)")
+    options = vars(parser.parse_args(list(arguments)))
+    limits = Limits(**{name: options.pop(f"max_{name}") for name in Limits._fields})
+    serve(options.pop("model"), **options, limits=limits)
