@@ -8,7 +8,7 @@ from pathlib import Path
 from ..inspection import Content, Task, find_task, read_content
 from ..recipes import as_arguments
 from . import CommandParser
-from .models import read_task, task_of
+from .models import read_task, text_task_of
 from .train import quiet, rows_of, settle_task, tell_content, write_splits
 
 _DESCRIPTION = """Score a model on a file.
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--separator", help="what separates columns (as it looks)")
     parser.add_argument("--header", action="store_true", default=None, help="the first row names columns (as it looks)")
     options, others = parser.parse_known_args(list(arguments))
-    pipeline = task_of(options.model)
+    pipeline = text_task_of(options.model)
     metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
     content = read_content(options.file, options.separator, options.header)
     options.task = None

@@ -62,6 +62,19 @@ def task_of(folder: str) -> str:
     raise ValueError(f"{folder} must hold a model that ends in {', '.join(PIPELINES)}, got {architecture or 'none'}")
 
 
+def text_task_of(folder: str) -> str:
+    """
+    The pipeline of a model that reads texts.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is of another kind.
+    """
+    if (task := task_of(folder)) == "time-series-forecasting":
+        raise ValueError(f"{folder} forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}")
+    return task
+
+
 class Model:
     """
     A model with its tokenizer.
@@ -76,7 +89,7 @@ class Model:
 
     def __init__(self, folder: str, int8: bool = False) -> None:
         self.folder, self.int8 = folder, int8
-        self.task = task_of(folder)
+        self.task = text_task_of(folder)
         data_task = read_task(folder)
         self.is_spelt = data_task is not None and data_task.spelt
 
