@@ -202,6 +202,7 @@ def test_two_aligned_files_are_pairs(words, tmp_path, capsys):
     run(capsys, "train", *pairs, "--test", *pairs, "--output", tmp_path / "run", *TINY)
     rows = [json.loads(line) for line in (tmp_path / "run" / "data" / "test.jsonl").read_text().splitlines()]
     assert rows == [{"source": word, "target": " ".join(word)} for word in WORDS]
+    assert f'"examples": {len(WORDS)}' in run(capsys, "evaluate", tmp_path / "run", *pairs)
     (tmp_path / "names.xx").write_text("one line\n")
     assert f"must have the same number of lines, got {len(WORDS)} and 1" in refused("train", *pairs)
 
