@@ -18,9 +18,11 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForTimeSeriesPrediction, PreTrainedModel
 
@@ -43,7 +45,14 @@ try:
     from attention_rnn.forecasting import Features, Windows, collate, forecast_table, split_by_time, standardizers
     from attention_rnn.forecasting_baselines import WindowRidge, context_of_baselines, score_baselines
     from attention_rnn.forecasting_data import SeriesSet, read_series
-    from attention_rnn.forecasting_metrics import LOWER_IS_BETTER, METRICS, ForecastMetrics, Scores, compare
+    from attention_rnn.forecasting_metrics import (
+        LOWER_IS_BETTER,
+        METRICS,
+        ForecastMetrics,
+        Scores,
+        compare,
+        deciding_metric,
+    )
     from attention_rnn.forecasting_plots import draw_pictures
     from attention_rnn.forecasting_settings import Settings, choose_settings
     from attention_rnn.forecasting_tables import Columns
@@ -57,6 +66,7 @@ logger = logging.getLogger("run_forecasting")
 
 MOST_TRAINED, MOST_VALIDATED = 200_000, 2_000  # windows of a training and of each of its evaluations
 MOST_ROWS = 500_000  # of the table of predictions
+MOST_UNSCALED = 100.0  # how large values may be that the model leaves as they are, or its inverse, how small
 # what the data and arguments of their own decide
 SETTLED = ("prediction_length", "context_length", "patch_length", "num_channels")
 
@@ -66,6 +76,11 @@ class ModelArguments(NewModelArguments):
     """Which model: go on with `model_name_or_path`, or train an attention RNN from scratch."""
 
     config_class: ClassVar[Any] = AttentionRnnTimeSeriesConfig
+
+    fit_highway: bool = option(
+        False,
+        "Add a linear map of the context, solved for by ridge regression; the network learns what it leaves.",
+    )
 
 
 @dataclass
@@ -87,6 +102,7 @@ class DataArguments(ScriptDataArguments):
     known_columns: list[str] | None = option(None, "Numbers that are known ahead, such as prices or holidays.")
     past_columns: list[str] | None = option(None, "Numbers that are known up to now.")
     static_columns: list[str] | None = option(None, "Numbers that are the same in all rows of a series.")
+    category_columns: list[str] | None = option(None, "Words that are the same in all rows of a series.")
     frequency: str | None = option(None, "Step of the time stamps, such as 15min, h, D, MS. Default: what they show.")
     time_zone: str | None = option(None, "Of time stamps without an offset, such as Europe/Berlin.")
     calendar: bool = option(False, "Tell the model the time of the day, the week, the month and the year.")
@@ -136,8 +152,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         pass
     model = make_model(run, settings, features, model_args)
     scales = standardizers(series, parts["train"])
-    # what the model scales by itself it may be trained on in any units; these weigh all series alike
-    in_training = scales if model.config.scaling in ("std", "last_std") else None
+    in_training = scales_in_training(model.config, series, scales)
     levels = model.config.quantile_levels if model.config.distribution_output != "point" else []
 
     def cut(split: str, context_length: int = settings.context_length, **options: Any) -> Windows:
@@ -165,13 +180,20 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
                 write_predictions(run, windows[split], output, levels)
         return output.metrics, scores
 
+    @cache
+    def ridge() -> WindowRidge:
+        fitted = WindowRidge(settings.context_length, settings.prediction_length)
+        with suppress(ValueError):  # a part may have no window; then the ridge says what repeat-last says
+            fitted.fit(cut("train", most=MOST_TRAINED), cut("validation", most=MOST_VALIDATED))
+        return fitted
+
     def baselines(split: str) -> dict[str, dict[str, float]]:
         longer = context_of_baselines(settings.context_length, settings.season)
-        ridge = WindowRidge(settings.context_length, settings.prediction_length)
-        with suppress(ValueError):  # a part may have no window; then the ridge says what repeat-last says
-            ridge.fit(cut("train", most=MOST_TRAINED), cut("validation", most=MOST_VALIDATED))
         scores_of = lambda: Scores(series, parts["train"], settings.season, scales)  # noqa: E731
-        return score_baselines(cut(split, longer, most=most[split]), scores_of, settings.season, ridge)
+        return score_baselines(cut(split, longer, most=most[split]), scores_of, settings.season, ridge())
+
+    if model_args.fit_highway and run.pretrained is None:
+        model.readout.set_highway(torch.from_numpy(ridge().map))
 
     trainer = ReliableTrainer(
         model=model,
@@ -185,7 +207,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
 
     details = ""
     if trainer.is_world_process_zero() and trainer.has_whole_model:
-        details, verdict = compare(tables, "mse" if model.config.loss == "mse" else "mase")
+        details, verdict = compare(tables, deciding_metric(model.config))
         logger.info(f"{details}\n{verdict}")
         (run.output_dir / "scores.json").write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
         forecast_what_comes(run, trainer.model, series)
@@ -242,6 +264,7 @@ def read(data_args: DataArguments) -> SeriesSet:
         data_args.known_columns or [],
         data_args.past_columns or [],
         data_args.static_columns or [],
+        data_args.category_columns or [],
     )
     series = read_series(
         sources,
@@ -292,9 +315,36 @@ def make_model(run: Run, settings: Settings, features: Features, model_args: Mod
         num_time_features=features.num_time_features,
         num_past_features=len(features.past_only),
         num_static_real_features=len(features.static),
+        num_static_categorical_features=len(features.categories),
+        cardinality=features.cardinality or None,
+        **({"highway_length": settings.context_length, "freeze_highway": True} if model_args.fit_highway else {}),
     )
     config.features = features.to_dict()
     return AutoModelForTimeSeriesPrediction.from_config(config)
+
+
+def scales_in_training(config: Any, series: SeriesSet, scales: tuple[np.ndarray, np.ndarray]) -> Any:
+    """
+    By what the windows of a training are scaled, so that all series weigh alike, as far as the model does not mind.
+
+    Raises:
+        ValueError: the model would mind, and cannot learn from values of such a size.
+    """
+    loc, scale = scales
+    if config.distribution_output == "negative_binomial":
+        return None  # counts, whose loss has no units
+    if config.scaling in ("std", "last_std"):
+        return scales
+    if config.scaling == "mean":
+        return np.zeros_like(loc), scale
+    size = scale if config.scaling == "last" else np.abs(loc) + scale
+    if size.min() < 1 / MOST_UNSCALED or size.max() > MOST_UNSCALED:
+        which = int(np.argmax(np.abs(np.log(size)).max(axis=1)))
+        raise ValueError(
+            f"scaling={config.scaling} leaves values of the size that they have, which must be about 1 to learn from, "
+            f"and those of series {series.series[which].item_id!r} are of {size[which].max():.3g}; use std or last_std"
+        )
+    return None
 
 
 def write_predictions(run: Run, windows: Windows, output: Any, levels: list[float]) -> None:

@@ -37,7 +37,7 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.classes import check_labels, check_recurrence, label_fields, list_labels, merge_labels, with_labels
-from attention_rnn.data import extension, get_text, read_rows
+from attention_rnn.data import drop_empty, extension, get_text, read_rows
 from attention_rnn.heat_maps import labelling_alignments
 from attention_rnn.labelling import (
     absent,
@@ -53,7 +53,7 @@ from attention_rnn.labelling import (
     write_labels,
 )
 from attention_rnn.models.crf import is_chunk_scheme
-from attention_rnn.tokenizer_training import TokenizerKind
+from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
     load_or_train_tokenizer,
     name_of_model,
@@ -208,7 +208,7 @@ def read_splits(data_args: DataArguments, training_args: TrainingArguments) -> d
 
 
 def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]:
-    """The texts of a split, checked."""
+    """The texts of a split, checked, without empty ones to train on."""
     token_column, label_column = data_args.token_column or "tokens", data_args.label_column or "labels"
     file = getattr(data_args, f"{split}_file")
     if data_args.dataset_name is not None:
@@ -222,13 +222,19 @@ def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
             token_column, label_column = "tokens", "labels"
         else:
             raise ValueError("--intent_column needs data in json or jsonl: there is no such column in a CoNLL file")
-    for place, row in islice(rows, data_args.limit(split)):
-        text = get_labelled_words(row, token_column, label_column, place)
-        if data_args.intent_column is not None:
-            text["intent"] = get_text(row, data_args.intent_column, place)
-            if not text["intent"]:
-                raise ValueError(f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text")
-        yield text
+
+    def texts() -> Iterator[dict[str, Any]]:
+        for place, row in islice(rows, data_args.limit(split)):
+            text = get_labelled_words(row, token_column, label_column, place)
+            if data_args.intent_column is not None:
+                text["intent"] = get_text(row, data_args.intent_column, place)
+                if not text["intent"]:
+                    raise ValueError(
+                        f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text"
+                    )
+            yield text
+
+    yield from drop_empty(texts(), ["tokens"], origin(split, data_args)) if split == "train" else texts()
 
 
 def make_tokenizer(
@@ -311,6 +317,8 @@ def encode(
         return dict(columns)
 
     encoded = texts.map(tokenize, batched=True, remove_columns=texts.column_names, desc=f"tokenizing {split}")
+    if not getattr(model.config, "character_size", None):  # which read any word
+        warn_of_poor_tokens(f"words of the {split} data", encoded["input_ids"], tokenizer)
     if cut:
         logger.warning(
             f"{cut:,} of {len(texts):,} texts of the {split} data are longer than --max_length {data_args.max_length} "

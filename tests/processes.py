@@ -4,6 +4,7 @@ where this file is launched as `processes.py FOLDER NUMBER_OF_PROCESSES`.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from attention_rnn import AttentionRnnForConditionalGeneration
 from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import forecast_file
 import generate_file
 import run_clm
+import run_forecasting
 import run_seq2seq
 
 # the model in each process, and divided among them
@@ -43,6 +46,9 @@ SCRIPTS = "--do_train --do_eval --load_best_model_at_end False --learning_rate 1
 SCRIPTS += " --config_overrides embedding_size=8,hidden_size=12,embedding_dropout=0,hidden_dropout=0,readout_dropout=0"
 SEQ2SEQ = "--do_predict --max_train_samples 8 --num_beams 2 --max_target_length 14 --metrics chrf wer --num_heat_maps 1"
 SEQ2SEQ += " --source_tokenizer character --shared_vocabulary"
+FORECASTING = "--do_train --do_eval --do_predict --load_best_model_at_end False --learning_rate 0.1 --num_pictures 0"
+FORECASTING += " --prediction_length 4 --context_length 12 --patch_length 4 --season 4 --fit_highway"
+FORECASTING += " --config_overrides hidden_size=8,readout_dropout=0"
 CLM = "--validation_split_percentage 20 --block_size 17 --sample_length 9"
 
 
@@ -50,6 +56,8 @@ def write_data(folder: Path) -> Path:
     rows = [json.dumps({"source": word, "target": word[::-1] * 2}) for word in WORDS]
     (folder / "pairs.jsonl").write_text("\n".join(rows), encoding="utf-8")
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    values = [f"{name},{10 * math.sin(step * step) + step:.3f}\n" for name in "abcd" for step in range(41)]
+    (folder / "series.csv").write_text("".join(["item_id,target\n", *values]), encoding="utf-8")
     return folder
 
 
@@ -62,6 +70,9 @@ def train_all(data: Path, folder: Path, num_processes: int, arguments: list[str]
     uneven = ["--accelerator_config", '{"even_batches": false}']  # else accelerate repeats examples in the last batch
     train(folder / "uneven-batch", {}, len(WORDS), [*arguments, *uneven])
 
+    if "--fsdp" not in arguments:
+        files = [f"--train_file={data / 'series.csv'}", f"--output_dir={folder / 'forecasting'}"]
+        run_forecasting.main([*arguments, *files, *FORECASTING.split()])
     arguments = [*arguments, *SCRIPTS.split()]
     files = [f"--{split}_file={data / 'pairs.jsonl'}" for split in ("train", "validation", "test")]
     run_seq2seq.main([*arguments, *files, f"--output_dir={folder / 'seq2seq'}", *SEQ2SEQ.split()])
@@ -106,10 +117,12 @@ def train_and_predict(folder: Path, overrides: dict[str, Any], arguments: list[s
         (folder / "result.json").write_text(json.dumps(result))
 
 
-def generate_for_file(data: Path, model: Path) -> None:
+def write_for_files(data: Path, model: Path) -> None:
     generate_file.main(
         [str(model), str(data / "pairs.jsonl"), str(data / "generated.jsonl"), "--part_size", "3", "--num_beams", "2"]
     )
+    forecaster = str(model.with_name("forecasting"))
+    forecast_file.main([forecaster, str(data / "series.csv"), str(data / "forecast.csv"), "--part_size", "2"])
 
 
 def allow_fsdp_on_cpus() -> None:
@@ -129,7 +142,7 @@ def main(data: Path, num_processes: int) -> None:
     allow_fsdp_on_cpus()
     for kind, arguments in KINDS.items():
         train_all(data, data / kind, num_processes, arguments)
-    generate_for_file(data, data / "ddp" / "seq2seq")
+    write_for_files(data, data / "ddp" / "seq2seq")
 
 
 if __name__ == "__main__":

@@ -525,6 +525,24 @@ def test_a_token_beyond_the_vocabulary_pads_nothing():
     attempt(lambda: model.generate(torch.tensor([[5, 6]]), **options), {"pad_token_id"})
 
 
+@pytest.mark.parametrize(
+    "options", [{"encoder_repetition_penalty": 1.3}, {"encoder_no_repeat_ngram_size": 2}], ids=lambda x: next(iter(x))
+)
+def test_tokens_of_another_vocabulary_are_not_held_against_the_target(options):
+    members = [attention_rnn.AttentionRnnForConditionalGeneration(tiny_config(source_vocab_size=30))]
+    for model in (*members, AttentionRnnEnsemble(members)):
+        attempt(lambda model=model: model.generate(torch.tensor([[25, 6]]), **options), options)
+
+
+def test_labels_are_padded_on_the_right():
+    model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
+    labels = torch.tensor([[5, 6, 2], [-100, 7, 2]])
+    with pytest.raises(ValueError, match="`labels` must be padded on the right, but row 1"):
+        model(torch.tensor([[5, 6], [7, 8]]), labels=labels)
+    with pytest.raises(ValueError, match="`labels` must be padded on the right, but row 1"):
+        model.prepare_decoder_input_ids_from_labels(labels)
+
+
 def test_a_token_beyond_the_vocabulary_grows_no_likelier():
     model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
     options = {"eos_token_id": [2, VOCABULARY], "exponential_decay_length_penalty": (2, 1.5), "max_new_tokens": 6}

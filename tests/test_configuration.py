@@ -201,3 +201,17 @@ def test_a_subclass_of_a_configuration_is_of_its_kind():
         pass
 
     AttentionRnnForCausalLM(OwnConfig(vocab_size=11, hidden_size=6, embedding_size=4))
+
+
+def test_labels_are_numbered_from_zero():
+    with pytest.raises(ValueError, match="`id2label` must name the labels from 0 to 1, got \\[0, 5\\]"):
+        AttentionRnnConfig(id2label={0: "a", 5: "b"})
+
+
+def test_numbers_of_numpy_are_taken_at_any_time(tmp_path):
+    config = AttentionRnnConfig(bidirectional=np.bool_(True), hidden_size=np.int64(8))
+    config.hidden_size, config.hidden_dropout = np.int64(6), np.float32(0.5)
+    config.save_pretrained(tmp_path)
+    read = AttentionRnnConfig.from_pretrained(tmp_path)
+    assert (read.bidirectional, read.hidden_size, read.hidden_dropout) == (True, 6, 0.5)
+    assert [type(value) for value in (read.bidirectional, config.hidden_size)] == [bool, int]

@@ -14,7 +14,7 @@ from tiny import tiny_config, tiny_model
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, BartConfig
 
 import attention_rnn  # noqa: F401 registers the models
-from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
+from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
 from attention_rnn.models.configuration_core import CONFIG_VERSION
 from attention_rnn.pipelines import Text2TextGenerationPipeline
 from attention_rnn.tokenizer_training import check_vocabulary, pair_tokenizers, train_tokenizer
@@ -205,3 +205,13 @@ def test_what_a_user_has_untied_is_saved(tmp_path):
     loaded = load(tmp_path)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
     assert loaded.lm_head.weight is not loaded.model.encoder.embed_tokens.weight
+
+
+@pytest.mark.parametrize("head", [AttentionRnnForConditionalGeneration, AttentionRnnForCausalLM])
+def test_a_head_that_a_user_has_given_weights_of_its_own_is_saved(tmp_path, head):
+    model = head(tiny_config())
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach() + 1)
+    model.save_pretrained(tmp_path)
+    loaded = head.from_pretrained(tmp_path)
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    assert torch.equal(loaded.get_input_embeddings().weight, model.get_input_embeddings().weight)

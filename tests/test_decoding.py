@@ -12,7 +12,7 @@ from torch import nn
 from transformers import GenerationConfig, GenerationMixin, MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
-from attention_rnn import AttentionRnnForConditionalGeneration
+from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnModel
 from attention_rnn.models.attention import AdditiveAttention, Memory
 from attention_rnn.models.beams import Beams, top
 from attention_rnn.models.cache import CACHE, new_cache
@@ -415,13 +415,26 @@ def test_a_changed_model_gets_the_loops_of_transformers(change, strategy):
         generate(model, **strategy)
 
 
-@pytest.mark.parametrize("method", ["forward", "prepare_inputs_for_generation", "_update_model_kwargs_for_generation"])
+@pytest.mark.parametrize(
+    "method", ["forward", "predict", "prepare_inputs_for_generation", "_update_model_kwargs_for_generation"]
+)
 def test_a_subclass_with_another_step_gets_the_loops_of_transformers(method):
     def another(self, *args, **kwargs):
         return getattr(AttentionRnnForConditionalGeneration, method)(self, *args, **kwargs)
 
     model = tiny_model()
     model.__class__ = type("Another", (AttentionRnnForConditionalGeneration,), {method: another})
+    with pytest.raises(NotCovered):
+        model.generate(tiny_batch(model)["input_ids"], max_new_tokens=3)
+
+
+def test_a_base_model_that_decodes_otherwise_gets_the_loops_of_transformers():
+    class Another(AttentionRnnModel):
+        def decode_target(self, *args, **kwargs):
+            return super().decode_target(*args, **kwargs)
+
+    model = tiny_model()
+    model.model.__class__ = Another
     with pytest.raises(NotCovered):
         model.generate(tiny_batch(model)["input_ids"], max_new_tokens=3)
 

@@ -170,6 +170,32 @@ def test_what_is_wrong_is_named_with_series_and_time_stamp(change, message):
         read(frame, columns=columns)
 
 
+def test_categories_are_words_of_a_series_and_what_was_not_seen_is_zero():
+    frame = LONG.assign(kind=["x", None, "x", "x", " x", "x", 7, 7.0, "7", "7"])
+    columns = Columns(categories=["kind"])
+    series = read(frame, columns=columns)
+    assert [one.categories for one in series.series] == [["x"], ["7"]]
+    features = Features.fit(series, [(0, 4), (0, 0)])
+    assert features.categories == {"kind": ["x"]}  # the second one is not trained on
+    assert features.cardinality == [2]
+    windows = Windows(series, whole(series), 2, 1, features)
+    batch = collate([windows[0], windows[len(windows) - 1]])
+    assert batch["static_categorical_features"].tolist() == [[1], [0]]
+    assert batch["static_categorical_features"].dtype == torch.long
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (["x"] * 5 + ["y"] + ["z"] * 4, "series 'b': the column of categories 'kind' must hold one in all rows"),
+        (["x"] * 6 + [None] * 4, "series 'a': the column of categories 'kind' must hold one, got nothing"),
+    ],
+)
+def test_a_series_has_one_category(kinds, message):
+    with pytest.raises(ValueError, match=message):
+        read(LONG.assign(kind=kinds), columns=Columns(categories=["kind"]))
+
+
 def test_files_name_the_line_of_what_is_wrong(tmp_path):
     file = tmp_path / "s.csv"
     file.write_text("date,load\n2024-01-01,1\n2024-01-02,1;5\n", encoding="utf-8")
@@ -371,6 +397,7 @@ def test_the_ridge_finds_a_linear_rule_and_scale_changes_nothing():
     error = np.abs(ridge(past, 2) - future).mean()
     assert error < 0.02 * np.abs(repeat_last(past, 2) - future).mean()
     np.testing.assert_allclose(ridge(past * 1000 + 7, 2), ridge(past, 2) * 1000 + 7, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(past[:, -8:, 0] @ ridge.map, ridge(past, 2)[..., 0], atol=1e-5)
 
 
 # Metrics

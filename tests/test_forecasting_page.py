@@ -2,12 +2,16 @@
 
 import re
 import shlex
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from attention_rnn import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import forecast_file
@@ -21,6 +25,7 @@ TINY = """
 """
 
 
+@pytest.mark.skipif(find_spec("attention_rnn.examples") is None, reason="the package is not installed")
 def test_the_page_is_true(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     days = pd.date_range("2024-01-01", periods=120)
@@ -29,12 +34,18 @@ def test_the_page_is_true(tmp_path, monkeypatch, capsys):
         for name, level in (("bern", 10.0), ("genf", 20.0))
     ]
     pd.concat(frames).to_csv("sales.csv", index=False)
-    assert [kind for kind, _ in BLOCKS] == ["bash", "python", "bash", "python", "python"]
+    pd.concat(frames).to_csv("newer.csv", index=False)
+    assert [kind for kind, _ in BLOCKS] == ["bash", "bash", "bash", "python", "bash", "python", "python"]
     for kind, block in BLOCKS:
         if kind == "bash":
-            _, script, *arguments = shlex.split(block)
+            words = shlex.split(block.replace("\\\n", " "))
+            if words[0] == "attention-rnn":
+                cli.main([*words[1:], *([] if "--model" in words else TINY.split())])
+                shutil.rmtree("runs") if "--model" not in words else Path("forecast.csv").unlink()
+                continue
+            script = next(word for word in words if word.endswith(".py"))
             tiny = TINY.split() if script.endswith("run_forecasting.py") else []
-            SCRIPTS[Path(script).name].main([*arguments, *tiny])
+            SCRIPTS[Path(script).name].main([*words[words.index(script) + 1 :], *tiny])
         else:
             names = {}
             exec(block, names)

@@ -234,6 +234,12 @@ def test_nothing_gives_nothing(model, tokenizer, reader, task):
         assert answer(question=[], context=[]) == answer(question="a", context=[]) == []
 
 
+def test_no_words_have_no_labels():
+    tokenizer = train_tokenizer(TEXTS, "word")
+    model = AttentionRnnForTokenClassification(tiny_config(vocab_size=len(tokenizer), num_labels=3))
+    assert build("token-classification", model, tokenizer)([]) == []
+
+
 def test_alignments_of_a_model_without_attention_are_refused(tokenizer):
     model = tiny_model(source_vocab_size=len(tokenizer), vocab_size=len(tokenizer.target), attention_type=None)
     with pytest.raises(ValueError, match="must hold cross_attentions"):

@@ -17,6 +17,7 @@ from attention_rnn.pipelines_speech import (
     join_chunks,
 )
 from attention_rnn.tokenizer_training import train_tokenizer
+from attention_rnn.word_times import loudness, widen
 
 RATE = 8000
 
@@ -88,17 +89,32 @@ def test_another_sampling_rate_is_resampled(classify, rate):
     assert type(classify) is AudioClassificationPipeline
 
 
-@pytest.mark.parametrize("unit", ["word", "char"])
-def test_times_are_those_of_the_model(transcribe, unit):
-    found = transcribe(tone(), return_timestamps=unit)
-    inputs = extractor()(tone(), sampling_rate=RATE, return_tensors="pt")
+def heard_by_the_model(transcribe, samples):
+    """The tokens of a recording, and when the model has heard them."""
+    inputs = extractor()(samples, sampling_rate=RATE, return_tensors="pt")
     tokens = transcribe.model.generate(**inputs)
-    times = {name: of_tokens[0].tolist() for name, of_tokens in transcribe.model.token_times(tokens, **inputs).items()}
-    units = {"word": processor().words, "char": processor().characters}[unit](tokens[0].tolist(), times)
-    assert [chunk["text"] for chunk in found["chunks"]] == [piece["text"] for piece in units]
-    for chunk, piece in zip(found["chunks"], units, strict=True):
-        assert chunk["timestamp"] == pytest.approx((piece["start"], piece["end"]), abs=1e-3)
-        assert chunk["confidence"] == pytest.approx(piece["confidence"], abs=1e-4)
+    times = transcribe.model.token_times(tokens, **inputs)
+    return tokens[0].tolist(), {name: of_tokens[0].tolist() for name, of_tokens in times.items()}
+
+
+def assert_same_units(chunks, units):
+    assert [chunk["text"] for chunk in chunks] == [unit["text"] for unit in units]
+    for chunk, unit in zip(chunks, units, strict=True):
+        assert chunk["timestamp"] == pytest.approx((unit["start"], unit["end"]), abs=1e-3)
+        assert chunk["confidence"] == pytest.approx(unit["confidence"], abs=1e-4)
+
+
+def test_times_of_characters_are_those_of_the_model(transcribe):
+    found = transcribe(tone(), return_timestamps="char")
+    assert_same_units(found["chunks"], processor().characters(*heard_by_the_model(transcribe, tone())))
+
+
+def test_words_reach_as_far_as_their_sound(transcribe):
+    silence = np.zeros(RATE // 5, np.float32)
+    samples = np.concatenate([silence, tone(), silence])
+    found = transcribe(samples, return_timestamps="word")
+    words = processor().words(*heard_by_the_model(transcribe, samples))
+    assert_same_units(found["chunks"], widen(words, loudness(samples, RATE)))
 
 
 def test_a_batch_gives_what_its_recordings_give_alone(transcribe):
@@ -208,3 +224,12 @@ def test_a_model_of_transformers_reads_any_file_too(tmp_path):
     assert type(classify) is AudioClassificationPipeline
     soundfile.write(tmp_path / "tone.wav", tone(rate=16_000), 16_000)
     assert len(classify(str(tmp_path / "tone.wav"))) == 2
+
+
+@pytest.mark.parametrize("kind", [AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline])
+def test_nothing_gives_nothing(kind):
+    if kind is AudioClassificationPipeline:
+        heard = kind(model=tiny_classifier(), feature_extractor=extractor())
+    else:
+        heard = kind(model=tiny_seq2seq(), tokenizer=processor().tokenizer, feature_extractor=extractor())
+    assert heard([]) == heard(()) == []

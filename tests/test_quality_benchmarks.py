@@ -13,9 +13,15 @@ import pytest
 import soundfile
 from huggingface_hub import ModelCard
 from tiny import tiny_model
+from tiny_speech import STREAMED, tiny_ctc
 from transformers import pipeline
 
-from attention_rnn import AttentionRnnForConditionalGeneration, cli
+from attention_rnn import (
+    AttentionRnnFeatureExtractor,
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnSpeechProcessor,
+    cli,
+)
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.tokenizer_training import train_tokenizer
 
@@ -268,7 +274,35 @@ def test_connected_digits_are_longer_in_the_test_than_in_training(tmp_path):
     lengths = {part: {len(row["text"].split()) for row in rows if row["part"] == part} for part in speech.LENGTHS}
     assert lengths == {"1-5": {1, 2, 3, 4, 5}, "6-8": {6, 7, 8}, "12-16": {12, 13, 14, 15, 16}}
     assert all(np.abs(row["samples"]).max() <= 1 for row in rows)
+    for row in rows[:20]:  # what lies between the words is noise alone
+        samples, times = row["samples"], np.array(row["times"])
+        assert len(times) == len(row["text"].split())
+        np.testing.assert_allclose(times[:, 1] - times[:, 0], 400 / 8000, atol=2e-4)
+        assert (times[1:, 0] - times[:-1, 1] >= 0.02 - 2e-4).all()
+        first = samples[: int(times[0, 0] * 8000)].std()
+        assert first < samples[int(times[0, 0] * 8000) : int(times[0, 1] * 8000)].std()
     assert tasks.score_digits([row["text"] for row in rows], rows) == {"wer_1-5": 0, "wer_6-8": 0, "wer_12-16": 0}
+
+
+def test_a_boundary_is_off_by_seconds():
+    assert speech.boundary_errors([(0.5, 0.9), (1.0, 1.5)], [[0.52, 0.9], [1.0, 1.25]]) == pytest.approx(
+        [0.02, 0, 0, 0.25]
+    )
+
+
+def test_boundaries_and_streams_are_measured_with_the_model_of_a_run(tmp_path):
+    tokenizer = train_tokenizer(["one two"], kind="word")
+    extractor = AttentionRnnFeatureExtractor(13, 8000, normalization="running")
+    tiny_ctc(vocab_size=len(tokenizer), **STREAMED).save_pretrained(tmp_path / "seed1")
+    AttentionRnnSpeechProcessor(extractor, tokenizer).save_pretrained(tmp_path / "seed1")
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16000), 8000)
+    transcribe = pipeline("automatic-speech-recognition", str(tmp_path / "seed1"))
+    heard = transcribe(str(tmp_path / "noise.wav"), return_timestamps="word")
+    times = [[start, end + 0.1] for start, end in (chunk["timestamp"] for chunk in heard["chunks"])]
+    rows = [{"audio": "noise.wav", "text": heard["text"], "times": times, "part": "1-5"}]
+    assert heard["text"]
+    assert speech.hear_digits("joint", tmp_path / "seed1", rows) == {"boundaries": 50}
+    assert speech.hear_digits("streamed", tmp_path / "seed1", rows) == {"boundaries": 50, "wer_1-5": 0}
 
 
 def test_the_name_of_a_file_tells_yes_and_no(tmp_path):

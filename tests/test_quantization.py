@@ -1,8 +1,16 @@
+import copy
+import subprocess
+import sys
+
 import pytest
 import torch
 from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_config, tiny_model
+from transformers import AutoModelForSeq2SeqLM
 
 from attention_rnn import AttentionRnnForCausalLM, AttentionRnnModel, quantization, quantize
+from attention_rnn.models.attention import Memory
+from attention_rnn.models.decoder_step import prepare
+from attention_rnn.models.prepared_linear import Int8Linear
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +71,56 @@ def test_narrow_and_small_matrices_stay_as_they_are(monkeypatch):
     assert len(kinds) > len(plain)
 
 
-def test_a_quantised_copy_is_not_saved(tmp_path):
-    with pytest.raises(NotImplementedError, match="save the model itself and quantise what is loaded"):
-        quantize(tiny_model()).save_pretrained(tmp_path)
+def test_products_with_the_context_are_made_once_for_each_source():
+    model = quantize(tiny_model())
+    keys, values = model.model.decoder._project(torch.zeros(1, 3, model.config.memory_size))
+    readers = prepare(model.model.decoder, model.lm_head, Memory(keys, values, None), beams=1, steps=9).readers
+    assert readers
+    assert {type(reader.layer) for reader in readers} == {Int8Linear}
+
+
+def test_it_is_loaded_with_the_weights_and_the_products_that_were_saved(tmp_path):
+    model = tiny_model()
+    quantized = quantize(model)
+    quantized.save_pretrained(tmp_path)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    assert {type(module) for module in loaded.modules()} >= {Int8Linear}
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
+    batch = tiny_batch(model)
+    with torch.no_grad():
+        assert torch.equal(loaded(**batch).logits, quantized(**batch).logits)
+
+
+def test_what_was_saved_is_a_model_of_single_precision_to_who_has_not_the_package(tmp_path):
+    model = tiny_model()
+    quantize(model).save_pretrained(tmp_path)
+    torch.save(tiny_batch(model), tmp_path / "batch")
+    code = """
+import sys, torch
+sys.modules["attention_rnn"] = None
+from transformers import AutoModelForSeq2SeqLM
+model = AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+with torch.no_grad():
+    torch.save(model(**torch.load(sys.argv[1] + "/batch")).logits, sys.argv[1] + "/logits")
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    with torch.no_grad():
+        expected = model(**tiny_batch(model)).logits
+    torch.testing.assert_close(torch.load(tmp_path / "logits"), expected)
+
+
+def test_weights_that_change_are_rounded_anew():
+    layer, inputs = Int8Linear(8, 4).eval(), torch.randn(3, 8)
+    with torch.no_grad():
+        before = layer(inputs)
+        layer.weight.mul_(2)
+        layer.bias.mul_(2)
+        torch.testing.assert_close(layer(inputs), 2 * before)
+
+
+def test_a_copy_of_a_copy_generates_too():
+    model = quantize(tiny_model())
+    batch = tiny_batch(model)
+    batch.pop("labels")
+    expected = model.generate(**batch, max_new_tokens=5)
+    assert torch.equal(copy.deepcopy(model).generate(**batch, max_new_tokens=5), expected)

@@ -109,6 +109,37 @@ def test_units_do_not_matter(tmp_path):
     assert found[1]["validation"]["mase"] == pytest.approx(found[0]["validation"]["mase"], rel=1e-2)
 
 
+def test_a_network_beside_a_fitted_highway_starts_at_the_ridge(tmp_path):
+    file = write(hourly(), tmp_path / "s.csv")
+    arguments = ["--train_file", file, "--do_train", "--do_predict", "--fit_highway", "--learning_rate", 1e-9]
+    point = ["--config_overrides", "hidden_size=8,distribution_output=point,readout_dropout=0,copy=false"]
+    scores = run(tmp_path / "out", *arguments, *point, "--num_pictures", 0)
+    tables = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["test"]["mae"] == pytest.approx(tables["test"]["ridge"]["mae"], rel=0.1)
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert config.highway_length == config.context_length
+    more = ["--model_name_or_path", tmp_path / "out", "--do_predict", "--train_file", file, "--fit_highway"]
+    with pytest.raises(ValueError, match="--model_name_or_path brings its config and tokenizer: no --fit_highway"):
+        run_forecasting.main(["--output_dir", str(tmp_path / "x"), *map(str, more)])
+
+
+def test_a_model_that_takes_off_no_location_trains_in_any_units(tmp_path):
+    found = []
+    for number, factor in enumerate((1.0, 1e9)):
+        file = write(hourly().assign(target=lambda rows: rows["target"] * factor), tmp_path / f"{number}.csv")  # noqa: B023
+        override = ["--config_overrides", "hidden_size=8,scaling=mean"]
+        found.append(run(tmp_path / f"out{number}", "--train_file", file, "--do_train", "--num_pictures", 0, *override))
+    assert found[1]["validation"]["mase"] == pytest.approx(found[0]["validation"]["mase"], rel=1e-2)
+
+
+@pytest.mark.parametrize("scaling", ["last", "null"])
+def test_values_that_a_model_would_leave_too_large_are_refused(tmp_path, scaling):
+    file = write(hourly().assign(target=lambda rows: rows["target"] * 1e9), tmp_path / "s.csv")
+    override = ["--config_overrides", f"hidden_size=8,scaling={scaling}"]
+    with pytest.raises(ValueError, match=r"leaves values of the size that they have.*series 'bern' are of .*e\+"):
+        run(tmp_path / "out", "--train_file", file, "--do_train", *override)
+
+
 def test_files_follow_each_other_in_time_and_go_on_from_a_checkpoint(tmp_path):
     frame = hourly().drop(columns="item_id")
     edges = {"train": (0, 300), "validation": (300, 400), "test": (400, 480)}
@@ -143,6 +174,21 @@ def test_channels_covariates_and_a_point_forecast(tmp_path):
     assert (config.num_channels, config.num_time_features, config.num_past_features) == (2, 1, 1)
     assert not (tmp_path / "out" / "forecast.csv").exists()  # the holidays that come are not known
     assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["channel"]) == {"target", "other"}
+
+
+def test_kinds_of_series_are_learnt_and_asked_for(tmp_path):
+    kinds = [hourly().assign(region="north"), hourly("genf", 1).assign(region="south")]
+    file = write(pd.concat(kinds), tmp_path / "s.csv")
+    columns = ["--category_columns", "region", "--num_pictures", 0]
+    run(tmp_path / "out", "--train_file", file, "--do_train", "--do_predict", *columns)
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.num_static_categorical_features, config.cardinality) == (1, [3])
+    forecast = pipeline("time-series-forecasting", str(tmp_path / "out"))
+    of_table = forecast(pd.read_csv(file))["target"].to_numpy()[:24]
+    item = {"target": hourly()["target"].tolist(), "categories": {"region": "north"}}
+    np.testing.assert_allclose(forecast(item)["target"], of_table, rtol=1e-4)
+    with pytest.raises(ValueError, match="must have 'region' in 'categories', as in the training"):
+        forecast({"target": [1.0, 2.0]})
 
 
 def test_a_series_of_a_few_values_trains(tmp_path):

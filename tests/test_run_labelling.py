@@ -10,9 +10,10 @@ import datasets
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from tiny import tiny_config
 from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
 
-from attention_rnn import AttentionRnnWordTokenizer
+from attention_rnn import AttentionRnnForTokenClassification, AttentionRnnWordTokenizer
 from attention_rnn.arguments import parse_arguments
 from attention_rnn.tokenizer_training import train_tokenizer
 
@@ -83,6 +84,30 @@ def test_a_file_of_any_format_is_read(tmp_path, name):
     assert read("--train_file", write(tmp_path / name, FORMATS[name])) == EXPECTED
 
 
+def test_empty_texts_are_left_out_of_the_training_alone(tmp_path, caplog):
+    empty = {"tokens": [], "labels": [], "intent": "play"}
+    file = write(tmp_path / "rows.jsonl", jsonl([ROWS[0], empty, ROWS[1]]))
+    assert read("--train_file", file) == EXPECTED[:2]
+    assert "1 of 3" in caplog.text
+    data_args, _ = parse_arguments(["--test_file", file], run_labelling.DataArguments, run_labelling.TrainingArguments)
+    assert [row["tokens"] for row in run_labelling.read_texts("test", data_args)] == [
+        EXPECTED[0][0],
+        [],
+        EXPECTED[1][0],
+    ]
+
+
+@pytest.mark.parametrize(("character_size", "warns"), [(None, True), (4, False)])
+def test_words_that_the_tokenizer_does_not_know_are_told(character_size, warns, caplog):
+    tokenizer = train_tokenizer(["play a song"], "word")
+    config = tiny_config(vocab_size=len(tokenizer), num_labels=2, character_size=character_size)
+    model = AttentionRnnForTokenClassification(config)
+    texts = datasets.Dataset.from_list([{"tokens": ["παίξε", "ένα"], "labels": ["LABEL_0", "LABEL_1"], "place": "1"}])
+    with caplog.at_level(logging.WARNING):
+        run_labelling.encode("train", texts, tokenizer, model, run_labelling.DataArguments(max_length=9))
+    assert ("does not suit the words of the train data" in caplog.text) == warns
+
+
 def test_columns_are_chosen_and_files_may_be_compressed(tmp_path):
     file = tmp_path / "train.txt.gz"
     with gzip.open(file, "wt", encoding="utf-8") as lines:
@@ -111,7 +136,7 @@ def test_a_data_set_is_read_with_the_names_of_its_classes(tmp_path):
         (jsonl([{"tokens": ["a"], "tags": ["O"]}]), r"line 1: there must be a column 'labels'"),
         (jsonl([{"tokens": ["a"], "labels": [1]}]), r"column 'labels' must hold a list of words.*got \[1\]"),
         (jsonl([{"tokens": ["a", " "], "labels": ["O", "O"]}]), "column 'tokens' must hold a list of words"),
-        (jsonl([{"tokens": [], "labels": []}]), "at least one"),
+        (jsonl([{"tokens": [], "labels": []}]), "must hold an example to train on"),
         (jsonl([{"tokens": ["a", "b"], "labels": ["O"]}]), "one label for each word, got 1 for 2"),
         ("", "the train data must hold at least one example"),
     ],

@@ -8,7 +8,7 @@ import sys
 import processes
 import pytest
 import torch
-from processes import KINDS, MODELS, WORDS, generate_for_file, train_all, write_data
+from processes import KINDS, MODELS, WORDS, train_all, write_data, write_for_files
 from safetensors.torch import load_file
 from tiny import tiny_batch, tiny_model
 
@@ -17,7 +17,7 @@ from tiny import tiny_batch, tiny_model
 def one(tmp_path_factory):
     folder = write_data(tmp_path_factory.mktemp("one"))
     train_all(folder, folder, num_processes=1, arguments=[])
-    generate_for_file(folder, folder / "seq2seq")
+    write_for_files(folder, folder / "seq2seq")
     return folder
 
 
@@ -79,6 +79,26 @@ def test_the_script_writes_the_same_predictions(one, two, kind):
 
 def test_a_file_is_generated_in_shards(one, two):
     assert read(two / "generated.jsonl") == read(one / "generated.jsonl")
+
+
+def test_a_forecaster_is_the_same_and_so_are_its_scores(one, two):
+    expected, weights = (load_file(folder / "forecasting" / "model.safetensors") for folder in (one, two / "ddp"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: name + text)
+    expected, results = (
+        json.loads((folder / "forecasting" / "all_results.json").read_text()) for folder in (one, two / "ddp")
+    )
+    for metric in ("eval_loss", "eval_mase", "predict_mase", "predict_coverage"):
+        assert results[metric] == pytest.approx(expected[metric], rel=1e-4), metric
+
+
+def test_series_are_forecast_in_shards(one, two):
+    tables = [(folder / "forecast.csv").read_text().splitlines() for folder in (one, two)]
+    assert [row.split(",")[:2] for row in tables[0]] == [row.split(",")[:2] for row in tables[1]]
+    assert len(tables[0]) == 1 + 4 * 4
+    for ours, theirs in zip(*(table[1:] for table in tables), strict=True):
+        numbers = [[float(value) for value in row.split(",")[2:]] for row in (ours, theirs)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("context_feeding", ["input", "conditional"])

@@ -135,19 +135,28 @@ def test_silence_after_speech_ends_a_text_once():
     assert model.stream_step(frames(80), state, endpoint_seconds=0.2)[0] == []
 
 
-def test_the_state_is_as_large_after_an_hour_as_at_first():
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tiny_ctc(**STREAMED, time_reduction=[2, 1]),
+        lambda: tiny_seq2seq(**STREAMED, bridge="zeros", attention_window=5),
+        lambda: tiny_classifier(**STREAMED),
+    ],
+    ids=["ctc", "triggered attention", "keywords"],
+)
+def test_the_state_is_as_large_after_an_hour_as_at_first(make):
     def size(value):
         if isinstance(value, torch.Tensor):
             return value.numel()
         return sum(map(size, value)) if isinstance(value, (list, tuple)) else 0
 
-    model = tiny_ctc(**STREAMED, time_reduction=[2, 1])
+    model = make()
     extractor = AttentionRnnFeatureExtractor(MELS, 8000, normalization="running")
     state, of_features = model.begin_stream(), extractor.begin_stream()
     sizes = []
     for _ in range(40):
         features, of_features = extractor.stream(torch.randn(8000), of_features)
-        _, _, state = model.stream_step(features, state)
+        *_, state = model.stream_step(features, state)
         sizes.append((size(state), size(of_features)))
     assert sizes[5:15] == sizes[25:35]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_config
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments, set_seed
 
 from attention_rnn import (
     AttentionRnnForCausalLM,
@@ -16,6 +16,7 @@ from attention_rnn import (
     AttentionRnnForSequenceClassification,
     AttentionRnnForTokenClassification,
 )
+from attention_rnn.tokenizer_training import train_tokenizer
 
 IDS = [[5, 6, 2, 7, 8, 9], [9, 8, 2, 6, 5, 7], [6, 5, 2, 9, 9, 8], [7, 7, 2, 5, 6, 6]] * 2
 LABELS = {"num_labels": 3, "bidirectional": True}
@@ -117,6 +118,18 @@ def test_accumulated_batches_make_the_step_of_the_big_batch(head, tmp_path):
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_padding_on_either_side_makes_the_same_loss_of_a_language_model(tmp_path):
+    losses = []
+    for side in ("left", "right"):
+        tokenizer = train_tokenizer(["anna", "bob", "christopher"], kind="character", causal=True)
+        tokenizer.padding_side = side
+        run = trainer(tmp_path, "causal", overrides={"vocab_size": len(tokenizer)})
+        run.data_collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)
+        rows = [dict(tokenizer(text)) for text in ["anna", "bob", "christopher", "bo"]]
+        losses.append(run.evaluate(rows)["eval_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_smoothed_language_model_predicts_what_follows(tmp_path):
     run = trainer(tmp_path, "causal", label_smoothing_factor=0.1)
     batch = run.data_collator(dataset("causal"))
@@ -133,6 +146,12 @@ def test_a_loss_that_smoothing_would_cut_is_refused(head, tmp_path):
     if head == "copying":  # as a collator for sequence to sequence tasks adds them
         run.train_dataset = [{**row, "decoder_input_ids": [1, *row["labels"][:-1]]} for row in dataset(head)]
     with pytest.raises(ValueError, match=r"`labels` must be given .* set `label_smoothing` in the config"):
+        run.train()
+
+
+def test_labels_that_smoothing_takes_away_before_the_decoder_has_read_them_are_asked_for(tmp_path):
+    run = trainer(tmp_path, "seq2seq", label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match=r"`labels` must be given to train .* set `label_smoothing` in the config"):
         run.train()
 
 

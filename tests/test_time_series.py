@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 import torch
-from tiny_series import BATCH, HORIZON, PATCH, TIME, VARIANTS, tiny_future, tiny_inputs, tiny_model
+from tiny_series import BATCH, HORIZON, PATCH, TIME, VARIANTS, tiny_config, tiny_future, tiny_inputs, tiny_model
 from transformers import AutoConfig, AutoModel, AutoModelForTimeSeriesPrediction
 
 from attention_rnn import (
@@ -12,6 +12,7 @@ from attention_rnn import (
     AttentionRnnTimeSeriesConfig,
     AttentionRnnTimeSeriesModel,
 )
+from attention_rnn.models.dropout import NO_NOISE
 
 NAN = torch.nan
 every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -277,6 +278,51 @@ def test_a_readout_starts_as_small_as_the_layers_of_torch():
     assert (readout.gate.bias == -1).all()
 
 
+def test_a_highway_that_was_solved_for_is_what_the_model_says_at_first():
+    weights = torch.randn(5, 3)
+    weights[-1] += 1 - weights.sum(dim=0)
+    model = tiny_model(highway_length=5, freeze_highway=True, copy=False, prediction_length=3)
+    model.readout.set_highway(weights)
+    for parameter in model.readout.projection.parameters():
+        parameter.data.zero_()
+    values = 7 + 3 * torch.randn(2, 11)
+    outputs = model(past_values=values)
+    torch.testing.assert_close(outputs.mean_predictions, values[:, -5:] @ weights, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_highway_is_not_trained_and_the_rest_starts_small(tmp_path):
+    torch.manual_seed(0)
+    model = AttentionRnnForTimeSeriesPrediction(tiny_config(highway_length=5, freeze_highway=True))
+    torch.manual_seed(0)
+    free = AttentionRnnForTimeSeriesPrediction(tiny_config(highway_length=5))
+    torch.testing.assert_close(model.readout.projection.weight, 0.1 * free.readout.projection.weight)
+    model.readout.set_highway(torch.ones(5, HORIZON))
+    model.save_pretrained(tmp_path)
+    again = AttentionRnnForTimeSeriesPrediction.from_pretrained(tmp_path)
+    assert not again.readout.highway.weight.requires_grad
+    assert free.readout.highway.weight.requires_grad
+    torch.testing.assert_close(again.readout.projection.weight, model.readout.projection.weight)
+
+
+def test_a_map_of_another_size_is_no_highway():
+    with pytest.raises(ValueError, match=r"`weights` must fit the highway, \(5, 12\), got \(6, 10\)"):
+        tiny_model(highway_length=5).readout.set_highway(torch.ones(6, HORIZON))
+    with pytest.raises(ValueError, match="must fit the highway"):
+        tiny_model().readout.set_highway(torch.ones(6, HORIZON))
+
+
+@pytest.mark.parametrize("cell_type", ["gru", "lstm", "rnn_tanh", "echo_state"])
+def test_parallel_patches_are_first_steps_of_sequences_of_their_own(cell_type):
+    copies = {"copy": False} if cell_type == "echo_state" else {}
+    layer = tiny_model(cell_type=cell_type, **copies).model.decoder.layers[0]
+    inputs, state = torch.randn(2, 3, 8), torch.randn(2, layer.cell.state_size)
+    outputs, states = layer.first_steps(inputs, state)
+    for patch in range(3):
+        output, after = layer(inputs[:, patch : patch + 1], None, state, None, NO_NOISE, False)
+        torch.testing.assert_close(outputs[:, patch : patch + 1], output)
+        torch.testing.assert_close(states[:, patch : patch + 1], after)
+
+
 def test_the_highway_starts_at_zero():
     config = AttentionRnnTimeSeriesConfig(highway_length=5)
     assert not AttentionRnnForTimeSeriesPrediction(config).readout.highway.weight.any()
@@ -338,7 +384,7 @@ def test_the_arguments_of_generate_are_those_of_forward():
     assert forward.keys() - generate.keys() == only_known_later
 
 
-@pytest.mark.parametrize("name", ["deepar", "segrnn", "da-rnn", "echo-state"])
+@pytest.mark.parametrize("name", ["deepar", "segrnn", "lstnet", "da-rnn", "echo-state"])
 def test_the_architectures_of_papers_forecast(name):
     config = AttentionRnnTimeSeriesConfig.from_preset(name, prediction_length=6, hidden_size=8, num_channels=2)
     model = AttentionRnnForTimeSeriesPrediction(config)

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 else:
                     command = script_command(folder, task, plan["split"])
                 run = {**key, **train(folder, [*command, *arguments], options.threads)}
-                run |= test(task, folder, plan["split"])
+                run |= test(task, setting, folder, plan["split"])
                 results = save(results_file, plan, "runs", key, run)
             print(describe(find(results["runs"], key)), flush=True)
         if task.ensemble and len(seeds) > 1 and not options.auto:
@@ -212,7 +212,7 @@ def follows_in_time(task: Task, split: str) -> bool:
     return task.script == "run_forecasting.py" and split == "dev"
 
 
-def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
+def test(task: Task, setting: str, folder: Path, split: str) -> dict[str, Any]:
     """Score what the script has decoded, unless it has done so itself."""
     if task.score is None:
         results = json.loads((folder / "all_results.json").read_text(encoding="utf-8"))
@@ -221,6 +221,8 @@ def test(task: Task, folder: Path, split: str) -> dict[str, Any]:
     predictions = [row["prediction"] for row in read_jsonl(folder / "generated_predictions.jsonl")]
     rows = read_rows(folder.parent, split)[: len(predictions)]  # --max_predict_samples takes the first ones
     scores: dict[str, Any] = {"test": task.score(predictions, rows)}
+    if task.measure is not None:
+        scores["test"] |= task.measure(setting, folder, rows)
     if task.lengths:
         scores["test_by_length"] = scores_by_length(task, predictions, rows)
     return scores

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forecasting
-from speech import LENGTHS, SPEAKERS, read_digits, read_fsdd, read_yesno
+from speech import LENGTHS, SPEAKERS, hear_digits, read_digits, read_fsdd, read_yesno, score_digits
 
 from attention_rnn import metrics
 from attention_rnn.metrics import load_metric
@@ -57,6 +57,7 @@ class Task:
         script (`str`): what trains it, a file of `examples/`.
         lengths (`tuple[int, ...]`): upper bounds of the buckets of source lengths, in words, to score apart.
         setting_arguments: further arguments of the script for a setting.
+        measure: (setting, folder of a model, rows) to scores that its predictions do not tell, or that win over them.
         digits (`int`): behind the point, in the table.
         published_file: (folder of the data, setting, split) to the file of that split, where one can be trained on as
             it is.
@@ -83,6 +84,7 @@ class Task:
     ensemble: bool = False
     lengths: tuple[int, ...] = field(default=())
     setting_arguments: Callable[[str], list[str]] = lambda setting: []
+    measure: Callable[[str, Path, list[Row]], Scores] | None = None
     digits: int = 2
     published_file: Callable[[Path, str, str], Path] | None = None
 
@@ -164,18 +166,6 @@ def score_g2p(predictions: list[str], rows: list[Row]) -> Scores:
         "word_error_rate": compute("word_error_rate", predictions, references),
         "per": compute("per", predictions, references),
     }
-
-
-# Spoken digits
-
-
-def score_digits(predictions: list[str], rows: list[Row]) -> Scores:
-    """Word error rates by how many digits were said, those of training first."""
-    scores = {}
-    for part in dict.fromkeys(row.get("part", "") for row in rows):
-        pairs = [(p, row["text"]) for p, row in zip(predictions, rows, strict=True) if row.get("part", "") == part]
-        scores[f"wer_{part}"] = compute("wer", [p for p, _ in pairs], [reference for _, reference in pairs])
-    return scores
 
 
 # Inflection
@@ -718,7 +708,7 @@ TASKS = {
         script="run_forecasting.py",
         settings=forecasting.settings(),
         recipe="forecasting",
-        arguments={"context_length": 336, "patch_length": 24, "season": 24, "eval_steps": 64, "save_steps": 64},
+        arguments={"context_length": 336, "patch_length": 24, "season": 24},
         setting_arguments=forecasting.setting_arguments,
         read=forecasting.read_etth1,
         metrics={"mse": "MSE", "mae": "MAE", "crps": "CRPS"},
@@ -765,8 +755,6 @@ TASKS = {
             "context_length": 96,
             "patch_length": 24,
             "season": 1,
-            "eval_steps": 40,
-            "save_steps": 40,
         },
         setting_arguments=forecasting.setting_arguments,
         read=forecasting.read_exchange_rate,
@@ -823,15 +811,35 @@ TASKS = {
     "speech_digits": Task(
         title="Connected digits, longer than in training",
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
-        settings={"joint": "", "attention": "ctc_weight=0.0"},
+        settings={
+            "joint": "",
+            "streamed": "bidirectional=False,causal=True,hidden_size=160",
+            "attention": "ctc_weight=0.0",
+        },
+        setting_arguments=lambda setting: ["--normalization", "running"] if setting == "streamed" else [],
         recipe="speech-recognition",
-        arguments={"language": ["en"]},
+        arguments={"num_train_epochs": 6, "speed_change": 0, "language": ["en"]},
         read=read_digits,
         score=score_digits,
-        metrics={"wer_1-5": "WER, 1 to 5", "wer_6-8": "WER, 6 to 8", "wer_12-16": "WER, 12 to 16"},
-        results={"joint CTC and attention": ["joint"], "attention alone": ["attention"]},
+        measure=hear_digits,
+        metrics={
+            "wer_1-5": "WER, 1 to 5",
+            "wer_6-8": "WER, 6 to 8",
+            "wer_12-16": "WER, 12 to 16",
+            "boundaries": "boundaries within 60 ms, %",
+        },
+        results={
+            "joint CTC and attention": ["joint"],
+            "the same, unidirectional, streamed by CTC in chunks of 320 ms": ["streamed"],
+            "attention alone": ["attention"],
+        },
         goals={
-            "joint CTC and attention": {"wer_1-5": 1.0, "wer_6-8": 2.5, "wer_12-16": 3.0},
+            "joint CTC and attention": {"wer_1-5": 1.0, "wer_6-8": 2.5, "wer_12-16": 3.0, "boundaries": 90},
+            "the same, unidirectional, streamed by CTC in chunks of 320 ms": {
+                "wer_1-5": 2.0,
+                "wer_6-8": 3.5,
+                "wer_12-16": 4.0,
+            },
         },
         published={},
         notes="Digits of one speaker, joined with pauses and in noise. Training hears one to five of them.",
@@ -850,7 +858,7 @@ TASKS = {
         recipe="speech-recognition",
         arguments={
             "config_overrides": "hidden_size=48,embedding_size=16,num_mel_bins=40,subsampling_channels=[8,8],"
-            "time_reduction=[1,2],hidden_dropout=0.1,readout_dropout=0.1",
+            "encoder_layers=1,time_reduction=[2],ctc_weight=0.5,hidden_dropout=0.1,readout_dropout=0.1",
             "num_train_epochs": 60,
             "per_device_train_batch_size": 4,
             "eval_strategy": "steps",

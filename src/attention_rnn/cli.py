@@ -33,6 +33,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("Make a model", "commands.train:main", "train a model on your own file, or go on with a training"),
+    "forecast": Command("Make a model", "commands.forecast:main", "tell what comes next in the series of a file"),
     "recipes": Command("Make a model", "commands.recipes:main", "list the recipes, or show one"),
     "predict": Command("Use a model", "commands.predict:main", "answer at a prompt, or put a file through a model"),
     "evaluate": Command("Use a model", "commands.evaluate:main", "score a model on a file"),
@@ -54,6 +55,7 @@ Recurrent networks with attention, from a file to a model that is used:
 
   attention-rnn train words.tsv      trains a model in runs/words
   attention-rnn predict runs/words   answers what you type
+  attention-rnn forecast sales.csv   tells what comes next in series
 
 {commands}
 

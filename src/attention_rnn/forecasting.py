@@ -84,6 +84,9 @@ class Features:
         targets (`list[str]`): the names of the channels.
         known, past_only, static (`dict[str, tuple[float, float]]`):
             Columns, each with the mean and the deviation by which it is scaled.
+        categories (`dict[str, list[str]]`):
+            Columns, each with the categories that the series have. A model knows them by their number from 1 on; 0 is
+            one that it has not seen.
     """
 
     frequency: str | int
@@ -93,6 +96,7 @@ class Features:
     known: dict[str, tuple[float, float]] = field(default_factory=dict)
     past_only: dict[str, tuple[float, float]] = field(default_factory=dict)
     static: dict[str, tuple[float, float]] = field(default_factory=dict)
+    categories: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, series: SeriesSet, train: Part, season: int = 1, calendar: bool = False) -> "Features":
@@ -108,10 +112,21 @@ class Features:
                     of_series = zip(series.series, train, strict=True)
                     values = np.concatenate([getattr(one, kind)[slice(*part), column] for one, part in of_series])
                 kinds[kind][name] = _scale_of(values)
-        return cls(series.frequency, season, cycles, list(series.columns.targets), **kinds)
+        categories = {
+            name: sorted(
+                {one.categories[column] for one, (begin, end) in zip(series.series, train, strict=True) if end > begin}
+            )
+            for column, name in enumerate(series.columns.categories)
+        }
+        return cls(series.frequency, season, cycles, list(series.columns.targets), categories=categories, **kinds)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def cardinality(self) -> list[int]:
+        """How many numbers each column of categories has for a model."""
+        return [1 + len(words) for words in self.categories.values()]
 
     @property
     def num_time_features(self) -> int:
@@ -187,8 +202,9 @@ class Windows(Dataset):
         beyond (`bool`): one window for each series, whose cut-off is its end.
 
     Items are dicts of arrays: `past_values` (time, channels) and `future_values` (prediction length, channels), where
-    there is more to tell `past_time_features`, `future_time_features` (time, features), `past_only_features` and
-    `static_real_features` (features,). Windows without any value before or behind the cut-off are left out.
+    there is more to tell `past_time_features`, `future_time_features` (time, features), `past_only_features`,
+    `static_real_features` and `static_categorical_features` (features,). Windows without any value before or behind the
+    cut-off are left out.
 
     Raises:
         ValueError: there is no window.
@@ -292,6 +308,10 @@ class Windows(Dataset):
         if self.features.static:
             loc, scale = np.array(list(self.features.static.values()), dtype=np.float32).T
             window["static_real_features"] = (one.static - loc) / scale
+        if self.features.categories:
+            known = zip(self.features.categories.values(), one.categories, strict=True)
+            numbers = [1 + words.index(word) if word in words else 0 for words, word in known]
+            window["static_categorical_features"] = np.array(numbers, dtype=np.int64)
         return window
 
     def _scaled(self, which: int, values: np.ndarray) -> np.ndarray:
@@ -324,7 +344,8 @@ def collate(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
     """
     batch = {}
     for name in windows[0]:
-        arrays = [np.asarray(window[name], dtype=np.float32) for window in windows]
+        kind = np.int64 if name == "static_categorical_features" else np.float32
+        arrays = [np.asarray(window[name], dtype=kind) for window in windows]
         if name.startswith("past"):
             longest = max(map(len, arrays))
             fill = np.nan if name == "past_values" else 0.0

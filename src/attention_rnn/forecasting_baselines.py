@@ -102,6 +102,13 @@ class WindowRidge:
         predicted = self._predict(rows, self.weights)[:, :horizon]
         return predicted.reshape(windows, channels, horizon).transpose(0, 2, 1)
 
+    @property
+    def map(self) -> np.ndarray:
+        """The same as a linear map of the values as they are, (context, horizon); each column sums to one."""
+        weights = self.weights.copy()
+        weights[-1] += 1 - weights.sum(axis=0)
+        return weights
+
     def _pairs(self, windows: Windows) -> list[tuple[np.ndarray, np.ndarray]]:
         """Past and future of some windows, a row for each channel."""
         most = max(1, _MOST_ROWS // len(windows.series.columns.targets))

@@ -43,6 +43,7 @@ class Series:
         past_only (`np.ndarray` of shape (time, past-only columns)).
         static (`np.ndarray` of shape (static columns,)).
         begins (`dict[str, int]`): of each split after the first, the position in `values` at which it begins.
+        categories (`list[str]`): one word for each column of categories.
     """
 
     item_id: str
@@ -52,6 +53,7 @@ class Series:
     past_only: np.ndarray
     static: np.ndarray
     begins: dict[str, int] = field(default_factory=dict)
+    categories: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -142,23 +144,37 @@ class _Collected:
         self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
         self.rows: dict[str, list[tuple[str, range | np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
         self.forms: list[dict[str, Any]] = list(_FORMS)
+        self.categories: dict[str, dict[str, str]] = {}  # by series and column
         self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
 
     def add(self, split: str, chunk: pd.DataFrame) -> None:
         columns = self.columns
-        for name in filter(None, [columns.timestamp, columns.item, *columns.numbers]):
+        for name in columns.named:
             if name not in chunk.columns:
                 raise ValueError(f"{chunk.index[0]}: there must be a column {name!r}, got {brief(list(chunk.columns))}")
         numbers = np.stack([to_numbers(chunk[name]) for name in columns.numbers], axis=1)
         stamps = self._stamps(chunk)
         if columns.item is None:
             self.rows.setdefault("series", []).append((split, _short(stamps), numbers))
+            self._note_categories("series", chunk)
             return
         missing = np.flatnonzero(find_missing(chunk[columns.item]))
         if len(missing):
             raise ValueError(f"{chunk.index[missing[0]]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
             self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), numbers[indices]))
+            self._note_categories(str(name), chunk.iloc[indices])
+
+    def _note_categories(self, name: str, rows: pd.DataFrame) -> None:
+        of_series = self.categories.setdefault(name, {})
+        for column in self.columns.categories:
+            values = rows[column][~find_missing(rows[column])].unique()
+            for word in map(category_of, values):
+                if of_series.setdefault(column, word) != word:
+                    raise ValueError(
+                        f"series {name!r}: the column of categories {column!r} must hold one in all rows, got "
+                        f"{brief([of_series[column], word])}"
+                    )
 
     def _stamps(self, chunk: pd.DataFrame) -> np.ndarray:
         """Integers: a count, or nanoseconds, of aware ones since 1970 in UTC."""
@@ -316,6 +332,9 @@ class _Collected:
                     f"{brief(different.tolist())}"
                 )
             of_series.append(different[0])
+        categories = self.categories.pop(name)
+        if missing := [column for column in columns.categories if column not in categories]:
+            raise ValueError(f"series {name!r}: the column of categories {missing[0]!r} must hold one, got nothing")
         begins: dict[str, int] = {}
         row = 0
         for split, of_part, _ in parts:
@@ -329,7 +348,15 @@ class _Collected:
             np.ascontiguousarray(past_only[begin:end]),
             np.array(of_series, dtype=np.float32),
             begins,
+            [categories[column] for column in columns.categories],
         )
+
+
+def category_of(value: Any) -> str:
+    """A category as a word; what a table has as a whole number is the same with a point in another one."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
 
 
 def _short(stamps: np.ndarray) -> range | np.ndarray:

@@ -175,6 +175,11 @@ class ForecastMetrics:
         return self.scores(output).result()
 
 
+def deciding_metric(config: Any) -> str:
+    """By which metric a model of this config is compared with others."""
+    return "mse" if config.loss == "mse" else "mase"
+
+
 def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> tuple[str, str]:
     """
     What a model reached beside others.

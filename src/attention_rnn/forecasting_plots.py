@@ -60,7 +60,7 @@ def _draw_forecast(axes: "Axes", panel: Mapping[str, Any]) -> None:
     axes.plot(stamps, panel["mean"], color=_BLUE, linewidth=1.5, label="forecast")
     axes.set_title(panel["title"], fontsize=10, loc="left", parse_math=False)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -92,13 +92,19 @@ def plot_forecast_attention(
     begins = [len(past_stamps) - (patches - patch) * patch_length for patch in range(patches)]
     columns = range(0, patches, max(1, patches // 12))
     rows = range(0, steps, max(1, steps // 12))
-    axes.set_xticks(list(columns), [str(past_stamps[max(begins[i], 0)]) for i in columns], rotation=45, ha="right")
-    axes.set_yticks(list(rows), [str(stamps[min(i * patch_length, len(stamps) - 1)]) for i in rows])
+    of_columns = [_told(past_stamps[max(begins[i], 0)]) for i in columns]
+    axes.set_xticks(list(columns), of_columns, rotation=45, ha="right")
+    axes.set_yticks(list(rows), [_told(stamps[min(i * patch_length, len(stamps) - 1)]) for i in rows])
     axes.set_xlabel(f"past patches of {patch_length}, by their first time stamp")
     axes.set_ylabel("forecast from")
     axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.tick_params(labelsize=7, length=0)
     return figure
+
+
+def _told(stamp: Any) -> str:
+    """A time stamp without the parts of it that are zero."""
+    return str(stamp).removesuffix(":00").removesuffix(" 00:00")
 
 
 def plot_calibration(shares: Mapping[float, float]) -> "Figure":

@@ -4,7 +4,7 @@ a column for each channel), and what their columns hold.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Columns:
         known (`list[str]`): numbers that are known ahead: prices, holidays, a weather forecast.
         past_only (`list[str]`): numbers that are known up to now.
         static (`list[str]`): numbers that are the same in all rows of a series.
+        categories (`list[str]`): words that are the same in all rows of a series, such as its region.
     """
 
     timestamp: str | None = None
@@ -43,10 +44,16 @@ class Columns:
     known: list[str] = field(default_factory=list)
     past_only: list[str] = field(default_factory=list)
     static: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
 
     @property
     def numbers(self) -> list[str]:
         return [*self.targets, *self.known, *self.past_only, *self.static]
+
+    @property
+    def named(self) -> list[str]:
+        """All columns that are read."""
+        return [*filter(None, [self.timestamp, self.item]), *self.numbers, *self.categories]
 
 
 def name_of(source: Any) -> str:
@@ -189,11 +196,10 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
         ValueError: a column that is named is not there, or none is left for the target.
     """
     place = rows.index[0]
-    for name in filter(None, [given.timestamp, given.item, *given.numbers]):
+    for name in given.named:
         if name not in rows.columns:
             raise ValueError(f"{place}: there must be a column {name!r}, got the columns {brief(list(rows.columns))}")
-    taken = {given.timestamp, given.item, *given.numbers}
-    left = [name for name in rows.columns if name not in taken]
+    left = [name for name in rows.columns if name not in given.named]
     usual = {str(name).lower(): name for name in reversed(left)}
 
     def find(names: Sequence[str]) -> Any:
@@ -216,7 +222,7 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
                 f"{place}: there must be a column of numbers left for the target, got the columns "
                 f"{brief(list(rows.columns))}"
             )
-    return Columns(timestamp, item, list(targets), list(given.known), list(given.past_only), list(given.static))
+    return replace(given, timestamp=timestamp, item=item, targets=list(targets))
 
 
 def _first(values: pd.Series) -> Any:

@@ -184,8 +184,8 @@ def get_words(row: dict[str, Any], column: str, place: str) -> list[str]:
     if column not in row:
         raise ValueError(f"{place}: there must be a column {column!r}, got the columns {list(row)}")
     words = row[column]
-    if not (isinstance(words, list) and words and all(isinstance(word, str) and word.strip() for word in words)):
-        raise ValueError(f"{place}: column {column!r} must hold a list of words, at least one, got {words!r}")
+    if not (isinstance(words, list) and all(isinstance(word, str) and word.strip() for word in words)):
+        raise ValueError(f"{place}: column {column!r} must hold a list of words, got {words!r}")
     return words
 
 

@@ -13,7 +13,7 @@ a pipeline of such a name, its own stays. In place of its `"token-classification
 
 import inspect
 import re
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from transformers import pipelines as transformers_pipelines
 
 from .alignment import alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
-from .pipelines_labelling import TokenClassificationPipeline
+from .pipelines_labelling import TokenClassificationPipeline, is_empty
 from .pipelines_speech import AudioClassificationPipeline, AutomaticSpeechRecognitionPipeline
 from .pipelines_time_series import TimeSeriesForecastingPipeline
 from .question_answering import Window, encode_windows, find_answers, window_length
@@ -101,7 +101,7 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """The outputs for a text, or for each of a list, a generator or a data set of them; see the class."""
-        if _is_empty(inputs):
+        if is_empty(inputs):
             return []
         results = super().__call__(inputs, **kwargs)
         if isinstance(inputs, list) and all(len(result) == 1 for result in results):
@@ -293,7 +293,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             raise TypeError("Give either `question` and `context`, or dicts with these keys.")
         elif isinstance(inputs, dict) and not isinstance(inputs.get("question"), str):
             inputs = _pair(inputs.get("question"), inputs.get("context"))
-        if _is_empty(inputs):
+        if is_empty(inputs):
             return []
         return super().__call__(inputs, **kwargs)
 
@@ -398,11 +398,6 @@ def register_pipelines() -> None:
         # it names its pipelines, or holds their classes
         if entry["impl"] in (base, f"{base.__module__}.{base.__name__}"):
             entry["impl"] = pipeline_class
-
-
-def _is_empty(inputs: Any) -> bool:
-    """Whether there is nothing to do for a pipeline of transformers, which looks at the first of its inputs."""
-    return not isinstance(inputs, (str, dict)) and isinstance(inputs, Sized) and len(inputs) == 0
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

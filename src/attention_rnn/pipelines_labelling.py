@@ -1,9 +1,10 @@
 """The pipeline of token classification for all schemes of chunks."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
+import numpy as np
 from transformers import pipelines as transformers_pipelines
 from transformers.pipelines.token_classification import AggregationStrategy
 
@@ -39,6 +40,9 @@ class TokenClassificationPipeline(BioPipeline):
         config = self.model.config
         self.marks_ends = marks_ends(config.id2label.values())
         self.is_own = config.model_type == AttentionRnnConfig.model_type
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        return [] if is_empty(inputs) else super().__call__(inputs, **kwargs)
 
     def preprocess(
         self, sentence: Any, offset_mapping: Any = None, **preprocess_params: Any
@@ -121,3 +125,8 @@ def _runs(items: list[Any], is_joined: Callable[[Any, Any], bool]) -> list[list[
         else:
             runs.append([item])
     return runs
+
+
+def is_empty(inputs: Any) -> bool:
+    """Whether there is nothing to do for a pipeline of transformers, which looks at the first of its inputs."""
+    return isinstance(inputs, Sized) and not isinstance(inputs, (str, bytes, dict, np.ndarray)) and len(inputs) == 0

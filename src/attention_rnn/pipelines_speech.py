@@ -13,6 +13,8 @@ from transformers import pipelines as transformers_pipelines
 
 from .audio import read_audio
 from .models.processing_attention_rnn import AttentionRnnSpeechProcessor
+from .pipelines_labelling import is_empty
+from .word_times import loudness, widen
 
 # Any, as they take other arguments than the base class declares
 BaseRecognition: Any = transformers_pipelines.AutomaticSpeechRecognitionPipeline
@@ -44,7 +46,8 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         >>> transcribe("kitchen.wav", return_timestamps="word")
         {'text': 'turn on the light', 'chunks': [{'text': 'turn', 'timestamp': (0.24, 0.48), 'confidence': 0.98}, ...]}
 
-    - `return_timestamps` is `"word"` or `"char"` (of each token), with every model.
+    - `return_timestamps` is `"word"` or `"char"` (of each token), with every model. Words reach as far as the sound
+      around the moment in which they were heard, see `word_times.py`; characters are that moment.
     - `chunk_length_s` reads long audio in chunks of so many seconds, which overlap by twice `stride_length_s` (a sixth
       by default). Two chunks are cut in the longest pause between words that both have heard.
     - Other arguments go to `generate`: `num_beams`, `ctc_weight`, `language_model`, ...
@@ -62,6 +65,9 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
                 raise ValueError(f"The pipeline {self.task!r} needs a tokenizer and a feature extractor.")
             self._generation_defaults: dict[str, Any] = {}  # our generate() bounds the length by the audio
             self.speech_processor = AttentionRnnSpeechProcessor(self.feature_extractor, self.tokenizer)
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        return [] if is_empty(inputs) else super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(
         self,
@@ -123,6 +129,7 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
                 "start": start / rate,
                 "end": (start + len(chunk)) / rate,
                 "is_whole": len(starts) == 1,
+                "levels": loudness(chunk, rate).tolist(),
                 **features,
             }
 
@@ -142,14 +149,14 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         if not self.is_own:
             return super().postprocess(model_outputs, return_timestamps=return_timestamps, **kwargs)
         is_whole = model_outputs[0]["is_whole"]
-        words = join_chunks([self._chunk(outputs, self.speech_processor.words) for outputs in model_outputs])
+        words = join_chunks([self._chunk(outputs, self._words) for outputs in model_outputs])
         text = " ".join(word["text"] for word in words)
         if is_whole:
             text = self.tokenizer.decode(model_outputs[0]["tokens"][0], skip_special_tokens=True).strip()
         if return_timestamps is None:
             return {"text": text}
         if return_timestamps == "char":
-            of_characters = [self._chunk(outputs, self.speech_processor.characters) for outputs in model_outputs]
+            of_characters = [self._chunk(outputs, self._characters) for outputs in model_outputs]
             words = join_chunks(of_characters)
         chunks = [
             {"text": word["text"], "timestamp": (word["start"], word["end"]), "confidence": word["confidence"]}
@@ -160,11 +167,17 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
     def _chunk(self, outputs: dict[str, Any], units_of: Any) -> Chunk:
         start = outputs["start"]
         times = {name: outputs[f"token_{name}"][0].tolist() for name in ("start", "end", "confidence")}
-        units = units_of(outputs["tokens"][0].tolist(), times)
+        units = units_of(outputs, outputs["tokens"][0].tolist(), times)
         for unit in units:
             unit["start"], unit["end"] = round(unit["start"] + start, 3), round(unit["end"] + start, 3)
             unit["confidence"] = round(unit["confidence"], 4)
         return Chunk(start, outputs["end"], units)
+
+    def _words(self, outputs: dict[str, Any], *of_tokens: Any) -> list[dict[str, Any]]:
+        return widen(self.speech_processor.words(*of_tokens), outputs["levels"])
+
+    def _characters(self, outputs: dict[str, Any], *of_tokens: Any) -> list[dict[str, Any]]:
+        return self.speech_processor.characters(*of_tokens)
 
 
 class AudioClassificationPipeline(BaseClassification):
@@ -179,6 +192,9 @@ class AudioClassificationPipeline(BaseClassification):
     Raises:
         TypeError, ValueError, FileNotFoundError: see `read_audio`.
     """
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        return [] if is_empty(inputs) else super().__call__(inputs, **kwargs)
 
     def preprocess(self, inputs: Any) -> Any:
         return super().preprocess(readable(inputs, self.feature_extractor.sampling_rate))

@@ -39,8 +39,8 @@ class TimeSeriesForecastingPipeline(Pipeline):
     - a series: numbers in a list, a tensor, an array or a `pd.Series`; `None` and NaN are missing values. For a model
       of several channels, an array (time, channels).
     - a dict with the series as `target`, and with what the model was trained with: `start`, the first time stamp, for
-      a calendar; `known`, `past_only` and `static`, dicts of columns by name, those of `known` as long as the series
-      and the forecast together.
+      a calendar; `known`, `past_only`, `static` and `categories`, dicts of columns by name, those of `known` as long
+      as the series and the forecast together.
     - a list of these, or an array (series, time); for several channels (series, time, channels).
     - a `pd.DataFrame` with the columns `timestamp`, `item_id` where there are several series, one for each channel
       (`target` if there is one) and those of the covariates. Rows behind the last value of a series may tell what is
@@ -228,7 +228,7 @@ class TimeSeriesForecastingPipeline(Pipeline):
         from .forecasting_tables import Columns
 
         features = self._features()
-        known = [list(kind) for kind in (features.known, features.past_only, features.static)]
+        known = [list(kind) for kind in (features.known, features.past_only, features.static, features.categories)]
         return Columns(timestamp, item, list(targets or ()), *known)
 
     def _read(self, frame: "pd.DataFrame", frequency: str | None) -> "SeriesSet":
@@ -296,7 +296,7 @@ class TimeSeriesForecastingPipeline(Pipeline):
         step: str | int = frequency or features.frequency
         columns = Columns(None, None, [f"channel {i}" for i in range(getattr(self.model.config, "num_channels", 1))])
         columns.known, columns.past_only = list(features.known), list(features.past_only)
-        columns.static = list(features.static)
+        columns.static, columns.categories = list(features.static), list(features.categories)
         starts = [item.get("start") for item in items]
         first: Any = 0
         if features.calendar:
@@ -316,7 +316,8 @@ class TimeSeriesForecastingPipeline(Pipeline):
             known = _covariates(item, "known", features.known, length + horizon)
             past_only = _covariates(item, "past_only", features.past_only, length)
             static = _covariates(item, "static", features.static, None)
-            series.append(Series(item["name"], at, item["target"], known, past_only, static))
+            categories = _categories(item, features.categories)
+            series.append(Series(item["name"], at, item["target"], known, past_only, static, {}, categories))
         length = max(one.first + len(one) for one in series)
         return SeriesSet(series, columns, first, step, length)
 
@@ -336,6 +337,18 @@ def _covariates(item: Mapping[str, Any], kind: str, names: Mapping[str, Any], le
     if length is None:
         return np.array(columns, dtype=np.float32)
     return np.stack(columns, axis=1) if columns else np.zeros((length, 0), dtype=np.float32)
+
+
+def _categories(item: Mapping[str, Any], names: Mapping[str, Any]) -> list[str]:
+    from .forecasting_data import category_of
+
+    given = item.get("categories") or {}
+    for name in names:
+        if name not in given:
+            raise ValueError(
+                f"{item['name']} must have {name!r} in 'categories', as in the training, got {sorted(given)}"
+            )
+    return [category_of(given[name]) for name in names]
 
 
 def _item(item: Mapping[str, Any], channels: int, index: int | None) -> dict[str, Any]:

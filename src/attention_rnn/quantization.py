@@ -1,27 +1,61 @@
-"""Weights of eight bits for inference on a CPU."""
+"""Products of eight bits for inference on a CPU."""
 
 import copy
-import warnings
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
-# In a smaller or narrower matrix, the rounding of what it is multiplied with takes more time than the product saves.
-MIN_WEIGHTS = 2**16
-MIN_SIDE = 64
+from .models.prepared_linear import MIN_INT8_WEIGHTS as MIN_WEIGHTS
+from .models.prepared_linear import Int8Linear
+
+MIN_SIDE = 64  # for the same reason as MIN_WEIGHTS
+METHOD = "attention_rnn_int8"
+
+
+@register_quantization_config(METHOD)
+class Int8Config(QuantizationConfigMixin):
+    """What stands in the config of a model that `quantize` has made: `from_pretrained` makes it so again."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.quant_method: Any = METHOD
+
+
+@register_quantizer(METHOD)
+class Int8Quantizer(HfQuantizer):
+    """Lets the large matrices of a decoder multiply in eight bits. The weights are saved as they are."""
+
+    def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> None:
+        decodes = "model.decoder." if model.config.is_encoder_decoder else "model."
+        for name, module in model.named_modules():
+            if name.startswith((decodes, "lm_head")) and type(module) is nn.Linear and _is_worth_it(module):
+                module.__class__ = Int8Linear  # the parameters are the same
+
+    def validate_environment(self, *args: Any, **kwargs: Any) -> None:
+        engines = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
+        if not engines or not hasattr(torch, "quantize_per_channel"):
+            raise ValueError("`quantize` needs a torch with int8 products for this processor, and this one has none.")
+
+    def is_serializable(self) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
 
 
 def quantize(model: PreTrainedModel) -> PreTrainedModel:
     """
-    A copy of a model that generates with int8 weights, for inference on a CPU.
+    A copy of a model that generates with int8 products, for inference on a CPU.
 
     The large matrices that each token goes through, those of the decoder or the language model and `lm_head`, are
     rounded to eight bits for each output, and what they are multiplied with is rounded as it comes (dynamic
     quantisation). The encoder, which reads a source once and all at once, the embeddings, and small or narrow matrices
-    stay as they are. It gains most with few rows, where the time goes into reading the weights. The copy cannot be
-    trained or saved; save the model and quantise what is loaded.
+    stay as they are. What is saved or pushed has the weights of the model, and multiplies in eight bits where this
+    package is imported when it is loaded. The copy cannot be trained.
 
     Args:
         model: an `AttentionRnnForConditionalGeneration` or an `AttentionRnnForCausalLM`.
@@ -42,28 +76,14 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
         )
     if model.device.type != "cpu":
         raise ValueError(f"`model` must be on the CPU to be quantised, got a model on {model.device}.")
-    engines = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
-    if not engines or not hasattr(torch.ao, "quantization"):
-        raise ValueError("`quantize` needs a torch with int8 products for this processor, and this one has none.")
-    quantized = copy.deepcopy(model).float().eval()
-    decodes = "model.decoder." if model.config.is_encoder_decoder else "model."
-    names = {
-        name
-        for name, module in quantized.named_modules()
-        if name.startswith((decodes, "lm_head")) and isinstance(module, nn.Linear) and _is_worth_it(module)
-    }
-    with warnings.catch_warnings():
-        # torch announces a successor, torchao, which has no eager int8 products for CPUs
-        warnings.simplefilter("ignore")
-        configured: Any = dict.fromkeys(names, torch.ao.quantization.default_dynamic_qconfig)
-        torch.ao.quantization.quantize_dynamic(quantized, configured, dtype=torch.qint8, inplace=True)
-    quantized.save_pretrained = _refuse_to_save
+    quantized: Any = copy.deepcopy(model).float().eval()
+    quantizer = Int8Quantizer(Int8Config())
+    quantizer.validate_environment()
+    quantizer.preprocess_model(quantized)
+    quantizer.postprocess_model(quantized)
+    quantized.hf_quantizer = quantizer
     return quantized
 
 
 def _is_worth_it(layer: nn.Linear) -> bool:
     return layer.weight.numel() >= MIN_WEIGHTS and min(layer.weight.shape) >= MIN_SIDE
-
-
-def _refuse_to_save(*args: Any, **kwargs: Any) -> NoReturn:
-    raise NotImplementedError("A quantised copy is not saved: save the model itself and quantise what is loaded.")

@@ -22,6 +22,7 @@ _AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
 _AUTO_FEATURE_EXTRACTORS = "transformers.models.auto.feature_extraction_auto"
 _AUTO_PROCESSORS = "transformers.models.auto.processing_auto"
 _PIPELINES = "transformers.pipelines"
+_QUANTIZERS = "transformers.quantizers.auto"
 _OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines"
 
 
@@ -101,6 +102,10 @@ def _register_pipelines() -> None:
     register_pipelines()
 
 
+def _register_quantizer() -> None:
+    importlib.import_module(f"{__package__}.quantization")
+
+
 _waiting: dict[str, Callable[[], None]] = {
     _AUTO_CONFIG: _register_config,
     _AUTO_MODELS: _register_models,
@@ -108,6 +113,7 @@ _waiting: dict[str, Callable[[], None]] = {
     _AUTO_FEATURE_EXTRACTORS: _register_feature_extractor,
     _AUTO_PROCESSORS: _register_processor,
     _PIPELINES: _register_pipelines,
+    _QUANTIZERS: _register_quantizer,
 }
 
 

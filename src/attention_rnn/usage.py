@@ -229,7 +229,7 @@ def forecasting_usage(model: PreTrainedModel, name: str, file: str) -> str:
 
 
 def forecasting_limits(model: PreTrainedModel, features: Mapping[str, Any]) -> str:
-    told = [*features["known"], *features["past_only"], *features["static"]]
+    told = [*features["known"], *features["past_only"], *features["static"], *features.get("categories", [])]
     return _FORECASTING_LIMITS.format(
         targets=", ".join(features["targets"]),
         prediction_length=model.config.prediction_length,

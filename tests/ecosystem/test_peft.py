@@ -167,6 +167,19 @@ def test_single_tokens_can_be_trained(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_single_tokens_can_be_trained_beside_an_adapter(kind):
+    base = MODELS[kind]()
+    name = "encoder.embed_tokens" if kind.startswith("two") else "embed_tokens"
+    tokens = inputs_for(base)["input_ids"][0, :2].tolist()
+    model = adapted(copy.deepcopy(base), lora(["hidden_to_hidden"], trainable_token_indices={name: tokens}))
+    assert not torch.allclose(logits_of(model), logits_of(base), atol=1e-3)
+    merged_logits, generated_tokens = logits_of(model), generated(model)
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(logits_of(merged), merged_logits)
+    assert torch.equal(generated(merged), generated_tokens)
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_an_untied_head_is_saved(kind, tmp_path):
     model = MODELS[kind]()
     model.config.tie_word_embeddings = False

@@ -18,6 +18,7 @@ PIPELINES = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
+    "ForTimeSeriesPrediction": "time-series-forecasting",
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..data import COLUMN_NAMES
 from ..inspection import read_content, text_of
 from . import CommandParser, at_least
+from .forecast import main as forecast
 from .models import Answer, Model
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
@@ -43,8 +44,12 @@ def main(arguments: Sequence[str]) -> None:
             raise FileNotFoundError(f"there is no file {options.file}")
         answer_lines(Model(options.model, options.int8), options)
         return
-    output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
     model = Model(options.model, options.int8)
+    if model.task == "time-series-forecasting":
+        named = ["--output", str(options.output)] if options.output else []
+        forecast([options.file, "--model", options.model, *named, *others])
+        return
+    output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
     if model.task == "text2text-generation" and not model.is_spelt:
         generate_file(output, others, options)
     elif others or options.processes > 1:

@@ -91,7 +91,9 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
-    if not prepare_folder(folder, arguments, contents, task, options.again):
+    data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
+    settings = settings_of(arguments, data.encode(), task=asdict(task))
+    if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
     words = script_arguments(folder, task, recipe, options, others)
@@ -284,21 +286,19 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     )
 
 
-def prepare_folder(
-    folder: Path, arguments: Sequence[str], contents: dict[str, Content], task: Task, again: bool
-) -> bool:
+def settings_of(arguments: Sequence[str], data: bytes, **others: Any) -> dict[str, Any]:
+    """What tells one training from another, as `prepare_folder` takes it."""
+    told = [argument for argument in arguments if argument != "--again"]
+    return {"arguments": told, "data": hashlib.sha256(data).hexdigest(), **others}
+
+
+def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
     """
     Whether there is something left to train in a folder, which is made if it is not there.
 
     Raises:
         UsageError: something else lies there.
     """
-    what = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = {
-        "arguments": [argument for argument in arguments if argument != "--again"],
-        "data": hashlib.sha256(what.encode()).hexdigest(),
-        "task": asdict(task),
-    }
     file = folder / COMMAND
     is_there = file.exists()
     if is_there and not again:

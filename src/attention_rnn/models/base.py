@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .carried_code import code_of
-from .cells import Cell, EchoStateCell
+from .cells import Cell
 from .checks import check_device
 from .configuration_attention_rnn import AttentionRnnConfig
 from .configuration_decoder import CACHE_NAMES
@@ -128,7 +128,7 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 f"The weights of `{pretrained_model_name_or_path}` disagree with its config: {mismatches}."
             )
         for module in model.modules():
-            if isinstance(module, EchoStateCell):
+            if getattr(module, "is_frozen", False):
                 module.requires_grad_(False)  # loading makes new parameters of all weights
         if cls._renamed_weights:
             model._weight_conversions = None  # it is saved under the names of today
@@ -206,20 +206,25 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
             Path(save_directory).mkdir(parents=True, exist_ok=True)
             for name, text in code.items():
                 (Path(save_directory) / name).write_text(text, encoding="utf-8")
-        untied = self._forget_untied()
-        if untied and "state_dict" not in kwargs:
+        untied = self._forget_untied(kwargs.get("state_dict"))
+        if untied and kwargs.get("state_dict") is None:
             kwargs["state_dict"] = {
                 name: weight.clone() if name in untied else weight for name, weight in self.state_dict().items()
             }
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
-    def _forget_untied(self) -> set[str]:
-        """Let what the config no longer ties, as a user or an adapter that was merged has set it, be saved apart."""
-        untied = {"lm_head.weight"} & self.all_tied_weights_keys.keys()
-        if untied and self.config.tie_word_embeddings:
+    def _forget_untied(self, state_dict: Any) -> set[str]:
+        """Let what is no longer tied, by the config or as a user or an adapter has set the weights, be saved apart."""
+        name = "lm_head.weight"
+        source = self.all_tied_weights_keys.get(name)
+        weights = dict(self.named_parameters(remove_duplicate=False)) if state_dict is None else {}
+        if source in weights and name in weights and weights[name].device.type != "meta":  # offloaded, it is two
+            self.config.tie_word_embeddings &= weights[name] is weights[source]
+        if source is None or self.config.tie_word_embeddings:
             untied = set()
-        if untied:
-            del self.all_tied_weights_keys["lm_head.weight"]
+        else:
+            untied = {name}
+            del self.all_tied_weights_keys[name]
             self._tied_weights_keys = {}
         self._keys_to_ignore_on_save = set(self.all_tied_weights_keys)  # what a checkpoint untied is saved
         return untied

@@ -184,6 +184,7 @@ class EchoStateCell(Cell):
     """
 
     gates = 1
+    is_frozen = True
 
     def __init__(self, config: AttentionRnnCoreConfig, input_size: int) -> None:
         super().__init__(config, input_size)

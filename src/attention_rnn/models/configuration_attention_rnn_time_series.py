@@ -77,6 +77,9 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             Of how many of the last values that are read a linear map, the same for all channels, is added to the
             forecast (the autoregressive part of LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015), see
             `PatchReadout`. Not for `decoding="autoregressive"`. `None`: there is no such map.
+        freeze_highway (`bool`, defaults to `False`):
+            Whether a training leaves that map as it is, since it was solved for (`PatchReadout.set_highway`); the rest
+            of the model then starts small and learns what the map does not say.
         distribution_output (`str`, defaults to `"quantile"`):
             What is forecast, see `distributions.py`: `"quantile"`: the `quantile_levels`, which never cross;
             `"student_t"`, `"normal"`, `"negative_binomial"` (counts): the parameters of a distribution; `"point"`: a
@@ -147,6 +150,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     decoding: str = "parallel"
     copy: bool = True
     highway_length: int | None = None
+    freeze_highway: bool = False
     distribution_output: str = "quantile"
     quantile_levels: list[float] | None = None
     loss: str | None = None
@@ -197,6 +201,10 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             '`highway_length` must be None for `decoding="autoregressive"`, got {c.highway_length}.',
         ),
         (
+            lambda c: c.freeze_highway and c.highway_length is None,
+            "`freeze_highway` needs `highway_length`, got None.",
+        ),
+        (
             lambda c: c.attention_type is None and c.bridge == "zeros",
             '`attention_type=None` with `bridge="zeros"` leaves the decoder ignorant of the past.',
         ),
@@ -236,7 +244,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
         The architecture of a paper, see `presets_time_series.py` for what differs from it.
 
         Args:
-            name: `"deepar"`, `"segrnn"`, `"da-rnn"` or `"echo-state"`.
+            name: `"deepar"`, `"segrnn"`, `"lstnet"`, `"da-rnn"` or `"echo-state"`.
             overrides: fields to set otherwise; at least `prediction_length`.
         """
         if name not in PRESETS:

@@ -200,7 +200,6 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_others(kwargs)
-        self._take_scalars()
         self.validate()
         super().__post_init__(**kwargs)
 
@@ -235,8 +234,12 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
         """Check every field; done at construction and, by transformers, before saving."""
         # the `@strict` of huggingface_hub would raise errors that are neither ValueError nor TypeError, and it knows
         # no `layer_types` but those of transformers itself
+        self._take_scalars()
         for name, hint in self._fields.items():
             self._check_field(name, hint, getattr(self, name))
+        ids = [int(label_id) for label_id in self.id2label or ()]
+        if sorted(ids) != list(range(len(ids))):
+            raise ValueError(f"`id2label` must name the labels from 0 to {len(ids) - 1}, got {ids}.")
         for is_met, message in self.contradictions:
             if is_met(self):
                 raise ValueError(message.format(c=self))
@@ -304,10 +307,12 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
 
     def _take_scalars(self) -> None:
         """Let numbers of numpy and the like become numbers, as json wants them."""
-        for name, hint in self._fields.items():
+        for name in self._fields:
             value = getattr(self, name)
-            if {int, float} & set(_alternatives(hint)) and hasattr(value, "item"):
-                setattr(self, name, value.item())
+            if isinstance(value, list):
+                setattr(self, name, [_scalar(item) for item in value])
+            else:
+                setattr(self, name, _scalar(value))
 
     def _check_field(self, name: str, hint: Any, value: Any) -> None:
         alternatives = _alternatives(hint)
@@ -345,6 +350,10 @@ def declared_fields(config_class: Any) -> dict[str, Any]:
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _is(kind: Any, value: Any) -> bool:

@@ -28,7 +28,7 @@ from .cells import Cell
 from .decoder import AttentionRnnDecoder, DecoderState, Noise
 from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import NO_NOISE
-from .prepared_linear import MIN_WEIGHTS, ContextReader, PreparedLinear, is_plain
+from .prepared_linear import MIN_WEIGHTS, ContextReader, Int8Linear, PreparedLinear, is_plain
 from .readout import AttentionRnnReadout, CopyGate, mix_copies
 
 # Of these the context is the mean of the values, which nothing else of them reads. Multi-head attention has a matrix of
@@ -211,7 +211,7 @@ def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextRea
         and all(type(layer.cell).input_products is Cell.input_products for layer in layers)
         and not config.layer_norm  # it takes the context as it is
     )
-    if not as_written or not all(_can_be_prepared(layer) for layer, _ in places):
+    if not as_written or not all(_can_be_prepared(layer, (nn.Linear, Int8Linear)) for layer, _ in places):
         return []
     *offsets, width = accumulate((layer.out_features for layer, _ in places), initial=0)
     return [
@@ -220,9 +220,9 @@ def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextRea
     ]
 
 
-def _can_be_prepared(module: Any) -> bool:
+def _can_be_prepared(module: Any, kinds: tuple[type, ...] = (nn.Linear,)) -> bool:
     # halves are rounded where the model rounds them
-    return is_plain(module) and module.weight.dtype in (torch.float32, torch.float64)
+    return is_plain(module, kinds) and module.weight.dtype in (torch.float32, torch.float64)
 
 
 def _twin(module: nn.Module, replaced: Mapping[nn.Module, nn.Module]) -> nn.Module:

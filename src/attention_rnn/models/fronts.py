@@ -85,7 +85,10 @@ class TokenFront(AttentionRnnPreTrainedModel):
     @property
     def _embeddings(self) -> Any:
         """The embeddings themselves, within the adapter that may have taken their place."""
-        return getattr(self.embed_tokens, "base_layer", self.embed_tokens)
+        embeddings = self.embed_tokens
+        while not hasattr(embeddings, "num_embeddings"):
+            embeddings = embeddings.base_layer if hasattr(embeddings, "base_layer") else embeddings.original_module
+        return embeddings
 
     @property
     def _weight(self) -> Tensor | None:

@@ -230,7 +230,8 @@ class AttentionRnnGenerationMixin(CheckedGenerationMixin):
         if is_changed or type(decoder) is not AttentionRnnDecoder:
             return False
         folder = __name__.rpartition(".")[0]
-        own = [model.forward, model._logits, model.model.forward, model.model.target_front.embed]
+        own = [model.forward, model.predict, model._logits]
+        own += [model.model.forward, model.model.decode_target, model.model.target_front.embed]
         own += [decoder.forward, decoder.read_tokens, decoder.decode, decoder.step]
         inherited = [model.prepare_inputs_for_generation, model._update_model_kwargs_for_generation]
         return all(method.__module__.rpartition(".")[0] == folder for method in own) and all(

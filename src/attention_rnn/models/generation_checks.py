@@ -50,6 +50,7 @@ _SWITCHES = (
 )
 _ONE_TOKEN = ("pad_token_id", "bos_token_id", "forced_bos_token_id")
 _ONE_OR_MORE = ("eos_token_id", "forced_eos_token_id", "decoder_start_token_id")
+_OF_SOURCE_TOKENS = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
 _LISTS_OF_TOKENS = ("suppress_tokens", "begin_suppress_tokens")
 
 
@@ -175,6 +176,11 @@ def check_generation_settings(settings: Mapping[str, Any], config: Any) -> None:
     _check_number("guidance_scale", guidance_scale, 0.0, 1e6)
     if config.is_encoder_decoder and guidance_scale != 1:
         raise ValueError(f"`guidance_scale` must be 1 for a model with an encoder, got {guidance_scale}.")
+    for name, neutral in _OF_SOURCE_TOKENS.items():
+        if settings.get(name, neutral) != neutral and not getattr(config, "shares_embeddings", False):
+            raise ValueError(
+                f"`{name}` must be {neutral} where source and target share no vocabulary, got {settings[name]}."
+            )
 
 
 def _check_whole(name: str, value: Any, least: int | None, most: int | None = None) -> None:

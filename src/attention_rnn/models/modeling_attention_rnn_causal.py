@@ -227,6 +227,10 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
             check_labels(targets, self.config.vocab_size)
             warn_without_targets("labels", targets)
             targets = targets.long()
+            if num_items_in_batch is not None and labels is not None and attention_mask is not None:
+                # the Trainer counts all labels but the first column, and so a token that follows padding on the left
+                counted = (labels[:, 1:] != IGNORED_LABEL).sum()
+                num_items_in_batch = num_items_in_batch * (targets != IGNORED_LABEL).sum() / counted.clamp(min=1)
             smoothing = self.config.label_smoothing if self.training else 0.0
         loss = logits = None
         if targets is not None and self.trains_without_logits():

@@ -7,7 +7,7 @@ from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
-from .cache import CACHE, cache_field, takes_cache
+from .cache import takes_cache
 from .checks import check_tensors
 from .configuration_attention_rnn import AttentionRnnConfig
 from .modeling_attention_rnn import AttentionRnnModel
@@ -61,11 +61,12 @@ class AttentionRnnForConditionalGeneration(AttentionRnnSequenceToSequence):
         config = self.config
         check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, labels=labels)
         output_attentions = self.option("output_attentions", output_attentions)
-        if labels is not None:
-            labels = self.checked_labels(labels)
-            use_cache = False if use_cache is None else use_cache
-            if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        num_items_in_batch = kwargs.get("num_items_in_batch")
+        labels, decoder_input_ids = self.read_labels(
+            labels, decoder_input_ids, decoder_inputs_embeds, num_items_in_batch
+        )
+        if labels is not None and use_cache is None:
+            use_cache = False
         if config.copy and decoder_input_ids is not None and config.unk_token_id is not None:
             # copied tokens that the vocabulary lacks have no embedding
             is_known = decoder_input_ids < config.vocab_size
@@ -86,18 +87,8 @@ class AttentionRnnForConditionalGeneration(AttentionRnnSequenceToSequence):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        loss, logits = self.predict(outputs, labels, kwargs.get("num_items_in_batch"))
-        return Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            **cache_field(outputs.get(CACHE)),
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
-            cross_attentions=outputs.cross_attentions if output_attentions else None,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
-        )
+        loss, logits = self.predict(outputs, labels, num_items_in_batch)
+        return self.output_of(outputs, loss, logits, output_attentions)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """

@@ -7,7 +7,7 @@ from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
 
-from .cache import CACHE, cache_field, takes_cache
+from .cache import takes_cache
 from .checks import check_tensors
 from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .ctc import CTCHead
@@ -74,11 +74,12 @@ class AttentionRnnForSpeechSeq2Seq(
         """
         check_tensors(input_features=input_features, labels=labels)
         output_attentions = self.option("output_attentions", output_attentions)
-        if labels is not None:
-            labels = self.checked_labels(labels)
-            use_cache = False if use_cache is None else use_cache
-            if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        num_items_in_batch = kwargs.get("num_items_in_batch")
+        labels, decoder_input_ids = self.read_labels(
+            labels, decoder_input_ids, decoder_inputs_embeds, num_items_in_batch
+        )
+        if labels is not None and use_cache is None:
+            use_cache = False
         if encoder_outputs is None:
             encoded: Any = self.model.encoder(
                 input_features=input_features,
@@ -104,7 +105,6 @@ class AttentionRnnForSpeechSeq2Seq(
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        num_items_in_batch = kwargs.get("num_items_in_batch")
         loss, logits = self.predict(outputs, labels, num_items_in_batch)
         if self.ctc_head is not None:
             weight = self.config.ctc_weight
@@ -114,17 +114,7 @@ class AttentionRnnForSpeechSeq2Seq(
                 log_probs = self.ctc_head(encoded.last_hidden_state)
                 ctc = self.ctc_head.loss(log_probs, memory_lengths(encoded), labels, num_items_in_batch)
                 loss = weight * ctc + (1 - weight) * loss  # type: ignore[operator]
-        return Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            **cache_field(outputs.get(CACHE)),
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
-            cross_attentions=outputs.cross_attentions if output_attentions else None,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
-        )
+        return self.output_of(outputs, loss, logits, output_attentions)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> nn.Embedding:
         """As in transformers; the CTC head is resized too."""

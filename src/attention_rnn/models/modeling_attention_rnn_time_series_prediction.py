@@ -149,7 +149,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
             raise ValueError(
                 f"`prediction_length` beyond that of the config, {config.prediction_length}, needs an encoder that "
                 "reads on (`bidirectional=False`) and forecasts of at least one patch (`patch_length` is "
-                f"{config.patch_length}), got {length}."
+                f"{config.patch_length}), got {length}. Append what is forecast to `past_values` and generate again."
             )
         series = model.read(
             past_values,

@@ -10,6 +10,8 @@ from transformers import initialization as init
 from .checks import has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
 
+SMALL = 0.1  # the size of the first weights beside a highway that was solved for
+
 
 class Past(NamedTuple):
     """What has been read of a batch of sequences, for the decoder to look at."""
@@ -95,7 +97,7 @@ class PatchReadout(nn.Module):
 
     With `highway_length`, `first` has besides a linear map of so many of the last values, zero where missing, the same
     for all channels, to all future ones (LSTNet, Lai et al., 2018, https://arxiv.org/abs/1703.07015, equation 7). It
-    starts at zero.
+    starts at zero. With `freeze_highway` it is not trained, W and its bias start `SMALL` times as large, and b_g at -4.
 
     Args:
         numbers: how many there are for each value; copied is what the first one stands for.
@@ -107,17 +109,40 @@ class PatchReadout(nn.Module):
         width = config.patch_length * config.channels_together
         self.projection = nn.Linear(config.hidden_size, width * numbers)
         self.gate = nn.Linear(config.hidden_size, width) if config.copy else None
-        self.highway = None
+        self.highway: Any = None
         if config.highway_length is not None:
             future = config.num_future_patches * config.patch_length
             self.highway = nn.Linear(config.highway_length, future, bias=False)
+            self.highway.is_frozen = config.freeze_highway
+            self.highway.requires_grad_(not config.freeze_highway)
 
     def initialize(self) -> None:
         """What is copied and what the highway carries begin small."""
+        solved = self.highway is not None and self.highway.is_frozen
         if self.gate is not None:
-            init.constant_(self.gate.bias, -1.0)
+            init.constant_(self.gate.bias, -4.0 if solved else -1.0)
         if self.highway is not None:
             init.zeros_(self.highway.weight)
+            if solved:
+                for parameter in self.projection.parameters():
+                    init.copy_(parameter, SMALL * parameter)
+
+    @torch.no_grad()
+    def set_highway(self, weights: Tensor) -> None:
+        """
+        Let the highway be a map that was solved for.
+
+        Args:
+            weights: (last values, future values), of values that are not scaled: those of a future value sum to one.
+
+        Raises:
+            ValueError: there is no highway, or one of another size.
+        """
+        shape = (0, 0) if self.highway is None else tuple(self.highway.weight.T.shape)
+        if self.highway is None or weights.shape[0] != shape[0] or weights.shape[1] > shape[1]:
+            raise ValueError(f"`weights` must fit the highway, {shape}, got {tuple(weights.shape)}.")
+        self.highway.weight.zero_()
+        self.highway.weight[: weights.shape[1]] = weights.T.to(self.highway.weight)
 
     def forward(self, vectors: Tensor, weights: Tensor | None, past: Past, link: Any) -> tuple[Tensor, Tensor]:
         """

@@ -38,6 +38,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss": "mae",
         "readout_dropout": 0.5,
     },
+    # Lai et al. (2018), https://arxiv.org/abs/1703.07015, LSTNet-Attn: convolutions, a recurrent layer, attention over
+    # its past states, and a linear highway. Differs: the windows of the convolution do not overlap, each series is
+    # scaled by what is read of it, and the similarity is a dot product, not its cosine.
+    "lstnet": {
+        "hidden_size": 100,
+        "patch_length": 6,
+        "channel_mixing": True,
+        "decoding": "parallel",
+        "attention_type": "dot",
+        "copy": False,
+        "highway_length": 24,
+        "distribution_output": "point",
+        "loss": "mae",
+        "readout_dropout": 0.2,
+    },
     # Qin et al. (2017), https://arxiv.org/abs/1704.02971, the temporal attention and the recurrent decoder. Differs:
     # all channels are read together, without the attention over them.
     "da-rnn": {

@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from .base import AttentionRnnPreTrainedModel
-from .checks import IGNORED_LABEL, check_labels, warn_without_targets
+from .cache import CACHE, cache_field
+from .checks import IGNORED_LABEL, check_labels, has_values, warn_without_targets
 from .generation import AttentionRnnGenerationMixin
 from .losses import coverage_loss, linear_cross_entropy, target_cross_entropy
+from .outputs import AttentionRnnModelOutput
 from .readout import mix_copies, reachable_tokens
 
 
@@ -34,21 +37,47 @@ class AttentionRnnSequenceToSequence(AttentionRnnPreTrainedModel, AttentionRnnGe
             side = "encoder" if config.shares_embeddings else "decoder"
             self._tied_weights_keys = {"lm_head.weight": f"model.{side}.embed_tokens.weight"}
 
-    def checked_labels(self, labels: Tensor) -> Tensor:
+    def read_labels(
+        self,
+        labels: Tensor | None,
+        decoder_input_ids: Tensor | None,
+        decoder_inputs_embeds: Tensor | None,
+        num_items_in_batch: Any,
+    ) -> tuple[Tensor | None, Tensor | None]:
         """
-        Labels (batch, target) as 64-bit integers.
+        Labels (batch, target) as 64-bit integers, and what the decoder reads: where nothing else is given, the labels
+        shifted to the right.
 
         Raises:
-            TypeError, ValueError: see `check_labels`.
+            TypeError, ValueError: see `check_labels`; or a Trainer has taken the labels away.
         """
+        has_inputs = decoder_input_ids is not None or decoder_inputs_embeds is not None
+        if labels is None:
+            self.refuse_a_loss_from_outside(num_items_in_batch, is_encoder_decoder=not has_inputs)
+            return None, decoder_input_ids
         check_labels(labels, None if self.config.copy else self.config.vocab_size)
-        return labels.long()
+        labels = labels.long()
+        return labels, decoder_input_ids if has_inputs else self.prepare_decoder_input_ids_from_labels(labels)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """Labels (batch, target) shifted to the right, behind `decoder_start_token_id`."""
+        """
+        Labels (batch, target) shifted to the right, behind `decoder_start_token_id`.
+
+        Raises:
+            ValueError: the config lacks tokens, or labels are padded on the left.
+        """
         config = self.config
         if config.decoder_start_token_id is None or config.pad_token_id is None:
             raise ValueError("`decoder_start_token_id` and `pad_token_id` must be set in the config to use `labels`.")
+        if has_values(labels):
+            is_target = labels != IGNORED_LABEL
+            is_wrong = ~is_target[:, 0] & is_target.any(dim=1)
+            if is_wrong.any():
+                row = int(is_wrong.int().argmax())
+                raise ValueError(
+                    f"`labels` must be padded on the right, but row {row} begins with {IGNORED_LABEL}; a tokenizer "
+                    'with `padding_side="right"` does so.'
+                )
         start = labels.new_full((labels.shape[0], 1), config.decoder_start_token_id)
         shifted = torch.cat([start, labels[:, :-1]], dim=1)
         return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
@@ -99,3 +128,19 @@ class AttentionRnnSequenceToSequence(AttentionRnnPreTrainedModel, AttentionRnnGe
             covered = coverage_loss(weights, labels != IGNORED_LABEL, num_items_in_batch)
             loss = loss + config.coverage_loss_weight * covered
         return loss
+
+    def output_of(
+        self, outputs: AttentionRnnModelOutput, loss: Tensor | None, logits: Tensor | None, output_attentions: bool
+    ) -> Seq2SeqLMOutput:
+        """What `forward` returns, of what `self.model` has."""
+        return Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            **cache_field(outputs.get(CACHE)),
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
+            cross_attentions=outputs.cross_attentions if output_attentions else None,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
+        )

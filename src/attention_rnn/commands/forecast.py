@@ -1,0 +1,95 @@
+"""`attention-rnn forecast`: what comes next in the series of a file."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..recipes import as_arguments, load_recipe
+from . import CommandParser
+from .train import check_flags, prepare_folder, quiet, settings_of
+
+_DESCRIPTION = """Forecast series: train a model on their file, or use one that is trained.
+
+  attention-rnn forecast sales.csv
+  attention-rnn forecast newer.csv --model runs/sales
+
+The file is csv, tsv, json, jsonl or parquet, compressed or not, and has a row for each time stamp and a column of
+numbers for each series, or a row for each series and time stamp: item_id, timestamp, target. Its end is held out, to
+tell how good the forecasts are beside those that need no training. Ctrl-C stops and leaves the best model so far; the
+same command goes on. All arguments of examples/run_forecasting.py are understood too, --prediction_length 48 and
+--known_columns price among them; with --model those of examples/forecast_file.py."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = CommandParser("forecast", _DESCRIPTION)
+    parser.add_argument("file", help="your series")
+    parser.add_argument("--model", metavar="FOLDER", help="use this model, a folder or on the Hub, and train none")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PATH", help="the folder (runs/NAME), or with --model the file"
+    )
+    parser.add_argument("--recipe", metavar="NAME", help="a file of arguments (forecasting)")
+    parser.add_argument("--seed", type=int, default=42, help="of the first weights, and of paths (%(default)s)")
+    parser.add_argument("--again", action="store_true", help="train anew, or forecast anew, what is there already")
+    options, others = parser.parse_known_args(list(arguments))
+    if not Path(options.file).exists():
+        raise FileNotFoundError(f"there is no file {options.file}")
+    if options.model is None:
+        train(parser, options, arguments, others)
+    else:
+        forecast(parser, options, others)
+
+
+def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequence[str], others: Sequence[str]) -> None:
+    from ..examples import run_forecasting
+
+    check_flags(run_forecasting, others, parser)
+    folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
+    settings = settings_of(arguments, Path(options.file).read_bytes())
+    if not prepare_folder(folder, settings, options.again):
+        print(
+            f"{folder} holds this model already: attention-rnn forecast FILE --model {folder}; --again trains it anew"
+        )
+        return
+    command = shlex.join(["attention-rnn", "forecast", *arguments])
+    words = as_arguments(load_recipe(options.recipe or "forecasting"))
+    words += ["--train_file", options.file, "--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed)]
+    words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none", "--command", command]
+    words += ["--resume_from_checkpoint", "True", "--overwrite_output_dir", "True", *others]
+    quiet()
+    try:
+        run_forecasting.main(words)
+    except KeyboardInterrupt as error:
+        lines = [str(error)] if str(error) else []
+        raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+    tell_results(folder)
+
+
+def tell_results(folder: Path) -> None:
+    """The scores of the test beside those that need no training, and what lies in the folder."""
+    from ..checkpoints import open_config
+    from ..forecasting_metrics import compare, deciding_metric
+
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    names = ("mse", "mae", "crps", "mase", "coverage")
+    print(f"\n{'test':16}" + "".join(f"{name:>10}" for name in names))
+    for system, of_it in scores["test"].items():
+        print(f"{system:16}" + "".join(f"{of_it[name]:10.3f}" if name in of_it else " " * 10 for name in names))
+    _, verdict = compare(scores, deciding_metric(open_config(str(folder))))
+    print(verdict.replace("**", ""))
+    shown = ["forecast.csv", "forecasts.png", "attention.png", "README.md"]
+    print(f"look at    {', '.join(str(folder / name) for name in shown if (folder / name).exists())}")
+    print(f"use it     attention-rnn forecast NEWER --model {folder}")
+
+
+def forecast(parser: CommandParser, options: argparse.Namespace, others: Sequence[str]) -> None:
+    if options.recipe is not None:
+        parser.error("--recipe is for a training, and --model needs none")
+    output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.forecast.csv")
+    from ..examples.forecast_file import main as forecast_file
+
+    quiet()
+    words = [options.model, options.file, str(output), "--seed", str(options.seed)]
+    forecast_file([*words, *(["--overwrite"] if options.again else []), *others])
+    print(f"the forecasts lie in {output}")

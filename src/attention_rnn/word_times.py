@@ -1,0 +1,73 @@
+"""
+How far words reach. CTC hears a word in one moment of it (its probabilities are spikes), wherever in the word that is;
+from when to when it lasts is told by the loudness around this moment.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+FRAME, HOP = 0.025, 0.01  # seconds of a frame, and from one to the next
+SMOOTHED = 5  # frames
+QUIET_QUANTILE = 0.05  # of the frames
+QUIET_SHARE = 0.05  # above that, of the way to the loud ones
+GAP = 0.1  # seconds that a word may be silent in its middle, as before the last sound of "eight"
+LEAST_POWER = 1e-10
+
+
+def loudness(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """The logarithm of the power of each frame, smoothed: (samples,) to (frames,), at least one."""
+    size, hop = max(1, int(FRAME * sampling_rate)), max(1, int(HOP * sampling_rate))
+    samples = np.pad(samples, (0, max(0, size - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
+    levels = np.log(frames.var(axis=1, dtype=np.float64) + LEAST_POWER)
+    padded = np.pad(levels, SMOOTHED // 2, mode="edge")
+    return np.convolve(padded, np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
+
+
+def widen(words: Sequence[Mapping[str, Any]], levels: Sequence[float] | np.ndarray) -> list[dict[str, Any]]:
+    """
+    Let words reach as far as the sound around them does, and no farther than the quietest moment between two of them.
+
+    Args:
+        words: with `start` and `end` in seconds, in their order.
+        levels: the loudness of the recording, see `loudness`.
+
+    Returns:
+        The words with new times. One around which nothing is louder than the quiet moments keeps its own.
+    """
+    if not words:
+        return []
+    levels = np.asarray(levels)
+    quiet, loud = np.quantile(levels, (QUIET_QUANTILE, 1 - QUIET_QUANTILE))
+    is_sound = levels > quiet + QUIET_SHARE * (loud - quiet)
+    heard = [(_frame(word["start"], levels), _frame(word["end"], levels)) for word in words]
+    cuts = [0]
+    for (_, end), (start, _) in pairwise(heard):
+        cuts.append(end + int(levels[end : max(start, end) + 1].argmin()))
+    cuts.append(len(levels) - 1)
+    widened = []
+    for word, (start, end), (low, high) in zip(words, heard, pairwise(cuts), strict=True):
+        before, after = _reach(is_sound[low : start + 1][::-1]), _reach(is_sound[end : high + 1])
+        inside = np.flatnonzero(is_sound[start - before : end + after + 1]) + start - before
+        times = {} if not len(inside) else {"start": _seconds(inside[0]), "end": _seconds(inside[-1])}
+        widened.append({**word, **times})
+    return widened
+
+
+def _frame(seconds: float, levels: np.ndarray) -> int:
+    return min(max(round((seconds - FRAME / 2) / HOP), 0), len(levels) - 1)
+
+
+def _seconds(frame: int) -> float:
+    return float(frame * HOP + FRAME / 2)
+
+
+def _reach(is_sound: np.ndarray) -> int:
+    """How many frames away the last one with a sound is, before it is silent for longer than `GAP`."""
+    places = np.flatnonzero(is_sound)
+    ends = np.flatnonzero(np.diff(places, prepend=0) * HOP > GAP)
+    kept = places[: ends[0]] if len(ends) else places
+    return int(kept[-1]) if len(kept) else 0

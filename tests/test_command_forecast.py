@@ -1,0 +1,82 @@
+"""The command `attention-rnn forecast`, run within this process."""
+
+import importlib.util
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attention_rnn import cli
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
+)
+TINY = ["--config_overrides", "hidden_size=8", "--max_steps", "4", "--warmup_steps", "0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def messages():
+    """The command leaves out messages, which tests of other files look for."""
+    loggers = [logging.getLogger(name) for name in ("attention_rnn", "accelerate", "transformers")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def run(capsys, *arguments):
+    cli.main(list(map(str, arguments)))
+    return capsys.readouterr().out
+
+
+def refused(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(map(str, arguments)))
+    return str(exit_.value.code)
+
+
+@pytest.fixture(scope="module")
+def hours(tmp_path_factory):
+    stamps = pd.date_range("2024-01-01", periods=24 * 20, freq="h")
+    noise = np.random.default_rng(0).normal(scale=0.2, size=len(stamps))
+    values = 10 + 3 * np.sin(2 * np.pi * np.arange(len(stamps)) / 24) + noise
+    file = tmp_path_factory.mktemp("forecast") / "hours.csv"
+    pd.DataFrame({"timestamp": stamps, "load": values}).to_csv(file, index=False)
+    return file
+
+
+def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys):
+    folder = hours.parent / "run"
+    said = run(capsys, "forecast", hours, "-o", folder, *TINY)
+    assert "ridge" in said
+    assert "beat" in said
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "README.md", "scores.json", "forecast.csv", "forecasts.png"} <= names
+    assert "attention-rnn forecast hours.csv" in (folder / "README.md").read_text()
+
+    said = run(capsys, "forecast", hours, "-o", folder, *TINY)
+    assert "holds this model already" in said
+    assert "holds the training of another command" in refused("forecast", hours, "-o", folder, "--max_steps", "5")
+
+    output = hours.parent / "next.csv"
+    run(capsys, "forecast", hours, "--model", folder, "-o", output)
+    tables = [pd.read_csv(file) for file in (output, folder / "forecast.csv")]
+    np.testing.assert_allclose(tables[0]["target"], tables[1]["target"], rtol=1e-4)
+    run(capsys, "predict", folder, hours, "-o", hours.parent / "same.csv")
+    assert (hours.parent / "same.csv").read_text() == output.read_text()
+    assert "time-series-forecasting" in run(capsys, "info", folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.csv"], "there is no file nothing.csv"),
+        (["FILE", "--prediction_lenght", "3"], "there is no --prediction_lenght; did you mean --prediction_length?"),
+        (["FILE", "--model", "m", "--recipe", "r"], "--recipe is for a training, and --model needs none"),
+    ],
+)
+def test_an_error_is_one_line(hours, arguments, message):
+    said = refused("forecast", *[str(hours) if argument == "FILE" else argument for argument in arguments])
+    assert message in said
+    assert "\n" not in said
