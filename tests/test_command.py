@@ -123,6 +123,7 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--seed", "1", "WORDS"], "belongs to no argument: name the files first"),
         (["train", "--num_train_epochs", "3", "WORDS"], "name a file first"),
         (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
+        (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "--config_overrides must be name=value"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
         (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),

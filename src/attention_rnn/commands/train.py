@@ -328,7 +328,7 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
 
-    from ..arguments import multiplies_bfloat16
+    from ..arguments import multiplies_bfloat16, parse_config_overrides
 
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
@@ -340,6 +340,7 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
             raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
         settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
     if options.config_overrides:
+        parse_config_overrides(options.config_overrides, script(task.name).ModelArguments.config_class)
         overrides = (settings.get("config_overrides"), options.config_overrides)
         settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
     if task.problem_type != "single_label_classification":
