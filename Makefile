@@ -108,7 +108,7 @@ $(VENV)/.docs: $(INSTALLED)
 	$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
-release-check: $(VENV)/.docs  ## Build wheel, sdist and site, and check them and the workflow as strictly as their tools can
+release-check: $(VENV)/.docs  ## Build wheel, sdist and site, and check them and the workflow of CI
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[release]'
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation

@@ -134,10 +134,14 @@ class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArgument
     """
 
     num_train_epochs: float = option(
-        None, f"Epochs to train. Default: 20, or more for few examples, so that there are {LEAST_STEPS:,} steps."
+        None,
+        f"Epochs to train. Default: 20, or as many as make {LEAST_STEPS:,} steps or more, and of fewer than "
+        f"{SMALL_DATA:,} pairs at most {MOST_STEPS_OF_SMALL_DATA:,}.",
     )
     per_device_train_batch_size: int = option(
-        None, "Training examples per device and step. Default: 64, or fewer for few examples."
+        None,
+        f"Training examples per device and step. Default: 64, or {SMALL_BATCH} and fewer of fewer than "
+        f"{SMALL_DATA:,} pairs.",
     )
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
     predict_with_generate: bool = option(True, "Evaluate what is generated.")
@@ -153,6 +157,11 @@ class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArgument
         self.settle_evaluation(self.metrics[0], LOWER_IS_BETTER)
         self.settle_length(epochs=20, batch_size=64)
         super().__post_init__()
+
+    def suit_pairs(self, number: int) -> None:
+        """Suit epochs and batch to the number of training pairs, where the command line says nothing of them."""
+        limits = (MOST_STEPS_OF_SMALL_DATA, SMALL_BATCH) if number < SMALL_DATA else ()
+        self.suit_length(number, LEAST_STEPS, *limits)
 
 
 def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
@@ -179,8 +188,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
     elif "train" in encoded:
-        limits = (MOST_STEPS_OF_SMALL_DATA, SMALL_BATCH) if len(encoded["train"]) < SMALL_DATA else ()
-        training_args.suit_length(len(encoded["train"]), LEAST_STEPS, *limits)
+        training_args.suit_pairs(len(encoded["train"]))
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)

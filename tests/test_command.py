@@ -123,16 +123,20 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--seed", "1", "WORDS"], "belongs to no argument: name the files first"),
         (["train", "--num_train_epochs", "3", "WORDS"], "name a file first"),
         (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
+        (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "--config_overrides must be name=value"),
+        (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
         (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
     ],
 )
-def test_an_error_is_one_line(words, arguments, message):
+def test_an_error_is_one_line_and_leaves_no_folder(words, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
     said = refused(*[str(words) if argument == "WORDS" else argument for argument in arguments])
     assert message in said
     assert "\n" not in said
     assert "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_traceback_is_shown_when_asked_for(monkeypatch):
@@ -176,7 +180,7 @@ def test_another_folder_is_left_alone(words, tmp_path):
 def words_of(words, *arguments):
     """What the script of a task would get for the command line."""
     options, others = make_parser().parse_known_args([str(words), *arguments])
-    return script_arguments(Path("runs"), Task("pairs", {}, ""), "g2p", options, others)
+    return script_arguments(Task("pairs", {}, ""), "g2p", options, others)
 
 
 @needs_scripts
@@ -202,6 +206,7 @@ def test_two_aligned_files_are_pairs(words, tmp_path, capsys):
     run(capsys, "train", *pairs, "--test", *pairs, "--output", tmp_path / "run", *TINY)
     rows = [json.loads(line) for line in (tmp_path / "run" / "data" / "test.jsonl").read_text().splitlines()]
     assert rows == [{"source": word, "target": " ".join(word)} for word in WORDS]
+    assert f'"examples": {len(WORDS)}' in run(capsys, "evaluate", tmp_path / "run", *pairs)
     (tmp_path / "names.xx").write_text("one line\n")
     assert f"must have the same number of lines, got {len(WORDS)} and 1" in refused("train", *pairs)
 

@@ -22,6 +22,7 @@ from attention_rnn import (
     AttentionRnnFeatureExtractor,
     AttentionRnnForConditionalGeneration,
     AttentionRnnSpeechProcessor,
+    cli,
 )
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.recipes import as_arguments
@@ -189,6 +190,36 @@ def test_a_trial_trains_scores_and_combines_and_leaves_the_table_alone(tmp_path,
     assert "**single model** (2 seeds, 1 of 15)" in capsys.readouterr().out
     monkeypatch.setattr(run, "train", None)  # what has a result is not trained again
     run.main(arguments)
+
+
+def test_without_a_recipe_the_command_chooses_and_the_published_files_are_read(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("attention_rnn.examples")
+    forms = [f"{stem}en\tge{stem}t\tV;V.PTCP;PST" for stem in ("mach", "sag", "leg", "hol", "lob", "wein")]
+    for split in ("train-high", "dev", "test"):
+        write(tmp_path / f"german-{split}", *forms)
+    arguments = ["inflection_sigmorphon2017", "--data_dir", str(tmp_path), "--settings", "german-high", "--auto"]
+    arguments += ["--seeds", "1", "--runs_dir", str(tmp_path), "--threads", "1"]
+    arguments += ["--config_overrides", "embedding_size=6,hidden_size=8", "--num_heat_maps", "0"]
+    arguments += ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2"]
+    monkeypatch.setattr(run.subprocess, "call", lambda command, **_: cli.main(command[3:]) or 0)
+    run.main(arguments)
+    results = json.loads((tmp_path / "trial" / "auto" / "results" / "inflection_sigmorphon2017.json").read_text())
+    assert results["recipe"] == {}
+    assert results["runs"][0]["test"].keys() == {"accuracy"}
+    assert "task pairs (lemmas, forms and features)" in capsys.readouterr().out
+
+
+def test_what_the_command_chose_stands_beside_the_recipes(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "AUTO", tmp_path / "auto")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    (tmp_path / "auto").mkdir()
+    tuned = [run_of("ice", seed, word_error_rate=rate, per=1.0) for seed, rate in ((1, 9.0), (2, 10.0))]
+    automatic = [run_of("ice", 1, 6.0, word_error_rate=9.6, per=1.0)]
+    for folder, runs in ((tmp_path, tuned), (tmp_path / "auto", automatic)):
+        (folder / "g2p_sigmorphon2020.json").write_text(json.dumps({"runs": runs}))
+    lines = report.automatic_section().splitlines()
+    assert "| g2p_sigmorphon2020, ice | wrong words | 9.50 ± 0.71 | 3.0 ± 0.0 | 9.60 | 6.0 | 1 |" in lines
+    assert any(line.startswith("Not measured: g2p_sigmorphon2020: ady, arm,") for line in lines)
 
 
 def run_of(setting, seed, minutes=3.0, **scores):

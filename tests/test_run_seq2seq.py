@@ -549,3 +549,13 @@ def test_a_folder_with_an_earlier_run_is_refused_unless_it_may_be_replaced(tmp_p
         run(tmp_path / "out", *arguments, "--overwrite_output_dir")
         assert not (tmp_path / "out" / left).exists()
         assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "batch_size", "epochs"),
+    [(300, 8, 91), (800, 20, 85), (3_600, 32, 31), (10_000, 32, 14), (29_000, 64, 20), (1_000_000, 64, 20)],
+)
+def test_small_data_are_read_in_small_steps(pairs, batch_size, epochs, tmp_path):
+    arguments = run_seq2seq.TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    arguments.suit_pairs(pairs)
+    assert (arguments.train_batch_size, arguments.num_train_epochs) == (batch_size, epochs)

@@ -20,7 +20,7 @@ NEEDS = [
     ("generate_file", "accelerate", "train"),
     ("run_forecasting", "attention_rnn.forecasting.data", "forecasting"),  # as where pandas lacks
     ("forecast_file", "pandas", "forecasting"),
-    ("date_normalisation/make_data", "babel", "demo"),
+    ("date_normalisation/make_data", "babel", "demo-dates"),
     ("search_hyperparameters", "optuna", "search"),
 ]
 

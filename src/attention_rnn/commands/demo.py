@@ -1,10 +1,12 @@
 """`attention-rnn demo` and `attention-rnn space`: a model to try in the browser, here or on the Hub."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import CommandParser
+from .models import COMMAND, read_settings
 
 _DEMO = """Try a model in the browser: what it says of a text, its next best answers, and where it looked.
 
@@ -16,6 +18,8 @@ _SPACE = """Write the files of a Space of the Hub that shows a model: app.py, re
   attention-rnn space runs/words -o words-space
   hf upload USER/words words-space --repo-type space"""
 
+# what a training leaves beside its model
+_NOT_OF_THE_MODEL = ("*predictions.*", "*_results.json", "confusions.tsv", "trainer_state.json", "training_args.bin")
 _APP = """from attention_rnn.demo import build_demo
 
 build_demo("model").launch()
@@ -70,8 +74,11 @@ def space(arguments: Sequence[str]) -> None:
         raise ImportError("which gradio a Space runs must be known: pip install 'attention-rnn[demo]'") from error
     (output / "model").mkdir(parents=True)
     for file in options.model.iterdir():  # checkpoints and data are folders
-        if file.is_file():
+        if file.is_file() and not any(file.match(pattern) for pattern in _NOT_OF_THE_MODEL):
             shutil.copy(file, output / "model")
+    if settings := read_settings(options.model):
+        public = settings | {"arguments": []}  # which name folders of this machine
+        (output / "model" / COMMAND).write_text(json.dumps(public, indent=1) + "\n", encoding="utf-8")
     card = _CARD.format(title=options.model.resolve().name, sdk_version=sdk_version)
     (output / "app.py").write_text(_APP, encoding="utf-8")
     (output / "requirements.txt").write_text(_REQUIREMENTS.format(version=__version__), encoding="utf-8")

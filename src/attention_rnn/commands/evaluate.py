@@ -5,16 +5,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inspection import Content, Task, find_task, read_content
+from ..inspection import Content, Task, find_task
 from ..recipes import as_arguments
 from . import CommandParser
 from .models import read_task, text_task_of
-from .train import quiet, rows_of, settle_task, tell_content, write_splits
+from .train import quiet, read_files, rows_of, settle_task, tell_content, write_splits
 
 _DESCRIPTION = """Score a model on a file.
 
   attention-rnn evaluate runs/words test.tsv
-  attention-rnn evaluate runs/en-de test.tsv --metrics bleu chrf --num_beams 5
+  attention-rnn evaluate runs/en-de test.en test.de --metrics bleu chrf --num_beams 5
 
 The file is one that `attention-rnn train` reads. All arguments of examples/evaluate_checkpoint.py are understood."""
 
@@ -24,7 +24,7 @@ _METRICS = {"text2text-generation": ["exact_match", "chrf"], "question-answering
 def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("evaluate", _DESCRIPTION)
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
-    parser.add_argument("file", help="the file to read")
+    parser.add_argument("file", nargs="+", help="the file to read, or one of sources and one of targets")
     parser.add_argument("--metrics", nargs="+", help="what to compute (what the training has computed)")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
     parser.add_argument("--separator", help="what separates columns (as it looks)")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     options, others = parser.parse_known_args(list(arguments))
     pipeline = text_task_of(options.model)
     metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
-    content = read_content(options.file, options.separator, options.header)
+    content = read_files(options.file, options)
     options.task = None
     task = settle_task(content, options) if options.columns else trained_task(options.model, content)
     tell_content(content, task)

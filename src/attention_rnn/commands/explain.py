@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     pictures = draw_heat_maps(output, alignments_of(Model(options.model), texts))
     if not pictures:
         raise ValueError(f"{options.model} has no attention to show of these texts")
-    print(f"{len(pictures)} pictures and a page: {output / 'attention_maps' / 'attention.html'}")
+    number = "a picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    print(f"{number} and a page: {output / 'attention_maps' / 'attention.html'}")
 
 
 def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:

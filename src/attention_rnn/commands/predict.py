@@ -71,6 +71,7 @@ def generate_file(output: Path, others: Sequence[str], options: argparse.Namespa
         generate(words)
         return
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # else it warns of defaults
     launch += ["--multi_gpu"] if has_accelerators(options.processes) else ["--cpu"]
     code = subprocess.call([*launch, "--module", "attention_rnn.examples.generate_file", *words])
     if code:

@@ -91,12 +91,12 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
+    words = script_arguments(task, recipe, options, others)
     data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
     settings = settings_of(arguments, data.encode(), task=asdict(task))
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
-    words = script_arguments(folder, task, recipe, options, others)
     files = write_splits(folder / "data", task, rows)
     command = shlex.join(["attention-rnn", "train", *arguments])
     words += [*as_arguments(files), "--output_dir", str(folder), "--command", command, *others]
@@ -324,12 +324,11 @@ def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
     return True
 
 
-def script_arguments(
-    folder: Path, task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]
-) -> list[str]:
+def script_arguments(task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+    """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
 
-    from ..arguments import multiplies_bfloat16
+    from ..arguments import multiplies_bfloat16, parse_config_overrides
 
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
@@ -341,6 +340,7 @@ def script_arguments(
             raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
         settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
     if options.config_overrides:
+        parse_config_overrides(options.config_overrides, script(task.name).ModelArguments.config_class)
         overrides = (settings.get("config_overrides"), options.config_overrides)
         settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
     if task.problem_type != "single_label_classification":
