@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,6 +74,18 @@ def test_the_runner_in_node_finds_what_python_finds(exported, tmp_path):
             (tmp_path / name / "config.json").write_text(change)
     (tmp_path / "damaged" / "step.onnx").write_bytes(b"no graph")
     run_vitest("runner", MODELS=tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["parallel", "two vocabularies", "language model"])
+def test_the_example_of_the_card_says_what_python_says(exported, tmp_path, variant):
+    export = exported(variant)
+    folder = shutil.copytree(export.folder, tmp_path / "model")
+    (folder / "node_modules").symlink_to(JS / "node_modules")
+    (example,) = re.findall(r"```js\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (folder / "example.mjs").write_text(example)
+    run = subprocess.run(["node", "example.mjs"], cwd=folder, capture_output=True, text=True)
+    length = int(re.search(r"max_new_tokens: integers\(\[(\d+)\]", example)[1])
+    assert run.stdout == export.runner("a text", max_new_tokens=length)["text"] + "\n", run.stderr
 
 
 def run_vitest(name, **environment):
