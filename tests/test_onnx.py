@@ -289,6 +289,14 @@ def declare_newer(file):
             lambda folder: rewritten(folder / "config.json", lambda values: values.update(format_version=99)),
             "has the version 99",
         ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.update(vocab_size="many")),
+            "it lacks \\['vocab_size'\\], or has something else there",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.update(task="../../etc")),
+            "must be for one of the tasks .*, got '../../etc'",
+        ),
         (lambda folder: (folder / "step.onnx").unlink(), "must hold step.onnx"),
         (lambda folder: (folder / "step.onnx").write_bytes(b"no graph"), "step.onnx is damaged or no ONNX graph"),
         (
