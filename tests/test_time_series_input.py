@@ -138,6 +138,16 @@ def test_a_single_channel_may_have_an_axis():
         ({"quantile_levels": [0.0, 0.5]}, ValueError, "`quantile_levels` must be increasing"),
         ({"quantile_levels": "0.5"}, TypeError, "`quantile_levels` must be a list of numbers"),
         ({"freeze_highway": True}, ValueError, "`freeze_highway` needs `highway_length`, got None"),
+        (
+            {
+                "freeze_highway": True,
+                "highway_length": 4,
+                "distribution_output": "negative_binomial",
+                "scaling": "mean",
+            },
+            ValueError,
+            "`freeze_highway` must be False for",
+        ),
         ({"highway_length": 0}, ValueError, "`highway_length` must be at least 1, got 0"),
         ({"highway_length": 48, "decoding": "autoregressive"}, ValueError, "`highway_length` must be None for"),
         ({"attention_type": None}, ValueError, "`coverage` and `copy` need attention"),

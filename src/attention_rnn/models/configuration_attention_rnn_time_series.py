@@ -205,6 +205,11 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             "`freeze_highway` needs `highway_length`, got None.",
         ),
         (
+            lambda c: c.freeze_highway and c.distribution_output == "negative_binomial",
+            '`freeze_highway` must be False for `distribution_output="negative_binomial"`, of which a linear map does '
+            "not tell the mean.",
+        ),
+        (
             lambda c: c.attention_type is None and c.bridge == "zeros",
             '`attention_type=None` with `bridge="zeros"` leaves the decoder ignorant of the past.',
         ),
