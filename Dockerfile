@@ -13,6 +13,7 @@ RUN python -m venv /opt/venv \
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY examples examples
+COPY js js
 # seqeval, of the train extra, needs both to be built
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt setuptools setuptools-scm \
     && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[train,plot]'

@@ -28,7 +28,8 @@ SPEECH_DEMO_FLAGS := \
 	--num_train_epochs 4 --per_device_train_batch_size 32 --warmup_steps 50 --eval_strategy no
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-speech test docs release-check conformance ecosystem faults fuzz versions lint types format clean
+.PHONY: help install demo demo-speech test web docs release-check conformance ecosystem faults fuzz versions lint types format
+.PHONY: clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +101,14 @@ demo-speech: $(INSTALLED)  ## Let espeak-ng speak commands, train speech to text
 
 test: $(INSTALLED)  ## Run the tests, one process a core
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+web: $(INSTALLED) js/node_modules/.installed  ## Compare JavaScript with Python, in Node and in Chromium where it is (needs npm)
+	npm --prefix js run types
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_web.py -rs
+
+js/node_modules/.installed: js/package.json js/package-lock.json
+	npm ci --prefix js --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 docs: $(VENV)/.docs  ## Run the chapters of docs/learn, where they or the package have changed, and build the site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

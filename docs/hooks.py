@@ -13,6 +13,7 @@ import html
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +25,8 @@ import nbformat
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
+
+from attention_rnn.onnx.page import write_page
 
 ROOT = Path(__file__).parents[1]
 EXECUTED = ROOT / "build" / "chapters"
@@ -56,6 +59,15 @@ def on_files(files: Files, config: Any) -> Files:
             for name, content in render_chapter(path.stem, notebook, language):
                 files.append(File.generated(config, f"{LANGUAGES[language]}learn/{name}", content=content))
     return files
+
+
+def on_post_build(config: Any) -> None:
+    """Put the page about each model of docs/live, if npm can bring what it needs."""
+    if shutil.which("npm") is None:
+        print("npm is not there, so that the models of docs/live have no page")
+        return
+    for folder in (ROOT / "docs" / "live").iterdir():
+        write_page(Path(config.site_dir, "live", folder.name), folder.name)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

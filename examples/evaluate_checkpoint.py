@@ -145,8 +145,9 @@ def score_by_script(script: str, others: list[str], options: argparse.Namespace)
     with tempfile.TemporaryDirectory() as folder:
         command = ["--do_predict", "--model_name_or_path", options.model, "--test_file", options.file]
         command += ["--output_dir", str(options.output_dir or folder)]
-        if options.output_dir is None and script != "run_clm":
-            command += ["--num_heat_maps", "0"]  # nobody would see them
+        if options.output_dir is None:  # nobody would see what lies in the folder
+            command += ["--brief", "True"]
+            command += [] if script == "run_clm" else ["--num_heat_maps", "0"]
         for name, value in vars(options).items():
             if name not in OWN_ARGUMENTS and value not in (None, False):
                 values = [] if value is True else value if isinstance(value, list) else [value]

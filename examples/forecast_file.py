@@ -33,8 +33,8 @@ try:
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 
-    from attention_rnn.forecasting_data import read_series
-    from attention_rnn.forecasting_tables import Columns, read_by_item
+    from attention_rnn.forecasting.data import read_series
+    from attention_rnn.forecasting.tables import Columns, read_by_item
 except ImportError as error:
     raise ImportError(
         f"forecast_file.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"
@@ -91,12 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file = folder / f"{number:08}.csv"
             if number % accelerator.num_processes == accelerator.process_index and not file.exists():
                 set_seed(options.seed + number)  # so that a part does not depend on those before it
-                write_whole(file, forecast_part(forecast, part, options).to_csv(index=False, header=number == 0))
+                write_whole(file, as_csv(forecast_part(forecast, part, options), header=number == 0))
             progress.update(len(part))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         merge(options.output, "*.csv")
     accelerator.end_training()
+
+
+def as_csv(table: pd.DataFrame, header: bool) -> str:
+    return table.to_csv(index=False, header=header, float_format="%.7g")  # what 32 bits hold
 
 
 def read_items(options: argparse.Namespace, forecast: Any) -> Iterator[tuple[Columns, pd.DataFrame]]:

@@ -274,7 +274,7 @@ def make_model(
 
 def passages(text: str, data_args: DataArguments) -> list[str]:
     """What is turned into tokens by itself: each line, or the whole."""
-    return [line for line in text.splitlines() if line.strip()] if data_args.line_by_line else [text]
+    return [line for line in text.split("\n") if line.strip()] if data_args.line_by_line else [text]
 
 
 def encode(split: str, text: str, tokenizer: PreTrainedTokenizerBase, data_args: DataArguments) -> Text:

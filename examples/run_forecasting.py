@@ -43,9 +43,9 @@ from attention_rnn.usage import forecasting_limits, forecasting_usage
 
 try:
     from attention_rnn.forecasting import Features, Windows, collate, forecast_table, split_by_time, standardizers
-    from attention_rnn.forecasting_baselines import WindowRidge, context_of_baselines, score_baselines
-    from attention_rnn.forecasting_data import SeriesSet, read_series
-    from attention_rnn.forecasting_metrics import (
+    from attention_rnn.forecasting.baselines import WindowRidge, context_of_baselines, score_baselines
+    from attention_rnn.forecasting.data import SeriesSet, read_series
+    from attention_rnn.forecasting.metrics import (
         LOWER_IS_BETTER,
         METRICS,
         ForecastMetrics,
@@ -53,9 +53,9 @@ try:
         compare,
         deciding_metric,
     )
-    from attention_rnn.forecasting_plots import draw_pictures
-    from attention_rnn.forecasting_settings import Settings, choose_settings
-    from attention_rnn.forecasting_tables import Columns
+    from attention_rnn.forecasting.plots import draw_pictures
+    from attention_rnn.forecasting.settings import Settings, choose_settings
+    from attention_rnn.forecasting.tables import Columns
     from attention_rnn.pipelines_time_series import TimeSeriesForecastingPipeline
 except ImportError as error:
     raise ImportError(
@@ -356,7 +356,7 @@ def write_predictions(run: Run, windows: Windows, output: Any, levels: list[floa
     table = forecast_table(
         windows, chosen, mean[chosen], full[chosen][..., 1:] if levels else None, levels, output.label_ids[chosen]
     )
-    table.to_csv(run.output_dir / "predictions.csv", index=False)
+    table.to_csv(run.output_dir / "predictions.csv", index=False, float_format="%.7g")
     if step > 1:
         logger.info(f"predictions.csv holds one in {step} of {len(windows):,} cut-offs.")
 
@@ -369,7 +369,7 @@ def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> 
     except ValueError as error:
         logger.info(f"forecast.csv is not written: {error}")
     else:
-        table.to_csv(run.output_dir / "forecast.csv", index=False)
+        table.to_csv(run.output_dir / "forecast.csv", index=False, float_format="%.7g")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.classes import check_labels, check_recurrence, label_fields, list_labels, merge_labels, with_labels
+from attention_rnn.conll import read_conll
 from attention_rnn.data import drop_empty, extension, get_text, read_rows
 from attention_rnn.heat_maps import labelling_alignments
 from attention_rnn.labelling import (
@@ -46,7 +47,6 @@ from attention_rnn.labelling import (
     get_labelled_words,
     label_tokens,
     piece_labels,
-    read_conll,
     score_labels,
     settle_labels,
     texts_against_scheme,

@@ -38,8 +38,8 @@ from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
-from attention_rnn.pairs import decode_pairs, encode_pairs
-from attention_rnn.tokenizer_training import TokenizerKind, lowercases, pair_tokenizers
+from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
+from attention_rnn.tokenizer_training import TokenizerKind, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     load_or_train_tokenizer,
@@ -52,7 +52,6 @@ from attention_rnn.training import (
     settle_sizes,
     special_token_ids,
     start_run,
-    train_new_tokenizer,
 )
 from attention_rnn.usage import seq2seq_limits, seq2seq_usage
 from attention_rnn.vocabulary_extension import extend_tokenizer, fit_embeddings
@@ -67,7 +66,6 @@ logger = logging.getLogger("run_seq2seq")
 TASKS = ("translation", "summarization", "text2text-generation")  # their pipelines open an encoder-decoder
 SMALLEST_VALUES = {"max_source_length": 2, "max_target_length": 2, "num_beams": 1}
 SHUFFLE_BUFFER = 10_000  # streamed examples to shuffle among
-TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
 LEAST_STEPS = 3_400
 # fewer examples than these take small steps, and not many more than the least of them
 SMALL_DATA, SMALL_BATCH, MOST_STEPS_OF_SMALL_DATA = 20_000, 32, 4_500
@@ -290,36 +288,12 @@ def make_tokenizer(
     training_args: TrainingArguments,
 ) -> PreTrainedTokenizerBase:
     def train() -> PreTrainedTokenizerBase:
-        return train_tokenizers(pairs["train"], model_args)
+        return train_pair_tokenizers(pairs["train"], model_args)
 
     tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
         tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
     return tokenizer
-
-
-def train_tokenizers(examples: Dataset | IterableDataset, model_args: ModelArguments) -> PreTrainedTokenizerBase:
-    if isinstance(examples, IterableDataset):
-        examples = examples.take(TOKENIZER_SAMPLE)
-
-    def texts(*sides: str) -> Iterator[str]:
-        return (example[side] for example in examples for side in sides)
-
-    kind = model_args.source_tokenizer
-    if model_args.shared_vocabulary:
-        return train_new_tokenizer("sources and targets", lambda: texts("source", "target"), kind, model_args)
-    source = train_new_tokenizer(
-        "sources",
-        lambda: texts("source"),
-        kind,
-        model_args,
-        vocab_size=model_args.source_vocab_size,
-        normalization=model_args.source_normalization,
-    )
-    kind = model_args.target_tokenizer or kind
-    return pair_tokenizers(
-        source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
-    )
 
 
 def make_model(

@@ -68,6 +68,7 @@ from attention_rnn.training import (
     train_new_tokenizer,
 )
 from attention_rnn.usage import speech_limits, transcription_usage
+from attention_rnn.word_times import fit_emission_delay
 
 try:
     from datasets import Dataset
@@ -79,6 +80,7 @@ except ImportError as error:
 logger = logging.getLogger("run_speech_seq2seq")
 
 LEAST_STEPS = 3_000
+RECORDINGS_FOR_DELAY = 100
 SIZES_FOR_FEW_EXAMPLES: dict[str, Any] = {
     "hidden_size": 128,
     "embedding_size": 64,
@@ -195,6 +197,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         compute_metrics=compute_metrics,
     )
     scores = run.train_and_evaluate(trainer, evaluate)
+    if "train" in encoded and trainer.has_whole_model and trainer.is_world_process_zero():
+        keep_emission_delay(run.output_dir, trainer.model, processor, encoded["train"])
 
     last = list(examples)[-1]
     pictures: list[str] = []
@@ -279,6 +283,18 @@ def encode(split: str, examples: Dataset, processor: Any, data_args: DataArgumen
     tokens = processor.tokenizer(list(examples["text"]))["input_ids"]
     warn_of_poor_tokens(f"transcripts of the {split} data", tokens, processor.tokenizer)
     return SpeechExamples(examples, tokens, processor.feature_extractor, data_args if split == "train" else None)
+
+
+def keep_emission_delay(output_dir: Path, model: Any, processor: Any, examples: SpeechExamples) -> None:
+    """Write into the config how late a model of this package hears, for the times that it tells."""
+    if not hasattr(model, "token_times"):
+        return
+    model.eval()
+    few = range(0, len(examples), max(1, len(examples) // RECORDINGS_FOR_DELAY))
+    recordings = ((examples.samples(index), examples.labels[index]) for index in few)
+    model.config.emission_delay = fit_emission_delay(model, processor, recordings)
+    model.config.save_pretrained(output_dir)
+    logger.info(f"Words are heard {model.config.emission_delay:.2f} s late, which is taken off their times.")
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:

@@ -52,6 +52,10 @@ VARIANTS = {
         ),
         lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
     ),
+    "subwords": (
+        lambda: tiny_model(**SMALL, attention_type="location", context_feeding="output", vocab_size=37),
+        lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=37),
+    ),
     "language model": (
         lambda: random_model("AttentionRnnForCausalLM", hidden_size=12, past_attention_window=3),
         lambda: train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19, causal=True),

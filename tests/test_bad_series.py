@@ -15,9 +15,9 @@ from transformers import AutoModelForTimeSeriesPrediction, pipeline
 
 from attention_rnn import AttentionRnnTimeSeriesConfig
 from attention_rnn.forecasting import Features, Windows, collate, split_by_time, standardizers
-from attention_rnn.forecasting_data import read_series
-from attention_rnn.forecasting_metrics import Scores
-from attention_rnn.forecasting_settings import choose_settings
+from attention_rnn.forecasting.data import read_series
+from attention_rnn.forecasting.metrics import Scores
+from attention_rnn.forecasting.settings import choose_settings
 
 many = st.data()
 FREQUENCIES = ("15min", "h", "D", "B", "W-MON", "MS", "QS", "YS")

@@ -65,7 +65,11 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys):
     np.testing.assert_allclose(tables[0]["target"], tables[1]["target"], rtol=1e-4)
     run(capsys, "predict", folder, hours, "-o", hours.parent / "same.csv")
     assert (hours.parent / "same.csv").read_text() == output.read_text()
-    assert "time-series-forecasting" in run(capsys, "info", folder)
+    said = run(capsys, "info", folder)
+    assert "time-series-forecasting" in said
+    assert f"made by    attention-rnn forecast {hours}" in said
+    for command in (["evaluate", folder, hours], ["explain", folder, "a"], ["predict", folder]):
+        assert f"forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}" in refused(*command)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 from test_remote_code import run_without_the_package
 from tiny import tiny_batch, tiny_config, tiny_model
+from transformers import Trainer, TrainingArguments
 
 import attention_rnn
 from attention_rnn import AttentionRnnConfig, AttentionRnnForCausalLM, AttentionRnnForConditionalGeneration
@@ -55,7 +57,7 @@ def test_the_recipe_is_complete(tmp_path):
     """Each block of the page as it stands, in a process of its own."""
     (folder := tmp_path / "work").mkdir()
     blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks[:2]:
         (folder / block.split()[1]).write_text(block)
     code = blocks[2].replace("AttentionRnnConfig(", "AttentionRnnConfig(hidden_size=6, vocab_size=9, ")
@@ -261,3 +263,40 @@ def test_a_name_is_given_once():
     with pytest.raises(TypeError, match="must decorate a subclass of Cell"):
         register_cell("other")(torch.nn.GRUCell)
     assert "other" not in CELLS
+
+
+@pytest.fixture(scope="module")
+def rating():
+    module = types.ModuleType("rating")
+    exec(compile(FILES["rating.py"], "rating.py", "exec"), module.__dict__)
+    return module
+
+
+def test_a_head_trains_by_any_trainer_and_opens_what_it_saves(rating, tmp_path):
+    model = rating.AttentionRnnForRating(tiny_config(is_encoder_decoder=False))
+    rows = [{"input_ids": [5, 6, 7], "labels": 1.0}, {"input_ids": [5, 6, 8], "labels": 2.0}] * 4
+    arguments = TrainingArguments(
+        tmp_path,
+        max_steps=30,
+        learning_rate=0.05,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        save_strategy="no",
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before / 10
+    model.save_pretrained(tmp_path)
+    read = rating.AttentionRnnForRating.from_pretrained(tmp_path)
+    ids = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(read.eval()(ids).logits, model.eval()(ids).logits)
+
+
+def test_accumulated_batches_of_a_head_make_the_loss_of_one(rating):
+    model = rating.AttentionRnnForRating(tiny_config(is_encoder_decoder=False)).eval()
+    ids, labels = torch.tensor([[5, 6, 7], [5, 6, 8], [9, 6, 8]]), torch.tensor([1.0, 2.0, 0.5])
+    whole = model(ids, labels=labels).loss
+    parts = sum(model(ids[rows], labels=labels[rows], num_items_in_batch=3).loss for rows in ([0], [1, 2]))
+    torch.testing.assert_close(parts, whole)

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import importlib
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 import attention_rnn
 from attention_rnn import registration
 
+ROOT = Path(__file__).parents[1]
 PACKAGE = Path(attention_rnn.__file__).parent
 MODELS = PACKAGE / "models"
 # each file may import those of a lower level
@@ -197,3 +199,12 @@ def test_what_another_thread_has_half_imported_is_registered_later(monkeypatch):
     assert "threading" in registration._waiting
     registration.register_imported()
     assert "threading" not in registration._waiting
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "Dockerfile.serve"])
+def test_an_image_is_built_from_all_folders_of_the_package(file):
+    (places,) = re.findall(r"^package-dir = \{(.*)\}$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    folders = re.findall(r'= "(\w+)"', places)
+    assert "src" in folders
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / file).read_text(), re.MULTILINE)
+    assert set(folders) == set(copied)

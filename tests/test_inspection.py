@@ -10,7 +10,7 @@ import zipfile
 import pyarrow.parquet
 import pytest
 
-from attention_rnn.inspection import find_task, read_content, spell_lemma, unspell
+from attention_rnn.inspection import Content, Known, find_task, read_content, spell_lemma, text_of, unspell
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
 TSV = "".join(f"{source}\t{target}\n" for source, target in WORDS)
@@ -45,11 +45,16 @@ def test_a_mark_of_the_byte_order_is_no_text(tmp_path, encoding, seen):
     assert seen in content.seen
 
 
-def test_an_older_encoding_is_guessed_and_told(tmp_path):
-    lines = ["der Schlüssel\tthe key", "größere Bäume\tlarger trees", "schöne Grüße\tkind regards"] * 5
-    content = read_content(write(tmp_path, "\n".join(lines), encoding="latin-1"))
-    assert content.rows[1]["column 1"] == "größere Bäume"
-    assert "UTF-8" not in content.seen
+def test_an_older_encoding_is_named_and_never_guessed(tmp_path):
+    lines = ["key\tclé", "élève\tpupil", "être\tto be"] * 5
+    file = write(tmp_path, "\n".join(lines), encoding="latin-1")
+    with pytest.raises(ValueError, match=r"line 1: must be UTF-8, got the byte 0xe9 .* cp1252 there is .key.tclé"):
+        read_content(file)
+    content = read_content(file, encoding="cp1252")
+    assert content.rows[1] == {"column 1": "élève", "column 2": "pupil"}
+    assert "CP1252" in content.seen
+    with pytest.raises(ValueError, match="encoding must be one that Python knows, such as cp1252, got 'latein'"):
+        read_content(file, encoding="latein")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,9 @@ def test_a_header_in_unusual_names_stands_above_numbers_or_labels(tmp_path):
 
 
 def test_a_row_of_another_length_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"file.txt, line 201: there must be 2 columns"):
+    with pytest.raises(
+        ValueError, match=r"file.txt, line 201: there must be one value for each of .*'column 2'\], got"
+    ):
         read_content(write(tmp_path, "a\tb\n" * 200 + "a\tb\tc\n"))
 
 
@@ -191,3 +198,124 @@ def test_parquet_is_read(tmp_path):
     file = tmp_path / "words.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"source": ["a"], "target": ["b"]}), file)
     assert read_content(file).rows == [{"source": "a", "target": "b"}]
+
+
+# columns that another file of the same data has named
+
+KNOWN = Known("classification", ["label", "Satz"], ["Satz", "label"])
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("Satz\tlabel\ngut so\tja\n", KNOWN),  # nothing but the other file tells that it is a header
+        ("ja\tgut so\n", KNOWN),
+        ("gut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
+        ("Satz\ngut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
+    ],
+)
+@pytest.mark.parametrize("ending", ["tsv", "csv"])
+def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, known, ending):
+    separated = text.replace("\t", ",") if ending == "csv" else text
+    content = read_content(write(tmp_path, separated, f"file.{ending}"), known=known)
+    assert [row["Satz"] for row in content.rows] == ["gut so"]
+
+
+def test_a_column_that_is_not_there_is_no_empty_text(tmp_path):
+    content = read_content(write(tmp_path, json.dumps([{"src": "a", "tgt": None}]), "dev.json"))
+    ((place, row),) = content
+    assert text_of(row, "tgt", place) == ""
+    with pytest.raises(ValueError, match=r"dev.json, item 1: there must be a column 'source', got .*'src', 'tgt'"):
+        text_of(row, "source", place)
+
+
+@pytest.mark.parametrize("value", [["New", "York"], {"en": "a"}])
+def test_what_is_no_text_is_not_written_as_python_shows_it(value):
+    with pytest.raises(ValueError, match=r"a.json, line 1: column 'a' must hold text, got"):
+        text_of({"a": value}, "a", "a.json, line 1")
+    assert text_of({"a": 7}, "a", "a.json, line 1") == "7"
+
+
+def test_a_separator_of_unicode_ends_no_line(tmp_path):
+    rows = [{"source": f"a{separator}b", "target": "t"} for separator in "\x0b\x0c\x85\u2028"]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    assert read_content(write(tmp_path, lines, "file.jsonl")).rows == rows
+    table = "".join(f"{row['source']}\t{row['target']}\n" for row in rows)
+    assert [row["column 1"] for row in read_content(write(tmp_path, table)).rows] == [row["source"] for row in rows]
+
+
+def test_a_broken_line_of_jsonl_is_named_and_no_table(tmp_path):
+    with pytest.raises(ValueError, match=r"file.txt, line 2: there must be a JSON object"):
+        read_content(write(tmp_path, '{"source": "a, b"}\n{"source": "a, b\n' * 2))
+
+
+CONLL = "-DOCSTART-\tO\n\nNew York\tB-LOC\nis\tO\n\n" + "big\tO\n# s1\nso\u00a0so\tO\n\n" * 700
+
+
+def test_conll_is_read_as_the_script_reads_it(tmp_path):
+    rows = read_content(write(tmp_path, CONLL)).rows
+    assert rows[0] == {"tokens": ["New York", "is"], "labels": ["B-LOC", "O"]}
+    assert rows[1:] == [{"tokens": ["big", "so\u00a0so"], "labels": ["O", "O"]}] * 700
+
+
+def test_one_sentence_of_conll_is_read_beside_a_training(tmp_path):
+    content = read_content(write(tmp_path, "the DET\ndog NOUN\n"), known=Known("labelling"))
+    assert content.rows == [{"tokens": ["the", "dog"], "labels": ["DET", "NOUN"]}]
+
+
+def test_running_text_beside_a_training_is_no_table(tmp_path):
+    text = "a, b\nc, d\ne, f\n"
+    assert read_content(write(tmp_path, text), known=Known("language-model")).text == text
+
+
+def read_content_of(rows):
+    content = Content("file.json")
+    content.add((f"file.json, item {number}", row) for number, row in enumerate(rows, start=1))
+    return content
+
+
+PAIR = [{"source": f"s{n}", "target": f"t{n % 3}"} for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        lambda n: {},
+        lambda n: {"lang": "de"},
+        lambda n: {"confidence": n / 100},
+        lambda n: {"note": None if n == 0 else "x"},
+        lambda n: {"target": "3,1,1" if n % 2 else "2,1"},
+    ],
+)
+def test_columns_called_source_and_target_are_pairs_whatever_stands_beside_them(others):
+    task = find_task(read_content_of([row | others(n) for n, row in enumerate(PAIR)]))
+    assert (task.name, task.columns) == ("pairs", {"source": ["source"], "target": ["target"]})
+
+
+def test_a_first_target_that_is_missing_names_no_other():
+    rows = [{"source": f"s{n}", "target": None if n == 0 else f"t{n}", "note": f"n{n}"} for n in range(12)]
+    assert find_task(read_content_of(rows)).columns == {"source": ["source"], "target": ["target"]}
+
+
+def test_ids_of_labels_beside_words_are_labels_of_words():
+    rows = [{"id": str(n), "tokens": ["a", "b"], "ner_tags": [0, 2]} for n in range(3)]
+    task = find_task(read_content_of(rows))
+    assert (task.name, task.columns) == ("labelling", {"tokens": ["tokens"], "labels": ["ner_tags"]})
+    with pytest.raises(ValueError, match="there must be a list of labels as long as that in 'tokens'"):
+        find_task(read_content_of([row | {"ner_tags": [0]} for row in rows]))
+
+
+def test_a_decimal_comma_separates_no_labels(tmp_path):
+    rows = "text;score\n" + "".join(f"text {n};{n % 5},{n % 2 * 5}\n" for n in range(60))
+    task = find_task(read_content(write(tmp_path, rows)))
+    assert (task.problem_type, task.columns) == ("regression", {"text": ["text"], "label": ["score"]})
+
+
+def test_a_column_of_one_value_is_no_label(tmp_path):
+    rows = "".join(f"wort {n}\tword {n}\tde\n" for n in range(60))
+    task = find_task(read_content(write(tmp_path, rows)))
+    assert (task.name, task.columns) == ("pairs", {"source": ["column 1"], "target": ["column 2"]})
+
+
+def test_one_row_has_a_task(tmp_path):
+    assert find_task(read_content(write(tmp_path, "a\tb\n"))).name == "pairs"

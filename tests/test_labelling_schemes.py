@@ -8,13 +8,13 @@ import re
 import pytest
 from seqeval.metrics import f1_score
 
+from attention_rnn.conll import read_conll
 from attention_rnn.labelling import (
     complete_labels,
     cuts_words,
     label_tokens,
     marks_ends,
     piece_labels,
-    read_conll,
     score_chunks,
     texts_against_scheme,
     word_label,

@@ -46,7 +46,7 @@ def hypotheses(results):
     return [one for result in results for one in (result if isinstance(result, list) else [result])]
 
 
-GENERATORS = ["parallel", "copying", "two vocabularies", "language model"]
+GENERATORS = ["parallel", "copying", "two vocabularies", "subwords", "language model"]
 every_generator = pytest.mark.parametrize("variant", GENERATORS)
 
 
@@ -288,6 +288,14 @@ def declare_newer(file):
         (
             lambda folder: rewritten(folder / "config.json", lambda values: values.update(format_version=99)),
             "has the version 99",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.update(vocab_size="many")),
+            "it lacks \\['vocab_size'\\], or has something else there",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.update(task="../../etc")),
+            "must be for one of the tasks .*, got '../../etc'",
         ),
         (lambda folder: (folder / "step.onnx").unlink(), "must hold step.onnx"),
         (lambda folder: (folder / "step.onnx").write_bytes(b"no graph"), "step.onnx is damaged or no ONNX graph"),

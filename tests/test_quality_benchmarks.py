@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import re
+import shlex
 import sys
 import zipfile
 from importlib import import_module
@@ -23,6 +25,7 @@ from attention_rnn import (
     cli,
 )
 from attention_rnn.arguments import parse_config_overrides
+from attention_rnn.recipes import as_arguments
 from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -75,6 +78,23 @@ def test_the_tag_of_a_card_and_its_recipe_opens_an_encoder_decoder(name, encoder
 def test_the_committed_card_is_that_of_the_committed_results(name):
     card = (report.CARDS / f"{name}.md").read_text(encoding="utf-8")
     assert card == report.card(name, report.read_results(report.RESULTS / f"{name}.json"))
+
+
+@pytest.mark.parametrize(
+    "file", [QUALITY / "RESULTS.md", *sorted(report.CARDS.glob("*.md"))], ids=lambda file: file.name
+)
+def test_pictures_and_files_are_where_the_links_say(file):
+    links = re.findall(r"\]\((\.[^)#]+)\)", file.read_text(encoding="utf-8"))
+    assert [link for link in links if not (file.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_command_of_a_card_has_the_arguments_of_the_task_whole(name):
+    results = {"runs": [run_of(next(iter(TASKS[name].settings)), 1) | {"parameters": 10}], "ensembles": []}
+    (block,) = re.findall(r"^python examples/.*?(?=^```)", report.card(name, results), re.DOTALL | re.MULTILINE)
+    words = shlex.split(block.replace("\\\n", " "))
+    arguments = as_arguments(TASKS[name].arguments)
+    assert words[len(words) - len(arguments) :] == arguments
 
 
 def test_multi30k_has_two_test_sets_that_are_scored_apart(tmp_path):

@@ -74,6 +74,12 @@ def test_a_run_leaves_everything_in_its_folder(finished):
     assert "attention_maps/0.png" in card.text
 
 
+def test_a_run_finds_how_late_its_model_hears(finished):
+    config = json.loads((finished[0] / "config.json").read_text())
+    assert 0 <= config["emission_delay"] < 0.8
+    assert "AutoModelForSpeechSeq2Seq" in config["auto_map"]
+
+
 def test_it_learns_to_write_what_is_said(finished):
     folder, scores = finished
     assert scores["test"]["cer"] < 40

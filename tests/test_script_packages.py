@@ -18,7 +18,7 @@ NEEDS = [
     ("run_classification", "datasets", "train"),
     ("run_classification", "sklearn.metrics", "train"),
     ("generate_file", "accelerate", "train"),
-    ("run_forecasting", "attention_rnn.forecasting_data", "forecasting"),  # as where pandas lacks
+    ("run_forecasting", "attention_rnn.forecasting.data", "forecasting"),  # as where pandas lacks
     ("forecast_file", "pandas", "forecasting"),
     ("date_normalisation/make_data", "babel", "demo-dates"),
     ("search_hyperparameters", "optuna", "search"),

@@ -162,6 +162,10 @@ def test_what_takes_too_long_is_given_up():
         (b'{"texts": [3]}', 422, "string"),
         (b'{"texts": ["a"], "num_beams": 99}', 422, "less than or equal to 16"),
         (b'{"texts": ["a"], "length_penalty": NaN}', 422, "finite"),
+        (b'{"texts": ["a"], "length_penalty": true}', 422, "should be a number"),
+        (b'{"texts": ["a"], "num_beams": "3"}', 422, "should be a number"),
+        (b'{"texts": ["a"], "num_beams": 3.5}', 422, "valid integer"),
+        (b"\xf9o\xab", 400, "parsing the body"),
         (b'{"texts": ["a"], "path": "/etc/passwd"}', 422, "not permitted"),
         (b'{"texts": ["\\ud800"]}', 422, "unicode"),
         (b'{"texts": ["a"], "\\ud800": 1}', 422, "unicode"),
@@ -179,6 +183,10 @@ def test_a_bad_request_is_refused_and_not_sent_back(content, status, message):
     assert message in response.text
     assert '"input"' not in response.text
     assert len(response.text) < 300
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    assert serve(post(["a"], num_beams=3.0)).json() == {"results": [{"text": "a", "num_beams": 3}]}
 
 
 def test_control_characters_are_text():
@@ -305,6 +313,16 @@ def test_on_hangup_a_folder_that_is_damaged_changes_nothing(live):
     assert workers(live) == before
     assert httpx.post(f"{live.url}/generate", json={"texts": ["abc"]}, timeout=30).status_code == 200
     (live.folder / "step.onnx").write_bytes(kept)
+
+
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_head(live):
+    def seconds(client):
+        start = time.perf_counter()
+        client.get(f"{live.url}/health")
+        return time.perf_counter() - start
+
+    with httpx.Client(timeout=30) as client:  # which keeps its connection
+        assert min(seconds(client) for _ in range(20)) < 0.04  # which is how long Linux waits
 
 
 def test_the_metrics_are_those_of_all_workers(live):

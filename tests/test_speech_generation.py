@@ -263,6 +263,18 @@ def test_without_ctc_the_attention_tells_the_times():
         assert (start[:-1] <= start[1:]).all()
 
 
+def test_the_delay_of_a_model_is_taken_off_its_times():
+    model, speech = tiny_seq2seq(), tiny_speech()
+    labels = tiny_labels().clamp(min=0)
+    late = model.token_times(labels, **speech)
+    model.config.emission_delay = 0.05
+    early = model.token_times(labels, **speech)
+    for name in ("start", "end"):
+        expected = (getattr(late, name) - 0.05).clamp(min=0)
+        torch.testing.assert_close(getattr(early, name), expected, equal_nan=True)
+    assert (early.start < late.start).any()
+
+
 def test_times_need_a_transcript_for_each_recording():
     model, speech = tiny_seq2seq(), tiny_speech()
     with pytest.raises(ValueError, match="a row for each recording, 3, got 2"):

@@ -135,6 +135,14 @@ def test_silence_after_speech_ends_a_text_once():
     assert model.stream_step(frames(80), state, endpoint_seconds=0.2)[0] == []
 
 
+def test_the_delay_of_a_model_is_taken_off_the_times_of_a_stream():
+    model = tiny_ctc(**STREAMED)
+    tokens, late, _ = listen(model, cut(frames(), 8))
+    model.config.emission_delay = 0.1
+    assert listen(model, cut(frames(), 8))[:2] == (tokens, [max(time - 0.1, 0.0) for time in late])
+    assert late[-1] > 0.1
+
+
 @pytest.mark.parametrize(
     "make",
     [

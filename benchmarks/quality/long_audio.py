@@ -1,6 +1,7 @@
 """
-Draw how a model reads a recording that is longer than those of its training: by its attention alone, which loses its
-place, and together with CTC.
+How a model reads recordings that are longer than those of its training: by its attention alone, which loses its place,
+and together with CTC. Draws one, and prints the word error rates by how many digits were said and by `ctc_weight`, with
+greedy search.
 
     python benchmarks/quality/long_audio.py runs/quality/speech_digits/joint/seed1
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from speech import LENGTHS
+from speech import LENGTHS, score_digits
 from torch import Tensor
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
@@ -20,6 +21,8 @@ from attention_rnn.alignment import alignment_from_outputs
 from attention_rnn.audio import read_audio
 from attention_rnn.plotting import figure_class
 
+WEIGHTS = (0.0, 0.3, 0.5, 0.8, 1.0)
+BATCH = 30
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "long_audio.png"
 
 
@@ -28,17 +31,31 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a model of speech_digits")
     folder = parser.parse_args().run
     rows = [json.loads(line) for line in (folder.parent / "test.jsonl").read_text(encoding="utf-8").splitlines()]
-    row = next(row for row in rows if row["part"] == list(LENGTHS)[-1])
-    draw(folder, folder.parent / row["audio"], row["text"])
-    print(f"{PICTURE} shows {row['audio']}: {row['text']}")
-
-
-def draw(folder: Path, file: Path, text: str) -> None:
-    """Write `PICTURE` of a recording in which `text` is said."""
     model = AutoModelForSpeechSeq2Seq.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
     rate = processor.feature_extractor.sampling_rate
-    samples = read_audio(str(file), rate)
+    recordings = [read_audio(str(folder.parent / row["audio"]), rate) for row in rows]
+    shown = next(number for number, row in enumerate(rows) if row["part"] == list(LENGTHS)[-1])
+    draw(model, processor, recordings[shown], rows[shown]["text"])
+    print(f"{PICTURE} shows {rows[shown]['audio']}: {rows[shown]['text']}")
+    print("| `ctc_weight` | " + " | ".join(LENGTHS) + " |\n|" + "---|" * (1 + len(LENGTHS)))
+    for weight in WEIGHTS:
+        scores = score_digits(transcribe(model, processor, recordings, weight), rows)
+        print(f"| {weight} | " + " | ".join(f"{scores[f'wer_{part}']:.1f}" for part in LENGTHS) + " |", flush=True)
+
+
+def transcribe(model: Any, processor: Any, recordings: list[np.ndarray], ctc_weight: float) -> list[str]:
+    rate, texts = processor.feature_extractor.sampling_rate, []
+    for start in range(0, len(recordings), BATCH):
+        inputs = processor(audio=recordings[start : start + BATCH], sampling_rate=rate, return_tensors="pt")
+        tokens = model.generate(**inputs, ctc_weight=ctc_weight, num_beams=1)
+        texts += [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+    return texts
+
+
+def draw(model: Any, processor: Any, samples: np.ndarray, text: str) -> None:
+    """Write `PICTURE` of a recording in which `text` is said."""
+    rate = processor.feature_extractor.sampling_rate
     inputs = processor(audio=samples, sampling_rate=rate, return_tensors="pt")
     figure = figure_class()(figsize=(9, 7), layout="constrained")
     spectrogram, *panels = figure.subplots(3, 1, sharex=True, height_ratios=[1, 2.2, 2.2])

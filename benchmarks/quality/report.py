@@ -86,8 +86,10 @@ def card(name: str, results: dict[str, Any]) -> str:
     minutes = f", {mean(costs):.0f} CPU minutes a training" if costs else ""
     recipe = f"src/attention_rnn/recipes/{task.recipe}.yaml"
     options = "--train_file TRAIN --validation_file DEV --test_file TEST --do_train --do_eval --do_predict"
-    lines = [options, *textwrap.wrap(shlex.join(as_arguments(task.arguments)), 110, break_on_hyphens=False)]
+    arguments = shlex.join(as_arguments(task.arguments))
+    lines = [options, *textwrap.wrap(arguments, 110, break_long_words=False, break_on_hyphens=False)]
     options = " \\\n    ".join(lines)
+    what_it_reaches = section(name, results, heading="What it reaches").replace("](../../docs/", "](../docs/")
     return f"""---
 {data.to_yaml()}
 ---
@@ -97,7 +99,7 @@ def card(name: str, results: dict[str, Any]) -> str:
 A model of [this recipe](../{recipe}) has {parameters} million parameters{minutes}, no GPU. It is
 trained from random weights, on no other data than these.
 
-{section(name, results, heading="What it reaches")}
+{what_it_reaches}
 The command trains and tests every model of the table. One model of one's own data:
 
 ```bash

@@ -4,20 +4,29 @@ The readers of the `datasets` library guess types: they make the number 7 of "00
 and nothing of "null" or "NA". Here text stays the text it is.
 """
 
+import bz2
+import codecs
 import csv
 import gzip
+import io
 import json
 import logging
+import lzma
 import reprlib
 import unicodedata
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 logger = logging.getLogger(__name__)
 
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # what is raised of compressed files
 FORMATS = ("csv", "tsv", "json", "jsonl")
 
 # What columns are usually called, in lower case. By these names a header is told from data, and a column is found that
@@ -44,12 +53,14 @@ def read_rows(
     file_format: str | None = None,
     column_names: list[str] | None = None,
     wanted_columns: Iterable[str | None] = (),
+    separator: str | None = None,
+    lines: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     Read the rows of a table, or the lines of two aligned text files, one by one.
 
-    Files are UTF-8 and may be compressed (`.gz`). A line ends with a line feed, or a carriage return and a line feed.
-    Empty lines are left out.
+    Files are UTF-8, or UTF-16 with a byte order mark, and may be compressed, see `open_file`. A line ends with a line
+    feed, or a carriage return and a line feed. Empty lines are left out.
 
     Args:
         file (`str`):
@@ -65,6 +76,11 @@ def read_rows(
         wanted_columns (`Iterable[str | None]`, *optional*):
             Columns that are going to be read. The first row of a csv or tsv file is a header if it has one of them, or
             if two of its values (or its only one) are usual names of columns, see `COLUMN_NAMES`.
+        separator (`str`, *optional*):
+            What stands between the columns of a table in place of a comma or a tab. Quotation marks mean something
+            beside commas and semicolons alone.
+        lines (`Iterable[str]`, *optional*):
+            Those of `file`, where they are read already.
 
     Yields:
         `tuple[str, dict[str, Any]]`: the place of the row (file and line, for messages) and its columns.
@@ -80,15 +96,19 @@ def read_rows(
     file_format = file_format or extension(file)
     if file_format not in FORMATS:
         raise ValueError(f"file_format must be one of {', '.join(FORMATS)}, got {file_format!r} for {file}")
+    lines = read_lines(file) if lines is None else lines
     if file_format in ("json", "jsonl"):
-        yield from _read_json(file, file_format)
+        yield from _read_json(lines, file, file_format)
     else:
-        yield from _read_table(file, file_format, column_names, {name for name in wanted_columns if name is not None})
+        separator = separator or {"csv": ",", "tsv": "\t"}[file_format]
+        wanted = {name for name in wanted_columns if name is not None}
+        yield from _read_table(lines, file, separator, column_names, wanted)
 
 
 def extension(file: str) -> str:
     """How the name of a file ends that may be compressed, without the dot: `csv` of `train.csv.gz`."""
-    return Path(file.removesuffix(".gz")).suffix.removeprefix(".")
+    path = Path(file)
+    return (Path(path.stem) if path.suffix in COMPRESSED else path).suffix.removeprefix(".")
 
 
 def choose_columns(columns: Iterable[str], place: str, **roles: str | None) -> list[str]:
@@ -124,10 +144,9 @@ def choose_columns(columns: Iterable[str], place: str, **roles: str | None) -> l
     return [column for column in chosen.values() if column is not None]
 
 
-def get_text(row: dict[str, Any], column: str, place: str) -> str:
+def get_value(row: dict[str, Any], column: str, place: str) -> Any:
     """
-    The text in a column of a row, in Unicode's form NFC as our tokenizers give it back, without white space around it.
-    It may be empty; JSON's null is an empty text.
+    What stands in a column of a row.
 
     Args:
         row (`dict[str, Any]`), place (`str`):
@@ -136,13 +155,25 @@ def get_text(row: dict[str, Any], column: str, place: str) -> str:
             The name of the column. A dot leads into a nested one: `"translation.en"`.
 
     Raises:
-        ValueError: if the row has no such column, or no text there.
+        ValueError: if the row has no such column.
     """
     value: Any = row
     for name in [column] if column in row else column.split("."):
         if not isinstance(value, dict) or name not in value:
             raise ValueError(f"{place}: there must be a column {column!r}, got the columns {brief(list(row))}")
         value = value[name]
+    return value
+
+
+def get_text(row: dict[str, Any], column: str, place: str) -> str:
+    """
+    The text in a column of a row, in Unicode's form NFC as our tokenizers give it back, without white space around it.
+    It may be empty; JSON's null is an empty text. See `get_value`.
+
+    Raises:
+        ValueError: if the row has no such column, or no text there.
+    """
+    value = get_value(row, column, place)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -181,26 +212,83 @@ def drop_empty(examples: Iterable[dict[str, Any]], columns: Sequence[str], origi
         logger.warning(f"{dropped:,} of {total:,} rows of {origin} are left out of training: their {names} is empty.")
 
 
-def read_lines(file: str) -> Iterator[str]:
+def compression_of(file: str) -> str | None:
+    """How a file is compressed, by its first bytes: `gzip`, `bzip2`, `xz`, `zip`, or `None`."""
+    with open(file, "rb") as stream:
+        start = stream.read(6)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def open_file(file: str) -> IO[bytes]:
     """
-    The lines of a UTF-8 file, decompressed if it ends in `.gz`, each with its line feed; a lone carriage return ends no
-    line. A byte order mark is left out.
+    Open a file to read its bytes, decompressed by what `compression_of` tells, or as gzip if its name ends in `.gz`.
 
     Raises:
-        ValueError: if the file is not UTF-8 or, in spite of its name, not gzip or not whole, with its line.
+        ValueError: if a zip file does not hold one file.
+    """
+    kind = compression_of(file)
+    if kind == "zip":
+        archive = zipfile.ZipFile(file)
+        members = [member for member in archive.namelist() if not member.endswith("/")]
+        if len(members) != 1:
+            raise ValueError(f"{file}: a zip file must hold one file, got {brief(members)}")
+        return archive.open(members[0])
+    by_name = "gzip" if file.endswith(".gz") else None
+    openers: dict[str | None, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}
+    return openers[kind or by_name](file, "rb")
+
+
+def first_bytes(file: str, number: int) -> bytes:
+    """The first bytes of a file, decompressed; none where it cannot be decompressed."""
+    with suppress(*_DAMAGED), open_file(file) as stream:
+        return stream.read(number)
+    return b""
+
+
+def encoding_of(file: str) -> str:
+    """`"utf-16"` of a file that begins with its byte order mark, else `"utf-8"`."""
+    return "utf-16" if first_bytes(file, 2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+
+
+def read_lines(file: str, encoding: str | None = None) -> Iterator[str]:
+    """
+    The lines of a file, decompressed by `open_file`, each with its line feed; a lone carriage return ends no line. A
+    byte order mark is left out.
+
+    Args:
+        file (`str`): its name.
+        encoding (`str`, *optional*): as Python names it; what `encoding_of` tells if omitted.
+
+    Raises:
+        ValueError: if the file is of another encoding or, in spite of its name, not gzip or not whole, with its line;
+            or if there is no such encoding.
     """
     number = 0
-    with (gzip.open if file.endswith(".gz") else open)(file, "rb") as lines:
+    try:
         try:
-            for number, line in enumerate(lines, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file}, line {number}: must be UTF-8, got the byte 0x{error.object[error.start]:02x} at "
-                f"position {error.start + 1} of the line ({error.reason})"
-            ) from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{file}, after line {number}: must be a whole gzip file: {error}") from error
+            encoding = codecs.lookup(encoding or encoding_of(file)).name
+        except LookupError:
+            raise ValueError(f"encoding must be one that Python knows, such as cp1252, got {encoding!r}") from None
+        with open_file(file) as stream:
+            if encoding == "utf-8":
+                for number, line in enumerate(stream, start=1):
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            else:  # in which a line feed may be of several bytes
+                for text in io.TextIOWrapper(stream, encoding, newline="\n"):
+                    number += 1
+                    yield text
+    except UnicodeDecodeError as error:
+        wrong = f"must be {str(encoding).upper()}, got the byte 0x{error.object[error.start]:02x}"
+        if encoding != "utf-8":
+            raise ValueError(f"{file}, after line {number}: {wrong} ({error.reason})") from error
+        raise ValueError(
+            f"{file}, line {number}: {wrong} at position {error.start + 1} of the line ({error.reason})"
+        ) from error
+    except _DAMAGED as error:
+        kind = compression_of(file) or ("gzip" if file.endswith(".gz") else None)
+        if kind is None:
+            raise
+        raise ValueError(f"{file}, after line {number}: must be a whole {kind} file: {error}") from error
 
 
 def brief(value: Any) -> str:
@@ -220,10 +308,31 @@ def _read_aligned(file: str, target_file: str) -> Iterator[tuple[str, dict[str, 
             yield f"{file} and {target_file}, line {number}", {"source": source, "target": target}
 
 
+def split_columns(lines: Iterable[str], file: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """
+    The values of each row of a table, with the line on which it begins. Empty lines are left out.
+
+    Args:
+        lines (`Iterable[str]`), file (`str`):
+            The lines of a file, with their line feeds, and its name.
+        separator (`str`):
+            What stands between columns. Beside commas and semicolons quotation marks are as in csv.
+
+    Raises:
+        ValueError: if quotation marks join rows, or are not as in csv.
+    """
+    if separator in (",", ";"):
+        yield from _read_csv(lines, file, separator)
+        return
+    for number, line in enumerate(lines, start=1):
+        if line := line.rstrip("\r\n"):
+            yield number, line.split(separator)
+
+
 def _read_table(
-    file: str, file_format: str, names: list[str] | None, wanted_columns: set[str]
+    lines: Iterable[str], file: str, separator: str, names: list[str] | None, wanted_columns: set[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    rows = _read_csv(file) if file_format == "csv" else _read_tsv(file)
+    rows = split_columns(lines, file, separator)
     number, first = next(rows, (0, None))
     if first is None:
         return
@@ -235,7 +344,7 @@ def _read_table(
                 f"{brief(first)}. If it is data, or a header in other names, give --column_names."
             )
         names = first
-    elif first != names:
+    elif [value.strip() for value in first] != names and first != names:
         rows = chain([(number, first)], rows)
     if len(set(names)) < len(names):
         raise ValueError(f"{file}: the columns must have different names, got {brief(names)}")
@@ -255,22 +364,16 @@ def _is_header(row: list[str], wanted_columns: set[str]) -> bool:
     return is_usual or not wanted_columns.isdisjoint(row)
 
 
-def _read_tsv(file: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_lines(file), start=1):
-        if line := line.rstrip("\r\n"):
-            yield number, line.split("\t")
-
-
-def _read_csv(file: str) -> Iterator[tuple[int, list[str]]]:
+def _read_csv(lines: Iterable[str], file: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line on which they begin. A quotation mark that was not meant as one joins rows, or spoils one."""
     record: list[str] = []
 
     def lines_of_record() -> Iterator[str]:
-        for line in read_lines(file):
+        for line in lines:
             record.append(line)
             yield line
 
-    reader = csv.reader(lines_of_record(), strict=True)
+    reader = csv.reader(lines_of_record(), delimiter=separator, strict=True)
     columns = 0
     while True:
         start = reader.line_num + 1
@@ -281,13 +384,13 @@ def _read_csv(file: str) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             raise ValueError(
-                f"{file}, line {start}: a row of csv begins here that cannot be read: {error}. A value with a comma, a "
-                "line break or a quotation mark stands in quotation marks, those within it doubled; a value of more "
-                f"than {csv.field_size_limit():,} characters needs another format. If quotation marks mean nothing, "
-                "it is no csv: save it as tsv."
+                f"{file}, line {start}: a row of csv begins here that cannot be read: {error}. A value with a "
+                f"{separator!r}, a line break or a quotation mark stands in quotation marks, those within it doubled; "
+                f"a value of more than {csv.field_size_limit():,} characters needs another format. If quotation marks "
+                "mean nothing, it is no csv: save it as tsv."
             ) from error
         columns = columns or len(values)
-        if len(record) > 1 and columns > 1 and all(line.count(",") == columns - 1 for line in record):
+        if len(record) > 1 and columns > 1 and all(line.count(separator) == columns - 1 for line in record):
             raise ValueError(
                 f"{file}, line {start}: a quotation mark joins {len(record):,} lines to one row, though each of them "
                 f"looks like a row of {columns} values: {brief(record[0])}. Double the quotation mark within quotation "
@@ -297,8 +400,8 @@ def _read_csv(file: str) -> Iterator[tuple[int, list[str]]]:
             yield start, values
 
 
-def _read_json(file: str, file_format: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    lines: Iterator[tuple[int, str]] = enumerate(read_lines(file), start=1)
+def _read_json(all_lines: Iterable[str], file: str, file_format: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    lines: Iterator[tuple[int, str]] = enumerate(all_lines, start=1)
     number, first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
     if first.lstrip().startswith("[") or (file_format == "json" and not _is_json(first)):
         # one value, however it is laid out

@@ -46,7 +46,8 @@ def build_demo(model: str, int8: bool = False) -> Any:
                 text = gradio.Textbox(
                     label="Context" if is_reader else "Text", lines=6 if is_reader else 2, elem_id="text"
                 )
-                question = gradio.Textbox(label="Question", visible=is_reader, elem_id="question")
+                label = "Question" if is_reader else "Second text"
+                question = gradio.Textbox(label=label, visible=opened.reads_two, elem_id="question")
                 number = gradio.Slider(1, 10, 3, step=1, label="Answers", visible=opened.task in _SEVERAL)
                 button = gradio.Button("Answer", variant="primary", elem_id="answer")
             with gradio.Column():
@@ -56,15 +57,15 @@ def build_demo(model: str, int8: bool = False) -> Any:
         inputs, outputs = [text, question, number], [answers, unknown, attention]
         answer = answer_function(opened)
         button.click(answer, inputs, outputs, api_name="answer")
-        (question if is_reader else text).submit(answer, inputs, outputs, api_name=False)
+        (question if opened.reads_two else text).submit(answer, inputs, outputs, api_name=False)
     return page
 
 
 def answer_function(model: Model) -> Callable[[str, str, int], tuple[list[list[Any]], str, str]]:
-    """What the button calls: from text, question and number of answers to their table, a note and the attention."""
+    """What the button calls: of text, question or other text, and a number, the table of answers, a note, the attention."""
 
     def answer(text: str, question: str, number: int) -> tuple[list[list[Any]], str, str]:
-        if model.task == "question-answering":
+        if model.reads_two:
             text = f"{' '.join(text.split())}\t{question.strip()}"
         try:
             (found,) = model.answers([text], int(number) if model.task in _SEVERAL else 1)

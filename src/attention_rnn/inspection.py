@@ -1,22 +1,34 @@
 """Finds out what a file of one's own holds: its format, encoding, columns and header, and the task that it is for."""
 
-import bz2
-import csv
-import gzip
 import io
 import json
-import lzma
 import re
-import unicodedata
-import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from .data import COLUMN_NAMES, OTHER_NAMES, brief, choose_columns, read_rows
+from .conll import is_conll, read_conll
+from .data import (
+    COLUMN_NAMES,
+    OTHER_NAMES,
+    brief,
+    choose_columns,
+    compression_of,
+    encoding_of,
+    extension,
+    first_bytes,
+    get_text,
+    get_value,
+    open_file,
+    read_lines,
+    read_rows,
+    split_columns,
+)
 
 Row = dict[str, Any]
 
@@ -25,7 +37,7 @@ _LOOKED_AT = 1_000  # lines, to find a separator
 _REGULAR = 0.98  # of the lines have as many columns as most
 _MOST_LABELS = 100
 # the features of a form, as UniMorph writes them: V;IND;PRS;3;SG
-_FEATURES = re.compile(r"[A-Z0-9][\w./+{}-]*(;[\w./+{}()-]+)*")
+FEATURES = re.compile(r"[A-Z0-9][\w./+{}-]*(;[\w./+{}()-]+)*")
 
 
 @dataclass
@@ -36,14 +48,44 @@ class Content:
     Attributes:
         file (`str`): its name, without folders.
         rows (`list[dict]`): those of a table or of json; of a CoNLL file texts with `tokens` and `labels`.
+        places (`list[str]`): where each row stands, for messages.
         text (`str`, *optional*): that of a file that is none of these.
         seen (`list[str]`): what it was seen to be, in a few words each.
     """
 
     file: str
     rows: list[Row] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     text: str | None = None
     seen: list[str] = field(default_factory=list)
+
+    def add(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """Add places and rows, as `data.read_rows` yields them."""
+        for place, row in rows:
+            self.places.append(place)
+            self.rows.append(row)
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        """Places and rows, as `data.read_rows` yields them."""
+        return zip(self.places, self.rows, strict=True)
+
+
+class Known(NamedTuple):
+    """
+    What is known of a file before it is read: the user has said it, or another file of the same data has told it.
+
+    Attributes:
+        task (`str`, *optional*): a key of `recipes.TASKS`.
+        names (`Sequence[str]`): all columns, in their order. Where the file has as many and no header, they are these.
+        wanted (`Sequence[str]`): those that are going to be read. A first row with all of them is a header.
+    """
+
+    task: str | None = None
+    names: Sequence[str] = ()
+    wanted: Sequence[str] = ()
+
+
+_NOTHING = Known()
 
 
 @dataclass(frozen=True)
@@ -68,7 +110,13 @@ class Task:
     label_separator: str = ","
 
 
-def read_content(file: str | Path, separator: str | None = None, header: bool | None = None) -> Content:
+def read_content(
+    file: str | Path,
+    separator: str | None = None,
+    header: bool | None = None,
+    encoding: str | None = None,
+    known: Known = _NOTHING,
+) -> Content:
     """
     Read a csv, tsv, txt, CoNLL, json, jsonl or parquet file, compressed by gzip, bzip2, xz or zip or not.
 
@@ -76,26 +124,23 @@ def read_content(file: str | Path, separator: str | None = None, header: bool | 
         file (`str` or `Path`): the file.
         separator (`str`, *optional*): what stands between the columns of a table, if that is known.
         header (`bool`, *optional*): whether the first row of a table names its columns, if that is known.
+        encoding (`str`, *optional*): as Python names it; UTF-8 if omitted, or UTF-16 by its byte order mark.
+        known (`Known`, *optional*): what is known of the file before it is read.
 
     Raises:
         OSError, ValueError: it cannot be read, is empty, or its rows differ in the number of columns.
     """
-    path = Path(file)
+    path, file = Path(file), str(file)
     if path.is_dir():
         raise ValueError(f"{file} is a folder, and must be a file")
-    data, compression = _decompress(path.read_bytes(), path.name)
-    content = Content(path.name, seen=[compression] if compression else [])
-    if data[:4] == b"PAR1":
-        import pyarrow.parquet
-
-        content.rows = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    content = Content(path.name, seen=[kind] if (kind := compression_of(file)) else [])
+    if first_bytes(file, 4) == b"PAR1":
         content.seen.append("parquet")
+        content.add((f"{file}, row {number}", row) for number, row in enumerate(_read_parquet(file), start=1))
     else:
-        text, encoding = _decode(data)
-        content.seen.append(encoding)
-        if not text.strip():
-            raise ValueError(f"{file} must hold text, got none")
-        _read_text(content, text, separator, header)
+        encoding = encoding or encoding_of(file)
+        content.seen.append(encoding.upper())
+        _read_text(content, file, read_text_lines(file, encoding), separator, header, known)
     if content.text is None and not content.rows:
         raise ValueError(f"{file} must hold at least one row, got none")
     return content
@@ -109,157 +154,126 @@ def read_aligned(source_file: str | Path, target_file: str | Path) -> Content:
         OSError, ValueError: one cannot be read, or they differ in the number of lines.
     """
     content = Content(f"{Path(source_file).name} and {Path(target_file).name}", seen=["a source and a target a line"])
-    content.rows = [row for _, row in read_rows(str(source_file), str(target_file))]
+    content.add(read_rows(str(source_file), str(target_file)))
     if not content.rows:
         raise ValueError(f"{content.file} must hold at least one line, got none")
     return content
 
 
-def _decompress(data: bytes, name: str) -> tuple[bytes, str | None]:
-    kinds: dict[bytes, tuple[str, Any]] = {
-        b"\x1f\x8b": ("gzip", gzip.decompress),
-        b"BZh": ("bzip2", bz2.decompress),
-        b"\xfd7zXZ": ("xz", lzma.decompress),
-        b"PK\x03\x04": ("zip", _unzip),
-    }
-    for magic, (kind, decompress) in kinds.items():
-        if data.startswith(magic):
-            try:
-                return decompress(data), kind
-            except (EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile) as error:
-                raise ValueError(f"{name} must be a whole {kind} file: {error}") from error
-    return data, None
+def read_text_lines(file: str, encoding: str | None = None) -> list[str]:
+    """
+    All lines of a file, see `data.read_lines`.
 
-
-def _unzip(data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = [member for member in archive.namelist() if not member.endswith("/")]
-        if len(members) != 1:
-            raise ValueError(f"a zip file must hold one file, got {brief(members)}")
-        return archive.read(members[0])
-
-
-def _decode(data: bytes) -> tuple[str, str]:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16"), "UTF-16"
+    Raises:
+        ValueError: it is of another encoding; the message shows what the line would be in likely ones.
+    """
     try:
-        return data.decode("utf-8-sig"), "UTF-8"
-    except UnicodeDecodeError:
-        from charset_normalizer import from_bytes  # comes with datasets
+        return list(read_lines(file, encoding))
+    except ValueError as error:
+        if not isinstance(fault := error.__cause__, UnicodeDecodeError):
+            raise
+        from charset_normalizer import from_bytes
 
-        best = from_bytes(data[: 2**20]).best()
-        encoding = best.encoding if best is not None else "latin-1"
-        return data.decode(encoding, errors="replace"), encoding.replace("_", "-")
+        best = from_bytes(first_bytes(file, 2**16)).best()
+        readings = []
+        for name in dict.fromkeys(["cp1252", best.encoding.replace("_", "-") if best else "cp1252"]):
+            with suppress(UnicodeDecodeError):
+                position, line = len(fault.object[: fault.start].decode(name, "ignore")), fault.object.decode(name)
+                around = line[max(position - 20, 0) : position + 20].strip()
+                readings.append(f"by --encoding {name} there is {around!r}")
+        raise ValueError(f"{error}. Save it as UTF-8, or name its encoding: {', '.join(readings)}") from fault
 
 
-def _read_text(content: Content, text: str, separator: str | None, header: bool | None) -> None:
-    if text.lstrip()[0] in "[{" and (rows := _read_json(text)) is not None:
-        content.rows = rows
+def _read_parquet(file: str) -> list[Row]:
+    import pyarrow.parquet
+
+    with open_file(file) as stream:
+        return pyarrow.parquet.read_table(io.BytesIO(stream.read())).to_pylist()
+
+
+def _read_text(
+    content: Content, file: str, lines: list[str], separator: str | None, header: bool | None, known: Known
+) -> None:
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        raise ValueError(f"{file} must hold text, got none")
+    ending = extension(file)
+    if known.task == "language-model":
+        separator = None
+    elif (rows := _read_json(file, lines, first)) is not None:
+        content.add(rows)
         content.seen.append("json")
         return
-    lines = text.splitlines()
-    if separator is None and (texts := _read_conll(lines)):
-        content.rows = texts
-        content.seen.append(f"CoNLL, {len(texts):,} texts")
+    elif separator is None and (known.task == "labelling" or is_conll(lines[:_LOOKED_AT])):
+        content.add(read_conll(file, lines=lines))
+        content.seen.append(f"CoNLL, {len(content.rows):,} texts")
         return
-    separator = separator or find_separator(lines)
+    else:
+        of_name = {"csv": ",", "tsv": "\t"}.get(ending) if known.task else None
+        separator = separator or find_separator(lines) or of_name
     if separator is None:
-        content.text = text
+        content.text = "".join(lines).replace("\r\n", "\n")
         content.seen.append(f"plain text, {len(lines):,} lines")
         return
-    table = _split(content.file, lines, separator)
-    columns = len(table[0])
-    has_header = is_header(table[0], table[1:]) if header is None else header
-    names = table.pop(0) if has_header else [f"column {number}" for number in range(1, columns + 1)]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{content.file}: the columns must have different names, got {brief(names)}")
-    content.rows = [dict(zip(names, values, strict=True)) for values in table]
+    table = [values for _, values in split_columns(lines, file, separator)]
+    names, has_header = _find_names(table, header, known)
+    content.add(read_rows(file, file_format="csv", column_names=names, separator=separator, lines=lines))
     content.seen += [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
     content.seen += [f"header: {', '.join(names)}" if has_header else "no header"]
 
 
-def _read_json(text: str) -> list[Row] | None:
-    """One list of objects, an object over many lines, or an object a line."""
+def _read_json(file: str, lines: list[str], first: str) -> list[tuple[str, Row]] | None:
+    """Places and rows of json or jsonl, and nothing of what is neither."""
+    if extension(file) not in ("json", "jsonl") and first.lstrip()[0] not in "[{":
+        return None
     try:
-        value = json.loads(text)
-        rows = value if isinstance(value, list) else [value]
-    except json.JSONDecodeError:
-        try:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError:
-            return None
+        rows = list(read_rows(file, file_format="json", lines=lines))
+    except ValueError:
+        if extension(file) in ("json", "jsonl") or _is_json(first):
+            raise
+        return None
     # SQuAD's file is one object
-    if len(rows) == 1 and isinstance(rows[0], dict) and isinstance(rows[0].get("data"), list):
-        rows = rows[0]["data"]
-    return rows if all(isinstance(row, dict) for row in rows) else None
+    if len(rows) == 1 and isinstance(data := rows[0][1].get("data"), list) and all(isinstance(r, dict) for r in data):
+        return [(f"{file}, item {number}", row) for number, row in enumerate(data, start=1)]
+    return rows
 
 
-def _read_conll(lines: Sequence[str]) -> list[Row]:
-    """Texts of a word and its labels a line with empty lines between them; nothing of another file."""
-    some = lines[:_LOOKED_AT]
-    filled = [line.split() for line in some if line.strip() and not line.startswith("# ")]
-    empty = len([line for line in some if not line.strip()])
-    columns = Counter(map(len, filled)).most_common(1)[0][0] if filled else 0
-    if columns < 2 or empty < len(some) / 200 or not all(len(values) == columns for values in filled):
-        return []
-    is_universal = columns == 10 and filled[0][0].isdigit()
-    word, label = (1, 3) if is_universal else (0, -1)
-    if len({values[label] for values in filled}) > max(10, len(filled) / 3):
-        return []
-    texts: list[Row] = [{"tokens": [], "labels": []}]
-    for line in lines:
-        values = line.split()
-        if not values:
-            texts.append({"tokens": [], "labels": []})
-        elif len(values) == columns and (not is_universal or values[0].isdigit()):
-            texts[-1]["tokens"].append(values[word])
-            texts[-1]["labels"].append(values[label])
-    return [text for text in texts if text["tokens"]]
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), (dict, list))
+    except json.JSONDecodeError:
+        return False
 
 
 def find_separator(lines: Sequence[str]) -> str | None:
     """What separates the columns of a table, if these lines are one."""
-    some = [line for line in lines[:_LOOKED_AT] if line.strip()]
+    some = lines[:_LOOKED_AT]
     for separator in SEPARATORS:
         try:
-            counts = Counter(len(values) for _, values in _rows_of(some, separator))
-        except csv.Error:
+            counts = Counter(len(values) for _, values in split_columns(some, "", separator))
+        except ValueError:
             continue
         columns, regular = counts.most_common(1)[0]
         # that one line has a comma says nothing
-        if columns > 1 and regular >= _REGULAR * counts.total() and (len(some) > 2 or separator == "\t"):
+        if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() > 2 or separator == "\t"):
             return separator
     return None
 
 
-def _rows_of(lines: Sequence[str], separator: str) -> Any:
-    """Rows with the line on which each begins. Only commas and semicolons come with quotation marks."""
-    if separator in (",", ";"):
-        reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True)
-        start = 1
-        for values in reader:
-            if values:
-                yield start, values
-            start = reader.line_num + 1
-        return
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, line.rstrip("\r\n").split(separator)
-
-
-def _split(file: str, lines: Sequence[str], separator: str) -> list[list[str]]:
-    table: list[list[str]] = []
-    try:
-        for number, values in _rows_of(lines, separator):
-            if table and len(values) != len(table[0]):
-                raise ValueError(
-                    f"{file}, line {number}: there must be {len(table[0])} columns as in the first row, got "
-                    f"{brief(values)}"
-                )
-            table.append([value.strip() for value in values])
-    except csv.Error as error:
-        raise ValueError(f"{file}: a quotation mark is not as in csv: {error}; as tsv it would mean nothing") from error
-    return table
+def _find_names(table: Sequence[list[str]], header: bool | None, known: Known) -> tuple[list[str], bool]:
+    """The names of the columns of a table, and whether its first row is they."""
+    first = [value.strip() for value in table[0]]
+    if header is None and known.wanted and set(known.wanted) <= set(first):
+        header = True
+    elif header is None:
+        others = [] if known.names else [row for row in table[1:] if len(row) == len(first)]
+        header = is_header(first, others)
+    if header:
+        return first, True
+    for names in (known.names, known.wanted):
+        if len(names) == len(first):
+            return list(names), False
+    return [f"column {number}" for number in range(1, len(first) + 1)], False
 
 
 def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
@@ -277,6 +291,7 @@ def is_header(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
     return False
 
 
+_TOKENS = ("tokens", "words", "token")
 _MORE_NAMES = {"lemma", "form", "features", "ipa", "grapheme", "graphemes", "latin", "english", "german", "french"}
 _MORE_NAMES |= {"en", "de", "fr", "es", "it", "ru", "zh", "ja", "ar", "original", "normalised", "normalized", "name"}
 
@@ -287,7 +302,7 @@ def _is_number(values: Sequence[str]) -> bool:
 
 def _looks_like_labels(values: Sequence[Any]) -> bool:
     different = set(map(str, values))
-    return len(different) <= min(_MOST_LABELS, len(values) / 5) and fmean(map(len, different)) <= 40
+    return bool(different) and len(different) <= min(_MOST_LABELS, len(values) / 5) and fmean(map(len, different)) <= 40
 
 
 def find_task(content: Content) -> Task:
@@ -299,33 +314,32 @@ def find_task(content: Content) -> Task:
     """
     if content.text is not None:
         return Task("language-model", {}, "running text")
-    first = content.rows[0]
+    # of each column the first value that there is
+    first: Row = {}
+    for name, value in chain.from_iterable(row.items() for row in content.rows):
+        if first.get(name) in (None, "", []):
+            first[name] = value
     if {"paragraphs", "qas"} & set(first) or {"question", "context"} <= set(first):
         return Task("question-answering", {}, "questions with contexts")
-    lists = [
-        name for name, value in first.items() if isinstance(value, list) and all(isinstance(v, str) for v in value)
-    ]
-    if len(lists) >= 2:
-        tokens = next((name for name in lists if name.lower() in ("tokens", "words", "token")), lists[0])
-        labels = next(name for name in lists if name != tokens)
-        return Task("labelling", {"tokens": [tokens], "labels": [labels]}, "a label for each word")
-    if isinstance(first.get("translation"), dict):
+    if isinstance(first.get("translation"), dict) and len(first["translation"]) >= 2:
         source, target, *_ = (f"translation.{language}" for language in first["translation"])
         return Task("pairs", {"source": [source], "target": [target]}, "translations")
     names = [name for name, value in first.items() if isinstance(value, str | int | float)]
-    columns = {name: ["" if row.get(name) is None else str(row[name]) for row in content.rows] for name in names}
-    if len(lists) == 1 and names:
-        text = next((name for name in names if name.lower() in COLUMN_NAMES["text"]), names[0])
-        roles = {"text": [text], "label": lists}
-        return Task(
-            "classification", roles, "a list of labels for each text", problem_type="multi_label_classification"
-        )
-    if len(names) < 2:
+    columns = {
+        name: ["" if row.get(name) is None else str(row[name]).strip() for row in content.rows] for name in names
+    }
+    lists = [name for name, value in first.items() if isinstance(value, list) and _are_labels(value)]
+    if lists:
+        return _labelled_words(content, lists) or _listed_labels(content, lists, names)
+    varied = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    columns = varied if len(varied) >= 2 else columns
+    if len(columns) < 2:
         raise ValueError(
             f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
         )
     return (
-        _inflection(columns)
+        _named_pairs(columns)
+        or _inflection(columns)
         or _texts_of_several_labels(columns)
         or _labelled_texts(columns)
         or _rated_texts(columns)
@@ -333,10 +347,47 @@ def find_task(content: Content) -> Task:
     )
 
 
+def _are_labels(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str | int) for value in values)
+
+
+def _labelled_words(content: Content, lists: Sequence[str]) -> Task | None:
+    def lengths(name: str) -> list[int]:
+        return [len(row[name]) if isinstance(row.get(name), list) else 0 for row in content.rows]
+
+    named = [name for name in lists if name.lower() in _TOKENS]
+    tokens = (named or lists)[0]
+    labels = [name for name in lists if name != tokens]
+    labels = [name for name in labels if lengths(name) == lengths(tokens)] or (labels if not named else [])
+    if labels:
+        return Task("labelling", {"tokens": [tokens], "labels": labels[:1]}, "a label for each word")
+    if named:
+        raise ValueError(f"{content.file}: there must be a list of labels as long as that in {tokens!r} in each row")
+    return None
+
+
+def _listed_labels(content: Content, lists: Sequence[str], names: Sequence[str]) -> Task:
+    if not (texts := _text_columns(names)):
+        raise ValueError(f"{content.file}: there must be a text beside the labels in {lists[0]!r}, got {brief(names)}")
+    roles = {"text": texts[:1], "label": [lists[0]]}
+    return Task("classification", roles, "a list of labels for each text", problem_type="multi_label_classification")
+
+
+def _named_pairs(columns: dict[str, list[str]]) -> Task | None:
+    """Pairs by the names of their columns alone, which no statistics contradict."""
+    by_role = {
+        role: [name for name in columns if name.lower() in COLUMN_NAMES[role]] for role in ("source", "target", "label")
+    }
+    if not by_role["source"] or not by_role["target"] or by_role["label"]:
+        return None
+    roles = {role: by_role[role][:1] for role in ("source", "target")}
+    return Task("pairs", roles, f"columns called {roles['source'][0]} and {roles['target'][0]}")
+
+
 def _inflection(columns: dict[str, list[str]]) -> Task | None:
     if len(columns) != 3:
         return None
-    features = [name for name, values in columns.items() if all(map(_FEATURES.fullmatch, values))]
+    features = [name for name, values in columns.items() if all(map(FEATURES.fullmatch, values))]
     features = [name for name in features if fmean(";" in value for value in columns[name]) > 0.5]
     if len(features) != 1:
         return None
@@ -361,6 +412,8 @@ def _is_graded(values: Sequence[str]) -> bool:
 
 def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
     for name, values in columns.items():
+        if _is_number(values):  # whose comma is that of 3,5
+            continue
         for separator in (",", ";", "|"):
             of_texts = [[label.strip() for label in value.split(separator)] for value in values]
             labels = [label for of_text in of_texts for label in of_text]
@@ -407,12 +460,15 @@ def _pairs(columns: dict[str, list[str]]) -> Task:
     return Task("pairs", {"source": [source], "target": [target]}, "two different texts in each row")
 
 
-def text_of(row: Row, column: str) -> str:
-    """The text in a column, which may lie within another: translation.en."""
-    value: Any = row
-    for name in [column] if column in row else column.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return "" if value is None else unicodedata.normalize("NFC", str(value).strip())
+def text_of(row: Row, column: str, place: str) -> str:
+    """
+    The text in a column, see `data.get_text`; a number is written out.
+
+    Raises:
+        ValueError: there is no such column, or a list or an object in it.
+    """
+    value = get_value(row, column, place)
+    return get_text({column: str(value) if isinstance(value, int | float) else value}, column, place)
 
 
 def spell(text: str) -> str:

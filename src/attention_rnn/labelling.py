@@ -1,14 +1,11 @@
 """
-Labels of words: how they mark chunks, what becomes of them where words are cut into pieces, how they are scored, and
-the files that they stand in.
+Labels of words: how they mark chunks, what becomes of them where words are cut into pieces, and how they are scored.
 
 The schemes are BIO (also its variant that marks a beginning only where two chunks touch), BIOES, BILOU and BMES.
 """
 
 import logging
-import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from .classes import check_recurrence, merge_labels
-from .data import read_lines
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
 
 logger = logging.getLogger(__name__)
-
-_CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
 
 
 def marks_ends(labels: Collection[str]) -> bool:
@@ -200,87 +194,6 @@ def get_labelled_words(row: dict[str, Any], token_column: str, label_column: str
     if len(tokens) != len(labels):
         raise ValueError(f"{place}: there must be one label for each word, got {len(labels)} for {len(tokens)}")
     return {"place": place, "tokens": tokens, "labels": labels}
-
-
-def read_conll(
-    file: str, token_column: int | str | None = None, label_column: int | str | None = None
-) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    """
-    Read the texts of a file with one word a line in columns, and an empty line between texts.
-
-    Columns are separated by a tab where most lines hold one, which leaves spaces in a word, otherwise by spaces or
-    tabs; other white space of Unicode is part of a word. Lines that start with `-DOCSTART-` are left out, and in a file
-    with tabs those that start with `#` and hold none. In CoNLL-U, known by ten columns with tabs and numbered words,
-    all that start with `#` are left out, and so are ranges of words (`1-2`) and empty nodes (`1.1`).
-
-    Args:
-        file (`str`):
-            UTF-8, may be compressed (`.gz`).
-        token_column (`int` or `str`, *optional*):
-            The number of the column of the words, from 0, or from -1 for the last one. The first one by default, in
-            CoNLL-U FORM (1).
-        label_column (`int` or `str`, *optional*):
-            That of their labels. The last one by default, in CoNLL-U UPOS (3).
-
-    Yields:
-        `tuple[str, dict[str, list[str]]]`: the place of the text (file and line, for messages), its `tokens` and their
-        `labels`.
-
-    Raises:
-        ValueError: for a column that is no number; a line that lacks one of the columns, or has not as many as most
-            lines where columns are counted from the last one; an empty word or label; a file that is not UTF-8.
-    """
-    lines = [line.strip("\r\n").removeprefix("\ufeff") for line in read_lines(file)]
-    filled = [line for line in lines if line.strip(" \t") and not line.startswith("-DOCSTART-")]
-    filled = [line for line in filled if not line.startswith("#")] or filled
-    has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
-
-    def split(line: str) -> list[str]:
-        return [part.strip(" ") for part in line.split("\t")] if has_tabs else re.split(r"[ \t]+", line.strip(" \t"))
-
-    width = Counter(len(split(line)) for line in filled).most_common(1)[0][0] if filled else 0
-    is_conllu = has_tabs and width == 10 and all(_CONLLU_ID.fullmatch(split(line)[0]) for line in filled)
-    token_column = _column_number("token_column", token_column, 1 if is_conllu else 0)
-    label_column = _column_number("label_column", label_column, 3 if is_conllu else -1)
-    needed = max(max(column + 1, -column) for column in (token_column, label_column))
-    is_exact = is_conllu or min(token_column, label_column) < 0
-
-    tokens: list[str] = []
-    labels: list[str] = []
-    start = 0
-    for number, line in enumerate([*lines, ""], start=1):
-        if not line.strip(" \t"):
-            if tokens:
-                yield f"{file}, line {start}", {"tokens": tokens, "labels": labels}
-            tokens, labels = [], []
-            continue
-        is_comment = line.startswith("#") and (is_conllu or (has_tabs and "\t" not in line))
-        if is_comment or line.startswith("-DOCSTART-"):
-            continue
-        columns = split(line)
-        place = f"{file}, line {number}"
-        if is_exact and len(columns) != width:
-            raise ValueError(f"{place}: there must be {width} columns as in most lines, got {columns}")
-        if len(columns) < needed:
-            raise ValueError(f"{place}: there must be the columns {token_column} and {label_column}, got {columns}")
-        if is_conllu and not columns[0].isdecimal():
-            continue
-        token, label = columns[token_column], columns[label_column]
-        if token_column % len(columns) == label_column % len(columns) or not token or not label:
-            raise ValueError(
-                f"{place}: there must be a word in column {token_column} and its label in column {label_column}, got "
-                f"{columns}"
-            )
-        start = start if tokens else number
-        tokens.append(token)
-        labels.append(label)
-
-
-def _column_number(name: str, column: int | str | None, default: int) -> int:
-    try:
-        return default if column is None else int(column)
-    except ValueError:
-        raise ValueError(f"{name} must be a number for a CoNLL file, got {column!r}") from None
 
 
 def absent(labels: list[str]) -> str:

@@ -2,15 +2,52 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from .copy_vocabulary import CopyVocabulary
-from .tokenizer_training import warn_of_poor_tokens
+from .tokenizer_training import pair_tokenizers, warn_of_poor_tokens
+from .training import train_new_tokenizer
 
 logger = logging.getLogger(__name__)
+
+TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
+
+
+def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizerBase:
+    """
+    One tokenizer for both sides, or one for each.
+
+    Args:
+        examples (`datasets.Dataset` or `datasets.IterableDataset`):
+            With the columns `source` and `target`. Of a stream, the first ones.
+        model_args:
+            Of `run_seq2seq.py`.
+    """
+    if not hasattr(examples, "__len__"):
+        examples = examples.take(TOKENIZER_SAMPLE)
+
+    def texts(*sides: str) -> Iterator[str]:
+        return (example[side] for example in examples for side in sides)
+
+    kind = model_args.source_tokenizer
+    if model_args.shared_vocabulary:
+        return train_new_tokenizer("sources and targets", lambda: texts("source", "target"), kind, model_args)
+    source = train_new_tokenizer(
+        "sources",
+        lambda: texts("source"),
+        kind,
+        model_args,
+        vocab_size=model_args.source_vocab_size,
+        normalization=model_args.source_normalization,
+    )
+    kind = model_args.target_tokenizer or kind
+    return pair_tokenizers(
+        source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
+    )
 
 
 def encode_pairs(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .forecasting import Windows
-    from .forecasting_data import SeriesSet
-    from .forecasting_tables import Columns
+    from .forecasting.data import SeriesSet
+    from .forecasting.tables import Columns
 
 # Any, as every pipeline takes other arguments than the base class declares
 Pipeline: Any = transformers_pipelines.base.Pipeline
@@ -225,14 +225,14 @@ class TimeSeriesForecastingPipeline(Pipeline):
         self, timestamp: str | None = None, item: str | None = None, targets: Sequence[str] | None = None
     ) -> "Columns":
         """The columns of a table that the model was trained on, as far as they are not given."""
-        from .forecasting_tables import Columns
+        from .forecasting.tables import Columns
 
         features = self._features()
         known = [list(kind) for kind in (features.known, features.past_only, features.static, features.categories)]
         return Columns(timestamp, item, list(targets or ()), *known)
 
     def _read(self, frame: "pd.DataFrame", frequency: str | None) -> "SeriesSet":
-        from .forecasting_data import read_series
+        from .forecasting.data import read_series
 
         targets = self._features().targets
         columns = self.columns(targets=targets if set(targets) <= set(frame.columns) else None)
@@ -289,8 +289,8 @@ class TimeSeriesForecastingPipeline(Pipeline):
         """Series that no table holds, each on the calendar from its own start on."""
         import pandas as pd
 
-        from .forecasting_data import Series, SeriesSet
-        from .forecasting_tables import Columns
+        from .forecasting.data import Series, SeriesSet
+        from .forecasting.tables import Columns
 
         features = self._features()
         step: str | int = frequency or features.frequency
@@ -340,7 +340,7 @@ def _covariates(item: Mapping[str, Any], kind: str, names: Mapping[str, Any], le
 
 
 def _categories(item: Mapping[str, Any], names: Mapping[str, Any]) -> list[str]:
-    from .forecasting_data import category_of
+    from .forecasting.data import category_of
 
     given = item.get("categories") or {}
     for name in names:

@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Annotated, Any, NamedTuple
 
 import uvicorn
@@ -32,7 +33,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from uvicorn.supervisors import Multiprocess
 
 from .onnx import Weights
@@ -226,7 +227,7 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
         faults = [{"loc": [str(part)[:100] for part in f["loc"]], "msg": f["msg"]} for f in error.errors()[:10]]
         return Response(json.dumps({"detail": faults}), status_code=422, media_type="application/json")
 
-    @app.post(path, responses={status: {} for status in (413, 422, 429, 504)})
+    @app.post(path, responses={status: {} for status in (400, 413, 422, 429, 504)})
     async def compute(body: request_type) -> dict[str, list[Any]]:
         options = body.model_dump(exclude_none=True)
         inputs = options.pop("texts", None) or options.pop("questions")
@@ -272,9 +273,20 @@ def _request_type(task: str, limits: Limits) -> type[BaseModel]:
             ("max_new_tokens", limits.new_tokens),
             ("min_new_tokens", limits.new_tokens),
         ):
-            fields[name] = (int | None, Field(None, ge=0 if name == "min_new_tokens" else 1, le=most))
-        fields["length_penalty"] = (float | None, Field(None, ge=-10, le=10))
+            fields[name] = (_number(int) | None, Field(None, ge=0 if name == "min_new_tokens" else 1, le=most))
+        fields["length_penalty"] = (_number(float) | None, Field(None, ge=-10, le=10))
     return create_model("Texts", __config__=strict, **fields)
+
+
+def _number(kind: type) -> Any:
+    """A number of that kind, which pydantic would make of texts and truth values as well."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, (bool, str)):
+            raise ValueError("Input should be a number")
+        return value
+
+    return Annotated[kind, BeforeValidator(check)]
 
 
 class Workers(Multiprocess):
@@ -288,7 +300,11 @@ class Workers(Multiprocess):
 
     def __init__(self, config: uvicorn.Config, open_app: Callable[[], Callable[[], FastAPI]]) -> None:
         config.app, self.open_app = open_app(), open_app
-        super().__init__(config, [config.bind_socket()])
+        listening = config.bind_socket()
+        # else the body of an answer waits 40 ms for the client to say that it has its head: asyncio sets it for other
+        # sockets, and connections inherit it
+        listening.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        super().__init__(config, [listening])
 
     def keep_subprocess_alive(self) -> None:
         before = {process.pid for process in self.processes}

@@ -1,20 +1,24 @@
 """
-How far words reach. CTC hears a word in one moment of it (its probabilities are spikes), wherever in the word that is;
-from when to when it lasts is told by the loudness around this moment.
+How far words reach. CTC hears a word in one moment (its probabilities are spikes), somewhere in the word or, as nothing
+keeps it from waiting, behind it, by a delay that is much the same for all words of a model. From when to when a word
+lasts is told by the loudness around that moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 FRAME, HOP = 0.025, 0.01  # seconds of a frame, and from one to the next
-SMOOTHED = 5  # frames
+SMOOTHED = 9  # frames
 QUIET_QUANTILE = 0.05  # of the frames
-QUIET_SHARE = 0.05  # above that, of the way to the loud ones
+QUIET_SHARE = 0.04  # above that, of the way to the loud ones
 GAP = 0.1  # seconds that a word may be silent in its middle, as before the last sound of "eight"
 LEAST_POWER = 1e-10
+LONGEST_DELAY, DELAY_STEP = 0.8, 0.04  # seconds
+COVERED = 0.99  # of the sound that the best delay covers
 
 
 def loudness(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
@@ -41,8 +45,7 @@ def widen(words: Sequence[Mapping[str, Any]], levels: Sequence[float] | np.ndarr
     if not words:
         return []
     levels = np.asarray(levels)
-    quiet, loud = np.quantile(levels, (QUIET_QUANTILE, 1 - QUIET_QUANTILE))
-    is_sound = levels > quiet + QUIET_SHARE * (loud - quiet)
+    is_sound = _is_sound(levels)
     heard = [(_frame(word["start"], levels), _frame(word["end"], levels)) for word in words]
     cuts = [0]
     for (_, end), (start, _) in pairwise(heard):
@@ -55,6 +58,47 @@ def widen(words: Sequence[Mapping[str, Any]], levels: Sequence[float] | np.ndarr
         times = {} if not len(inside) else {"start": _seconds(inside[0]), "end": _seconds(inside[-1])}
         widened.append({**word, **times})
     return widened
+
+
+def fit_emission_delay(model: Any, processor: Any, recordings: Iterable[tuple[np.ndarray, Sequence[int]]]) -> float:
+    """
+    By how many seconds a model hears words later than they are said: the least delay with which its words cover all the
+    sound, since words that come late leave the first sounds to none, and their neighbours' sounds to the others.
+
+    Args:
+        model: with `token_times`, see `TokenTimesMixin`; `emission_delay` of its config is not heeded.
+        processor ([`AttentionRnnSpeechProcessor`]): of that model.
+        recordings: samples at the rate of the model, (samples,), each with the tokens of what is said.
+    """
+    before, model.config.emission_delay = model.config.emission_delay, 0.0
+    heard = []
+    for samples, tokens in recordings:
+        rate = processor.feature_extractor.sampling_rate
+        inputs = processor.feature_extractor(samples, sampling_rate=rate, return_tensors="pt").to(model.device)
+        try:
+            times = model.token_times(torch.tensor([list(tokens)], device=model.device), **inputs)
+        except ValueError:  # more tokens than positions
+            continue
+        words = processor.words(tokens, {name: values[0].tolist() for name, values in times.items()})
+        heard.append((words, loudness(samples, rate)))
+    model.config.emission_delay = before
+    delays = np.arange(0, LONGEST_DELAY, DELAY_STEP)
+    covered = np.array([sum(_covered(words, levels, delay) for words, levels in heard) for delay in delays])
+    return round(float(delays[np.argmax(covered >= COVERED * covered.max())]), 2)
+
+
+def _covered(words: Sequence[Mapping[str, Any]], levels: np.ndarray, delay: float) -> int:
+    """How many frames of sound are in a word, if words were said earlier than they were heard."""
+    earlier = [{"start": max(word["start"] - delay, 0), "end": max(word["end"] - delay, 0)} for word in words]
+    is_in_word = np.zeros(len(levels), dtype=bool)
+    for word in widen(earlier, levels):
+        is_in_word[_frame(word["start"], levels) : _frame(word["end"], levels) + 1] = True
+    return int((is_in_word & _is_sound(levels)).sum())
+
+
+def _is_sound(levels: np.ndarray) -> np.ndarray:
+    quiet, loud = np.quantile(levels, (QUIET_QUANTILE, 1 - QUIET_QUANTILE))
+    return levels > quiet + QUIET_SHARE * (loud - quiet)
 
 
 def _frame(seconds: float, levels: np.ndarray) -> int:

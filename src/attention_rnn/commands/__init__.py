@@ -48,6 +48,14 @@ class CommandParser(argparse.ArgumentParser):
         return [name for name in self._option_string_actions if name.startswith("--")]
 
 
+def add_reading_arguments(parser: CommandParser) -> None:
+    """The arguments that say how a file is to be read."""
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
+    parser.add_argument("--separator", help="what separates columns (as it looks)")
+    parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="the first row names columns (or not)")
+    parser.add_argument("--encoding", metavar="NAME", help="of the file, such as cp1252 (utf-8)")
+
+
 def at_least(least: int) -> Any:
     """The type of an argument that is an integer of at least so much."""
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inspection import read_content, text_of
-from . import CommandParser, at_least
+from . import CommandParser, add_reading_arguments, at_least
+from .models import Model
+from .predict import read_sources, row_of
 
 _AVERAGE = """Average the last checkpoints of a training into one model.
 
@@ -42,31 +43,19 @@ def ensemble(arguments: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="jsonl to write (else the screen)")
     parser.add_argument("--num_beams", type=at_least(1), default=5, help="beams of the search (%(default)s)")
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
+    add_reading_arguments(parser)
     options = parser.parse_args(list(arguments))
-    content = read_content(options.file)
-    texts = content.text.splitlines() if content.text is not None else first_column(content.rows)
-    from transformers import AutoTokenizer
-
     from ..ensemble import AttentionRnnEnsemble
 
-    model = AttentionRnnEnsemble.from_pretrained(options.models)
-    tokenizer = AutoTokenizer.from_pretrained(options.models[0])
-    order = sorted((index for index, text in enumerate(texts) if text.strip()), key=lambda index: len(texts[index]))
-    predictions = [""] * len(texts)
-    for start in range(0, len(order), options.batch_size):
-        batch = order[start : start + options.batch_size]
-        inputs = tokenizer([texts[index] for index in batch], padding=True, return_tensors="pt")
-        outputs = model.generate(**inputs, num_beams=options.num_beams)
-        for index, output in zip(batch, tokenizer.batch_decode(outputs, skip_special_tokens=True), strict=True):
-            predictions[index] = output.strip()
-    rows = [{"source": text, "prediction": prediction} for text, prediction in zip(texts, predictions, strict=True)]
+    model = Model(options.models[0])
+    model.batch_size = options.batch_size
+    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(options.models).to(model.pipeline.device)
+    sources = read_sources(model, options)
+    found = model.answers(sources, num_beams=options.num_beams)
+    rows = [row_of(source, answers) for source, answers in zip(sources, found, strict=True)]
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         options.output.write_text(lines, encoding="utf-8")
         print(f"all predictions lie in {options.output}")
-
-
-def first_column(rows: Sequence[dict]) -> list[str]:
-    return [text_of(row, next(iter(rows[0]))) for row in rows]

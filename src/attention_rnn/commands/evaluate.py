@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inspection import Content, Task, find_task
+from ..inspection import Known
 from ..recipes import as_arguments
-from . import CommandParser
-from .models import read_task, task_of
-from .train import quiet, read_files, rows_of, settle_task, tell_content, write_splits
+from . import CommandParser, add_reading_arguments
+from .models import read_settings, read_task, text_task_of
+from .train import known_of, quiet, read_files, rows_of, settle_task, tell_content, write_splits
 
 _DESCRIPTION = """Score a model on a file.
 
@@ -26,15 +26,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     parser.add_argument("file", nargs="+", help="the file to read, or one of sources and one of targets")
     parser.add_argument("--metrics", nargs="+", help="what to compute (what the training has computed)")
-    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
-    parser.add_argument("--separator", help="what separates columns (as it looks)")
-    parser.add_argument("--header", action="store_true", default=None, help="the first row names columns (as it looks)")
+    add_reading_arguments(parser)
     options, others = parser.parse_known_args(list(arguments))
-    pipeline = task_of(options.model)
+    pipeline = text_task_of(options.model)
     metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
-    content = read_files(options.file, options)
     options.task = None
-    task = settle_task(content, options) if options.columns else trained_task(options.model, content)
+    task = None if options.columns else read_task(options.model)
+    names = read_settings(options.model).get("names", ())
+    known = known_of(task, names) if task else Known(wanted=options.columns or ())
+    content = read_files(options.file, options, known)
+    task = task or settle_task(content, options)
     tell_content(content, task)
     quiet()
     from ..examples.evaluate_checkpoint import main as evaluate
@@ -46,15 +47,6 @@ def main(arguments: Sequence[str]) -> None:
             words += as_arguments(written)
         words += ["--metrics", *metrics] if metrics and pipeline in _METRICS else []
         evaluate([*words, *others])
-
-
-def trained_task(model: str, content: Content) -> Task:
-    """The task as the training has read it, if its folder tells and the file has the same columns."""
-    task = read_task(model)
-    columns = [column.split(".")[0] for of_role in task.columns.values() for column in of_role] if task else []
-    if task and content.rows and all(column in content.rows[0] for column in columns):
-        return task
-    return find_task(content)
 
 
 def trained_metrics(model: str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..alignment import Alignment
+from ..inspection import read_text_lines
 from . import CommandParser
 from .models import Model
 
@@ -17,13 +18,13 @@ _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
 def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("explain", _DESCRIPTION)
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
-    parser.add_argument("texts", nargs="*", help="the texts; of a reader a context, a tab and a question")
+    parser.add_argument("texts", nargs="*", help="the texts; two that belong together with a tab between")
     parser.add_argument("--file", type=Path, help="a file with a text a line")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where pictures and page go (explained)")
     options = parser.parse_args(list(arguments))
     texts = list(options.texts)
     if options.file is not None:
-        texts += options.file.read_text(encoding="utf-8").splitlines()
+        texts += [line.rstrip("\r\n") for line in read_text_lines(str(options.file))]
     texts = [text for text in texts if text.strip()]
     if not texts:
         parser.error("give a text, or --file")
@@ -44,18 +45,19 @@ def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
 
     network: Any = model.pipeline.model
     tokenizer = model.pipeline.tokenizer
+    sources: list[Any] = [model.source(text) for text in texts]
     longest = min(tokenizer.model_max_length, 512)
     if model.task == "text2text-generation":
         copying = (
             CopyVocabulary(tokenizer, network.config.vocab_size) if getattr(network.config, "copy", False) else None
         )
-        return heat_maps.seq2seq_alignments(network, tokenizer, [model.source(text) for text in texts], copying=copying)
+        return heat_maps.seq2seq_alignments(network, tokenizer, sources, copying=copying)
     if model.task == "text-classification":
-        return heat_maps.classification_alignments(network, tokenizer, [((text,), "?") for text in texts], longest)
+        pairs = [(source if isinstance(source, tuple) else (source,), "?") for source in sources]
+        return heat_maps.classification_alignments(network, tokenizer, pairs, longest)
     if model.task == "token-classification":
         return heat_maps.labelling_alignments(network, tokenizer, [text.split() for text in texts], longest)
     if model.task == "question-answering":
-        pairs = [text.partition("\t")[::2] for text in texts]
-        asked = [(q, c, model.pipeline(question=q, context=c)) for c, q in pairs]
+        asked = [(q, c, model.pipeline(question=q, context=c)) for c, q in sources]
         return heat_maps.qa_alignments(network, tokenizer, asked)
     return []

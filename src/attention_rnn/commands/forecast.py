@@ -46,7 +46,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
 
     check_flags(run_forecasting, others, parser)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
-    settings = settings_of(arguments, Path(options.file).read_bytes())
+    settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
     if not prepare_folder(folder, settings, options.again):
         print(
             f"{folder} holds this model already: attention-rnn forecast FILE --model {folder}; --again trains it anew"
@@ -69,7 +69,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
 def tell_results(folder: Path) -> None:
     """The scores of the test beside those that need no training, and what lies in the folder."""
     from ..checkpoints import open_config
-    from ..forecasting_metrics import compare, deciding_metric
+    from ..forecasting.metrics import compare, deciding_metric
 
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     names = ("mse", "mae", "crps", "mase", "coverage")

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     ]
     print(f"model      {', '.join(told)}")
     sizes_of = {"source": getattr(config, "source_vocab_size", None), "target": getattr(config, "vocab_size", None)}
-    print(f"vocabulary {', '.join(f'{size:,} {side}' for side, size in sizes_of.items() if size)}")
+    if any(sizes_of.values()):
+        print(f"vocabulary {', '.join(f'{size:,} {side}' for side, size in sizes_of.items() if size)}")
     for prefix, split in (("eval", "validation"), ("predict", "test")):
         file = folder / f"{prefix}_results.json"
         if file.exists():
@@ -52,9 +53,8 @@ def main(arguments: Sequence[str]) -> None:
             ]
             print(f"{split:10} {', '.join(told)}")
     if settings := read_settings(folder):
-        print(f"made by    attention-rnn train {' '.join(settings['arguments'])}")
-    files = [
-        folder / name for name in ("README.md", "predictions.tsv", "training.png", "attention_maps/attention.html")
-    ]
+        print(f"made by    attention-rnn {settings.get('command', 'train')} {' '.join(settings['arguments'])}")
+    names = ("README.md", "predictions.tsv", "forecast.csv", "forecasts.png", "training.png")
+    files = [folder / name for name in (*names, "attention_maps/attention.html")]
     if shown := [str(file) for file in files if file.exists()]:
         print(f"look at    {', '.join(shown)}")

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..inspection import Task, spell_lemma, unspell
+from ..inspection import FEATURES, Task, spell_lemma, unspell
 
 COMMAND = "command.json"  # what `attention-rnn train` leaves in its folder of how it read the data
 
@@ -20,6 +20,10 @@ PIPELINES = {
     "ForCausalLM": "text-generation",
     "ForTimeSeriesPrediction": "time-series-forecasting",
 }
+
+
+# a text; a text pair, or a context with its question; the words of a text
+Source = str | tuple[str, str] | list[str]
 
 
 class Answer(NamedTuple):
@@ -62,6 +66,19 @@ def task_of(folder: str) -> str:
     raise ValueError(f"{folder} must hold a model that ends in {', '.join(PIPELINES)}, got {architecture or 'none'}")
 
 
+def text_task_of(folder: str) -> str:
+    """
+    The pipeline of a model that reads texts.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is of another kind.
+    """
+    if (task := task_of(folder)) == "time-series-forecasting":
+        raise ValueError(f"{folder} forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}")
+    return task
+
+
 class Model:
     """
     A model with its tokenizer.
@@ -72,13 +89,18 @@ class Model:
 
     Attributes:
         task (`str`): the pipeline that opens it.
+        data_task (`Task`, *optional*): what `attention-rnn train` has taken its data for.
+        reads_two (`bool`): whether it reads two texts, a pair or a context and a question.
+        batch_size (`int`): how many texts are read at once.
     """
 
     def __init__(self, folder: str, int8: bool = False) -> None:
-        self.folder, self.int8 = folder, int8
-        self.task = task_of(folder)
-        data_task = read_task(folder)
-        self.is_spelt = data_task is not None and data_task.spelt
+        self.folder, self.int8, self.batch_size = folder, int8, 32
+        self.task = text_task_of(folder)
+        self.data_task = read_task(folder)
+        self.is_spelt = self.data_task is not None and self.data_task.spelt
+        columns = self.data_task.columns if self.data_task else {}
+        self.reads_two = self.task == "question-answering" or len(columns.get("text", ())) == 2
 
     @cached_property
     def pipeline(self) -> Any:
@@ -96,40 +118,43 @@ class Model:
             opened.model = attention_rnn.quantize(opened.model)
         return opened
 
-    def answers(self, texts: Sequence[str], number: int = 1, num_beams: int | None = None) -> list[list[Answer]]:
+    def answers(self, texts: Sequence[Source], number: int = 1, num_beams: int | None = None) -> list[list[Answer]]:
         """
         What the model says of each text, the best first; nothing of an empty text.
 
         Args:
-            texts (`Sequence[str]`): for a reader a context, a tab and a question each.
+            texts (`Sequence[str | tuple[str, str] | list[str]]`): texts as `source` reads them; of a model that reads
+                two also both, of one that labels words also the words.
             number (`int`): how many answers.
             num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
         """
-        filled = [text for text in texts if text.strip()]
+        filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self._is_empty(text)]
         found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
-        return [next(found) if text.strip() else [Answer("")] for text in texts]
+        return [[Answer("")] if self._is_empty(text) else next(found) for text in texts]
 
-    def _answers(self, texts: list[str], number: int, num_beams: int | None) -> Iterable[list[Answer]]:
-        size = min(32, len(texts))
+    def _is_empty(self, text: Source) -> bool:
+        parts = [text] if isinstance(text, str) else text
+        blank = [not part.strip() for part in parts]
+        return any(blank) if self.task == "question-answering" else all(blank)
+
+    def _answers(self, texts: list[Any], number: int, num_beams: int | None) -> Iterable[list[Answer]]:
+        size = min(self.batch_size, len(texts))
         if self.task == "text2text-generation":
             beams = max(num_beams or self.pipeline.model.generation_config.num_beams or 1, number)
             options = {"num_beams": beams, "num_return_sequences": number, "return_scores": number > 1}
-            outputs = self.pipeline([self.source(text) for text in texts], batch_size=size, **options)
+            outputs = self.pipeline(texts, batch_size=size, **options)
             for of_text in outputs:
                 of_text = of_text if isinstance(of_text, list) else [of_text]
                 yield [Answer(self._target(one["generated_text"]), one.get("score")) for one in of_text]
         elif self.task == "text-classification":
             yield from self._classes(texts, number, size)
         elif self.task == "token-classification":
-            for text, pieces in zip(
-                texts, self.pipeline(texts, batch_size=size, aggregation_strategy="simple"), strict=True
-            ):
+            options = {"aggregation_strategy": "simple", "is_split_into_words": isinstance(texts[0], list)}
+            for text, pieces in zip(texts, self.pipeline(texts, batch_size=size, **options), strict=True):
+                text = text if isinstance(text, str) else " ".join(text)
                 yield [Answer("  ".join(f"{text[one['start'] : one['end']]}/{one['entity_group']}" for one in pieces))]
         elif self.task == "question-answering":
-            for text in texts:
-                context, tab, question = text.partition("\t")
-                if not tab:
-                    raise ValueError(f"a reader needs a context, a tab and a question, got {text[:60]!r}")
+            for context, question in texts:
                 found = self.pipeline(question=question, context=context, top_k=number)
                 yield [Answer(one["answer"], one["score"]) for one in (found if isinstance(found, list) else [found])]
         else:
@@ -137,8 +162,9 @@ class Model:
             for text in texts:
                 yield [Answer(one["generated_text"]) for one in self.pipeline(text, **options)]
 
-    def _classes(self, texts: list[str], number: int, size: int) -> Iterable[list[Answer]]:
+    def _classes(self, texts: list[Any], number: int, size: int) -> Iterable[list[Answer]]:
         config = self.pipeline.model.config
+        texts = [{"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text for text in texts]
         if config.problem_type == "regression":
             for of_text in self.pipeline(texts, batch_size=size, top_k=1):
                 yield [Answer(f"{of_text[0]['score']:.4g}")]
@@ -155,18 +181,32 @@ class Model:
         if tokenizer.unk_token_id is None or not tokenizer.is_fast:
             return []
         source = self.source(text)
-        encoded = tokenizer(source, return_offsets_mapping=True)
-        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return list(dict.fromkeys(source[a:b] for id_, (a, b) in spans if id_ == tokenizer.unk_token_id and a < b))
+        pieces = []
+        for part in [source] if isinstance(source, str) else source:
+            encoded = tokenizer(part, return_offsets_mapping=True)
+            spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+            pieces += [part[a:b] for id_, (a, b) in spans if id_ == tokenizer.unk_token_id and a < b]
+        return list(dict.fromkeys(pieces))
 
-    def source(self, text: str) -> str:
-        """What the model reads of a text."""
+    def source(self, text: str) -> str | tuple[str, str]:
+        """
+        What the model reads of a text that was typed.
+
+        Raises:
+            ValueError: it lacks the tab between two texts, or the features of a lemma.
+        """
+        if self.reads_two:
+            first, tab, second = text.partition("\t")
+            if not tab:
+                what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
+                raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
+            return first, second
         if not self.is_spelt:
             return text
         lemma, separator, features = text.strip().rpartition("\t" if "\t" in text else " ")
-        if not separator:
+        if not separator or not FEATURES.fullmatch(features.strip()):
             raise ValueError(f"this model needs a lemma and its features, such as {'gehen V;PST'!r}, got {text!r}")
-        return spell_lemma(lemma.strip(), features)
+        return spell_lemma(lemma.strip(), features.strip())
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()

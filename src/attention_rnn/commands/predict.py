@@ -6,14 +6,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 
-from ..data import COLUMN_NAMES
-from ..inspection import read_content, text_of
-from . import CommandParser, at_least
+from ..conll import is_conll
+from ..data import FORMATS, choose_columns, extension
+from ..inspection import Content, Known, Task, read_content, read_text_lines
+from ..parts import merge, parts_of, prepare, write_whole
+from . import CommandParser, add_reading_arguments, at_least
 from .forecast import main as forecast
-from .models import Answer, Model
+from .models import Answer, Model, Source, read_settings, task_of
+from .train import known_of, rows_of
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
 
@@ -21,8 +24,10 @@ _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a f
   attention-rnn predict runs/words more.txt -o more.jsonl --int8
   echo hello | attention-rnn predict runs/words
 
-A file of any size is read piece by piece by an encoder-decoder; when that was interrupted, the same command goes on.
-All arguments of examples/generate_file.py are understood for it too: --column_names, --alignments, ..."""
+In a csv, tsv, json, jsonl or parquet file the columns are read that the model was trained on, or --columns; in any
+other file each line is a text. When a command was interrupted, the same command goes on. For an encoder-decoder all
+arguments of examples/generate_file.py are understood too: --alignments, ...; with --source_column a table is read piece
+by piece, as a text file always is."""
 
 _PART = 1_024  # texts that are written at once
 
@@ -36,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--num_beams", type=at_least(1), help="beams of the search (the model's own setting)")
     parser.add_argument("--int8", action="store_true", help="decode with int8 weights, on a CPU")
     parser.add_argument("--processes", type=at_least(1), default=1, help="for a file (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
+    add_reading_arguments(parser)
     options, others = parser.parse_known_args(list(arguments))
     if options.file is None or not Path(options.file).exists():
         if others:
@@ -44,24 +51,30 @@ def main(arguments: Sequence[str]) -> None:
             raise FileNotFoundError(f"there is no file {options.file}")
         answer_lines(Model(options.model, options.int8), options)
         return
-    model = Model(options.model, options.int8)
-    if model.task == "time-series-forecasting":
+    if task_of(options.model) == "time-series-forecasting":
         named = ["--output", str(options.output)] if options.output else []
         forecast([options.file, "--model", options.model, *named, *others])
         return
     output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
+    model = Model(options.model, options.int8)
     if model.task == "text2text-generation" and not model.is_spelt:
-        generate_file(output, others, options)
+        generate_file(model, output, others, options)
     elif others or options.processes > 1:
         parser.error(f"{others[0] if others else '--processes'} is for encoder-decoders, and this is another model")
     else:
-        write_answers(model, output, options)
+        write_answers(model, read_sources(model, options), output, options)
     print(f"all predictions lie in {output}")
 
 
-def generate_file(output: Path, others: Sequence[str], options: argparse.Namespace) -> None:
+def generate_file(model: Model, output: Path, others: Sequence[str], options: argparse.Namespace) -> None:
     """Let `generate_file.py` do it, in one process or several."""
-    words = [options.model, options.file, str(output), *others]
+    file, sources = options.file, output.with_name(f"{output.name}.sources.jsonl")
+    if not reads_itself(others, options):
+        rows = ({"source": source} for source in read_sources(model, options))
+        sources.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        file, others = str(sources), [*others, "--source_column", "source"]
+    words = [options.model, file, str(output), *others]
+    words += ["--overwrite"] if options.overwrite else []
     words += ["--num_beams", str(max(options.num_beams or 1, options.number))] if options.num_beams else []
     words += ["--num_return_sequences", str(options.number), "--scores"] if options.number > 1 else []
     words += ["--int8"] if options.int8 else []
@@ -69,6 +82,7 @@ def generate_file(output: Path, others: Sequence[str], options: argparse.Namespa
         from ..examples.generate_file import main as generate
 
         generate(words)
+        sources.unlink(missing_ok=True)
         return
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # else it warns of defaults
@@ -76,6 +90,20 @@ def generate_file(output: Path, others: Sequence[str], options: argparse.Namespa
     code = subprocess.call([*launch, "--module", "attention_rnn.examples.generate_file", *words])
     if code:
         raise RuntimeError(f"a process of --processes {options.processes} failed with code {code}, see above")
+    sources.unlink(missing_ok=True)
+
+
+def reads_itself(others: Sequence[str], options: argparse.Namespace) -> bool:
+    """Whether `generate_file.py` is to read the file: a text a line, or as its own arguments say."""
+    if {"--source_column", "--column_names", "--file_format"} & {word.split("=")[0] for word in others}:
+        return True
+    return is_plain(options) and options.encoding is None
+
+
+def is_plain(options: argparse.Namespace) -> bool:
+    """Whether each line of the file is a text."""
+    says_otherwise = options.columns or options.separator or options.header is not None
+    return not says_otherwise and extension(options.file) not in (*FORMATS, "parquet")
 
 
 def has_accelerators(number: int) -> bool:
@@ -84,31 +112,65 @@ def has_accelerators(number: int) -> bool:
     return torch.cuda.device_count() >= number
 
 
-def write_answers(model: Model, output: Path, options: argparse.Namespace) -> None:
-    """Write an object for each text of a file; a part that is there is not made again."""
-    if output.exists():
-        raise ValueError(f"{output} is there already: -o names another file")
-    content = read_content(options.file)
-    if content.text is not None:
-        texts = content.text.splitlines()
+def read_sources(model: Model, options: argparse.Namespace) -> list[Source]:
+    """
+    What the model is to read of each line or row of a file.
+
+    Raises:
+        ValueError: the file lacks what the model reads, with the place.
+    """
+    labels_words = model.task == "token-classification"
+    if is_plain(options):
+        lines = [line.rstrip("\r\n") for line in read_text_lines(options.file, options.encoding)]
+        if not (labels_words and is_conll(lines)):
+            return list(lines)
+    task = None if options.columns or model.task == "text-generation" else model.data_task
+    if task is None:
+        known = Known("labelling" if labels_words else "pairs", wanted=options.columns or ())
     else:
-        names = list(content.rows[0])
-        usual = [name for name in names if name.lower() in COLUMN_NAMES["text"] | COLUMN_NAMES["source"]]
-        texts = [text_of(row, (usual or names)[0]) for row in content.rows]
-    unfinished = output.with_name(f"{output.name}.unfinished")
-    done = unfinished.read_text(encoding="utf-8").count("\n") if unfinished.exists() else 0
-    remaining = iter(texts[done:])
-    with open(unfinished, "a", encoding="utf-8") as file:
-        while part := list(islice(remaining, _PART)):
-            rows = zip(part, model.answers(part, options.number, options.num_beams), strict=True)
-            lines = (json.dumps(row_of(text, answers), ensure_ascii=False) + "\n" for text, answers in rows)
-            file.write("".join(lines))
-            file.flush()
-    unfinished.rename(output)
+        read = [column for role in ("source", "text", "tokens") for column in task.columns.get(role, ())]
+        known = known_of(task, read_settings(model.folder).get("names", ()))._replace(wanted=read)
+    content = read_content(options.file, options.separator, options.header, options.encoding, known)
+    if content.text is not None:
+        raise ValueError(f"{options.file} must hold columns, got plain text")
+    task = replace(task, spelt=False) if task else task_of_columns(model, content, options.columns)
+    rows = rows_of(content, task, is_labelled=False)
+    if task.name == "question-answering":
+        return [(row["context"], row["question"]) for row in rows]
+    return [source if len(source := tuple(row.values())) > 1 else source[0] for row in rows]
 
 
-def row_of(text: str, answers: Sequence[Answer]) -> dict[str, object]:
-    row: dict[str, object] = {"source": text, "prediction": answers[0].text}
+def task_of_columns(model: Model, content: Content, columns: Sequence[str] | None) -> Task:
+    """What is to be read of a file for a model of which nothing tells its columns: those named, or usual ones."""
+    name, role = {
+        "text2text-generation": ("pairs", "source"),
+        "token-classification": ("labelling", "tokens"),
+        "question-answering": ("question-answering", ""),
+    }.get(model.task, ("classification", "text"))
+    if name == "labelling" and not columns:
+        columns = [name for name, value in content.rows[0].items() if isinstance(value, list)][:1]
+    elif name != "question-answering" and not columns:
+        columns = choose_columns(content.rows[0], content.places[0], **{role: None})
+    return Task(name, {role: list(columns or ())}, "")
+
+
+def write_answers(model: Model, sources: Sequence[Source], output: Path, options: argparse.Namespace) -> None:
+    """Write an object for each text; a part that is there is not made again."""
+    settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite")}
+    prepare(output, settings | {"texts": len(sources), "bytes": Path(options.file).stat().st_size}, options.overwrite)
+    for number, start in enumerate(range(0, len(sources), _PART)):
+        file = parts_of(output) / f"{number:08}.jsonl"
+        if file.exists():
+            continue
+        part = sources[start : start + _PART]
+        rows = zip(part, model.answers(part, options.number, options.num_beams), strict=True)
+        lines = [json.dumps(row_of(source, answers), ensure_ascii=False) + "\n" for source, answers in rows]
+        write_whole(file, "".join(lines))
+    merge(output)
+
+
+def row_of(source: Source, answers: Sequence[Answer]) -> dict[str, object]:
+    row: dict[str, object] = {"source": source, "prediction": answers[0].text}
     if len(answers) > 1:
         row["n_best"] = [{"prediction": answer.text, "score": answer.score} for answer in answers]
     return row

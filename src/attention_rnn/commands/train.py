@@ -9,11 +9,13 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..inspection import Content, Row, Task, find_task, read_aligned, read_content, spell, spell_lemma, text_of
+from ..data import get_value, read_rows
+from ..inspection import Content, Known, Row, Task, find_task, read_aligned, read_content, spell, spell_lemma, text_of
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -22,7 +24,7 @@ from ..recipes import (
     choose_pair_recipe,
     load_recipe,
 )
-from . import CommandParser, UsageError, did_you_mean
+from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
 
 _DESCRIPTION = """Train a model on your own file.
@@ -57,9 +59,7 @@ def make_parser() -> CommandParser:
     parser.add_argument(
         "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
     )
-    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
-    parser.add_argument("--separator", help="what separates columns (as it looks)")
-    parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="the first row names columns (or not)")
+    add_reading_arguments(parser)
     parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew what is there already")
     parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
@@ -78,8 +78,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.task is not None and options.task not in TASKS:
         raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
     files = {"train": options.file, "validation": options.validation, "test": options.test}
-    contents = {split: read_files(of_split, options) for split, of_split in files.items() if of_split}
+    contents = {"train": read_files(options.file, options, Known(options.task, wanted=options.columns or ()))}
     task = settle_task(contents["train"], options)
+    names = column_names(contents["train"])
+    known = known_of(task, names)
+    contents |= {s: read_files(files[s], options, known) for s in _SPLITS[1:] if files[s]}
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
     rows = split_rows(rows, task, options.seed)
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     check_flags(script(task.name), others, parser)
     words = script_arguments(task, recipe, options, others)
     data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = settings_of(arguments, data.encode(), task=asdict(task))
+    settings = settings_of(arguments, data.encode(), task=asdict(task), names=names)
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
@@ -120,10 +123,19 @@ def script(task: str) -> Any:
     return import_module(f"attention_rnn.examples.{TASKS[task]}")
 
 
-def read_files(files: Sequence[str], options: argparse.Namespace) -> Content:
+def column_names(content: Content) -> list[str]:
+    return list(content.rows[0]) if content.rows else []
+
+
+def known_of(task: Task, names: Sequence[str]) -> Known:
+    """What a file of the same task as another one with these columns is known to be."""
+    return Known(task.name, names, list(chain.from_iterable(task.columns.values())))
+
+
+def read_files(files: Sequence[str], options: argparse.Namespace, known: Known) -> Content:
     """What a file holds, or a file of sources and one of targets."""
     if len(files) == 1:
-        return read_content(files[0], options.separator, options.header)
+        return read_content(files[0], options.separator, options.header, options.encoding, known)
     if len(files) > 2 or any(file.endswith(_OF_TABLES) for file in files):
         raise UsageError(
             "there must be one file, or one with a source a line and one with their targets, got "
@@ -170,7 +182,7 @@ def tell_content(content: Content, task: Task) -> None:
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
     for role, columns in task.columns.items():
-        values = (content.rows[0].get(column, text_of(content.rows[0], column)) for column in columns)
+        values = (get_value(content.rows[0], column, content.places[0]) for column in columns)
         shown = "  ".join(brief_text(" ".join(value) if isinstance(value, list) else str(value)) for value in values)
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
 
@@ -179,35 +191,57 @@ def brief_text(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def rows_of(content: Content, task: Task) -> Iterator[Row]:
-    """The rows as the script of the task reads them."""
+def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[Row]:
+    """
+    The rows as the script of the task reads them; without targets and labels where these are to be predicted.
+
+    Raises:
+        ValueError: a row lacks a column of the task, or something else stands there; with its place.
+    """
+    columns = task.columns
     if task.name == "language-model":
         yield {"text": content.text}
     elif task.name == "question-answering":
-        yield from content.rows
+        from ..question_answering import read_examples
+
+        for example in read_examples(content, may_be_empty=not is_labelled):
+            yield {name: example[name] for name in ("id", "question", "context", "answers")}
     elif task.name == "labelling":
-        (tokens,), (labels,) = task.columns["tokens"], task.columns["labels"]
-        for row in content.rows:
+        from ..labelling import get_labelled_words, get_words
+
+        for place, row in content:
+            (tokens,) = columns["tokens"]
+            if not is_labelled:
+                yield {"tokens": get_words(row, tokens, place)}
+                continue
+            (labels,) = columns["labels"]
+            if isinstance(row.get(labels), list):  # of ids
+                row = row | {labels: [str(label) for label in row[labels]]}
+            words = get_labelled_words(row, tokens, labels, place)
             others = {"intent": row["intent"]} if isinstance(row.get("intent"), str) else {}
-            yield {"tokens": row[tokens], "labels": [str(label) for label in row[labels]]} | others
+            yield {"tokens": words["tokens"], "labels": words["labels"]} | others
     elif task.name == "classification":
-        names = ["text", "text_pair"][: len(task.columns["text"])]
-        for row in content.rows:
-            texts = {name: text_of(row, column) for name, column in zip(names, task.columns["text"], strict=True)}
-            label = row.get(task.columns["label"][0])
-            if task.problem_type != "multi_label_classification":
-                label = text_of(row, task.columns["label"][0])
-            elif not isinstance(label, list):
-                label = text_of(row, task.columns["label"][0]).split(task.label_separator)
-            yield texts | {"label": label}
+        names = ["text", "text_pair"][: len(columns["text"])]
+        for place, row in content:
+            texts = {name: text_of(row, column, place) for name, column in zip(names, columns["text"], strict=True)}
+            yield texts | ({"label": _label_of(row, task, place)} if is_labelled else {})
     else:
-        for row in content.rows:
-            sources = [text_of(row, column) for column in task.columns["source"]]
-            target = text_of(row, task.columns["target"][0])
-            if task.spelt:
-                yield {"source": spell_lemma(*sources), "target": spell(target)}
-            else:
-                yield {"source": " ".join(sources), "target": target}
+        for place, row in content:
+            sources = [text_of(row, column, place) for column in columns["source"]]
+            source = {"source": spell_lemma(*sources) if task.spelt else " ".join(sources)}
+            if is_labelled:
+                target = text_of(row, columns["target"][0], place)
+                source["target"] = spell(target) if task.spelt else target
+            yield source
+
+
+def _label_of(row: Row, task: Task, place: str) -> Any:
+    (column,) = task.columns["label"]
+    if task.problem_type == "multi_label_classification":
+        label = get_value(row, column, place)
+        return label if isinstance(label, list) else text_of(row, column, place).split(task.label_separator)
+    label = text_of(row, column, place)
+    return label.replace(",", ".") if task.problem_type == "regression" else label
 
 
 def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
@@ -224,8 +258,11 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
         rows = rows | {split: [{"text": text[a:b]}] for split, a, b in zip(missing, cuts, cuts[1:], strict=False)}
         return rows | {"train": [{"text": text[: cuts[0]]}]}
 
+    names: tuple[str, ...] = ("source", "text", "text_pair", "tokens", "context")
+    if task.name == "question-answering" and len({row["context"] for row in rows["train"]}) < 10:
+        names = ("context", "question")
+
     def key(row: Row) -> str:
-        names = ("source", "text", "text_pair", "tokens", "context")
         return json.dumps([row[name] for name in names if name in row] or row, ensure_ascii=False)
 
     by_source: dict[str, list[Row]] = {}
@@ -301,7 +338,9 @@ def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
     """
     file = folder / COMMAND
     is_there = file.exists()
-    if is_there and not again:
+    # a start that failed has left its data alone
+    is_begun = any(chain(*(folder.glob(name) for name in ("checkpoint-*", "model.safetensors", "README.md"))))
+    if is_there and is_begun and not again:
         earlier = json.loads(file.read_text(encoding="utf-8"))
         if earlier != settings:
             what = "another command" if earlier["data"] == settings["data"] else "other data"
@@ -415,7 +454,7 @@ def write_marked_predictions(folder: Path) -> None:
     file = folder / "generated_predictions.jsonl"
     if not file.exists():
         return
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in read_rows(str(file))]
     rows.sort(key=lambda row: row["prediction"] == row["reference"])
     with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
         print("mark", "source", "prediction", "reference", sep="\t", file=table)

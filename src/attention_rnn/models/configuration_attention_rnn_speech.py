@@ -50,6 +50,9 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
             `pad_token_id`. 0: there is no CTC.
         decoding_ctc_weight (`float`, defaults to 0.8):
             Weight of the CTC score in `generate()`.
+        emission_delay (`float`, defaults to 0.0):
+            By how many seconds CTC hears a token later than it is said, which is taken off the times that the model
+            tells; `fit_emission_delay` finds it.
         attention_window (`int`, *optional*):
             In training and decoding, a token attends to that many positions up to the one where CTC has seen it, and no
             later one, as a stream needs it (triggered attention, Moritz et al., 2019). `None`: to all.
@@ -96,6 +99,7 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
     time_reduction: list[int] | None = None
     ctc_weight: float = 0.3
     decoding_ctc_weight: float = 0.8
+    emission_delay: float = 0.0
     attention_window: int | None = None
     pooling: str = "attention"
     apply_spec_augment: bool = True

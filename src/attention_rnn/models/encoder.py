@@ -97,8 +97,11 @@ class RecurrentStack(nn.ModuleList):
 
 def stack_states(final_states: list[Tensor]) -> Tensor:
     """The states of layers, (batch, layers, width), narrower ones filled up with zeros."""
-    width = max(final_state.shape[-1] for final_state in final_states)
-    padded = [nn.functional.pad(state, (0, width - state.shape[-1])) for state in final_states]
+    width = max(state.shape[-1] for state in final_states)
+    padded = [
+        state if state.shape[-1] == width else nn.functional.pad(state, (0, width - state.shape[-1]))
+        for state in final_states
+    ]
     return torch.stack(padded, dim=1)
 
 

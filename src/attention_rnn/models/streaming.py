@@ -110,7 +110,7 @@ class StreamingMixin:
         self, memory: Tensor, state: StreamState, limit: int | None
     ) -> tuple[list[int], list[float], StreamState]:
         """What the new positions of one stream, (1, positions, memory), say."""
-        seconds = self.config.inputs_to_logits_ratio / self.config.sampling_rate
+        seconds, delay = self.config.inputs_to_logits_ratio / self.config.sampling_rate, self.config.emission_delay
         tokens, times = [], []
         log_probs = self.ctc_head(memory)[0]
         for offset, best in enumerate(log_probs.argmax(dim=-1).tolist()):
@@ -120,7 +120,7 @@ class StreamingMixin:
                 token, state = self._say(best, memory, offset, log_probs, state)
                 state = state._replace(has_spoken=True)
                 tokens.append(token)
-                times.append((state.positions + offset) * seconds)
+                times.append(max((state.positions + offset) * seconds - delay, 0.0))
             elif limit is not None and state.has_spoken and state.silence >= limit:
                 tokens.append(self._end)
                 times.append((state.positions + offset) * seconds)

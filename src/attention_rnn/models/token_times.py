@@ -29,7 +29,7 @@ class TokenTimesMixin:
         """
         When each token of a transcript was said, by the most likely alignment with the CTC head. A model without one
         aligns by the attention: a token begins where the decoder looks most, at or after the one before, and ends where
-        the next one begins.
+        the next one begins. `emission_delay` of the config is taken off all times.
 
         Args:
             sequences: what `generate()` returned, (batch, target).
@@ -61,9 +61,10 @@ class TokenTimesMixin:
         silent = torch.tensor([self.config.pad_token_id, *silent_tokens(self.config)], device=sequences.device)
         is_silent = torch.isin(sequences, silent)
         seconds = self.config.inputs_to_logits_ratio / self.config.sampling_rate
+        delay = self.config.emission_delay
         return TokenTimes(
-            start=(first * seconds).masked_fill(is_silent, torch.nan),
-            end=(behind * seconds).masked_fill(is_silent, torch.nan),
+            start=(first * seconds - delay).clamp(min=0).masked_fill(is_silent, torch.nan),
+            end=(behind * seconds - delay).clamp(min=0).masked_fill(is_silent, torch.nan),
             confidence=certainty.float().masked_fill(is_silent, torch.nan),
         )
 

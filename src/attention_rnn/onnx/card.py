@@ -1,5 +1,6 @@
 """The README of an exported folder: what its graphs read and give, and how they are called."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,25 @@ inputs = {{"input_ids": ids, "attention_mask": np.ones_like(ids), "max_new_token
 (sequence,) = session.run(["sequences"], inputs)[0]
 print(target.decode(sequence.tolist()))
 ```
+
+In JavaScript, after `npm install onnxruntime-web @huggingface/tokenizers`:
+
+```js
+import {{ readFileSync }} from "node:fs";
+import {{ Tokenizer }} from "@huggingface/tokenizers";
+import {{ InferenceSession, Tensor }} from "onnxruntime-web";
+
+const open = (file) => new Tokenizer(JSON.parse(readFileSync(file)), {{ unk_token: {unknown} }});
+const integers = (values, dims) => new Tensor("int64", BigInt64Array.from(values, BigInt), dims);
+const session = await InferenceSession.create(readFileSync("generate.onnx"));
+const ids = open("tokenizer.json").encode({text}).ids;
+const {{ sequences }} = await session.run({{
+  input_ids: integers(ids, [1, ids.length]),
+  attention_mask: integers(ids.map(() => 1), [1, ids.length]),
+  max_new_tokens: integers([{length}], []),
+}});
+console.log(open("{target}").decode(Array.from(sequences.data, Number), {{ skip_special_tokens: true }}));
+```
 """
 
 
@@ -76,7 +96,8 @@ def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, Mod
     if "generate.onnx" in graphs and not config["copy"]:
         target = "target_tokenizer.json" if config["has_target_tokenizer"] else "tokenizer.json"
         length = config["generation"]["max_new_tokens"] or config["max_length"]
-        parts.append(_GENERATE.format(target=target, text='"a text"', length=length))
+        unknown = json.dumps(config["unk_token"])
+        parts.append(_GENERATE.format(target=target, text='"a text"', length=length, unknown=unknown))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 

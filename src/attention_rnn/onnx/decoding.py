@@ -17,6 +17,9 @@ FORMAT, FORMAT_VERSION = "attention-rnn-onnx", 1
 CONFIG, ENCODER, STEP, MODEL = "config.json", "encoder.onnx", "step.onnx", "model.onnx"
 SEQ2SEQ, CAUSAL = "text2text-generation", "text-generation"
 CLASSIFICATION, LABELLING, ANSWERING = "text-classification", "token-classification", "question-answering"
+TASKS = (SEQ2SEQ, CAUSAL, CLASSIFICATION, LABELLING, ANSWERING)
+FIELDS = {"format_version": int, "task": str, "vocab_size": int, "source_vocab_size": int, "special_tokens": dict}
+FIELDS |= {"tokens": dict, "states": dict, "generation": dict}
 IMPOSSIBLE = np.float32(-1e9)  # added to the score of what must not be chosen
 Arrays = dict[str, ndarray]
 
@@ -30,8 +33,10 @@ def read_config(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{file} must be of the format {FORMAT!r}, which `export_onnx` writes.")
-    if missing := {"format_version", "task", "vocab_size", "special_tokens", "states"} - config.keys():
-        raise ValueError(f"{file} is damaged: it lacks {sorted(missing)}.")
+    if faulty := [name for name, kind in FIELDS.items() if not isinstance(config.get(name), kind)]:
+        raise ValueError(f"{file} is damaged: it lacks {faulty}, or has something else there.")
+    if config["task"] not in TASKS:
+        raise ValueError(f"{file} must be for one of the tasks {TASKS}, got {config['task']!r:.100}.")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{file} has the version {config['format_version']}, and this runner knows {FORMAT_VERSION}.")
     return config

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .forecasting_calendar import step_seconds
-from .forecasting_data import Part, SeriesSet
+from .calendar import step_seconds
+from .data import Part, SeriesSet
 
 logger = logging.getLogger(__name__)
 

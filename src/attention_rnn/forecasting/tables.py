@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import brief, read_lines, read_rows
+from ..data import brief, read_lines, read_rows
 
 # what columns are usually called, in lower case
 TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
@@ -72,7 +72,7 @@ def read_chunks(
         columns (`Columns`): those that the user names.
     """
     for chunk in _read_rows(source, columns, file_format, column_names):
-        yield _explode(chunk)
+        yield from _explode(chunk)
 
 
 def read_by_item(
@@ -132,9 +132,11 @@ def _read_rows(
     file = str(source)
     if (file_format or Path(file).suffix.removeprefix(".")) == "parquet":
         from pyarrow.parquet import ParquetFile
+        from pyarrow.types import is_nested
 
-        number = 0
-        for batch in ParquetFile(file).iter_batches(batch_size=ROWS_OF_A_CHUNK):
+        number, table = 0, ParquetFile(file)
+        has_lists = any(map(is_nested, table.schema_arrow.types))
+        for batch in table.iter_batches(batch_size=SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK):
             frame = batch.to_pandas().reset_index()
             frame = frame.drop(columns=[name for name in ("index", "level_0") if name in frame.columns])
             yield frame.set_axis([f"{file}, row {number + row}" for row in range(1, len(frame) + 1)])
@@ -142,26 +144,31 @@ def _read_rows(
         return
     wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(file)]
     rows = read_rows(file, file_format=file_format, column_names=column_names, wanted_columns=wanted)
-    size = ROWS_OF_A_CHUNK
+    size = 1  # until a row has told whether it holds lists
     while chunk := list(islice(rows, size)):
         places, values = zip(*chunk, strict=True)
-        if any(isinstance(value, list) for value in values[0].values()):
-            size = SERIES_OF_A_CHUNK
+        has_lists = any(isinstance(value, list) for value in values[0].values())
+        size = SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK
         yield pd.DataFrame(list(values), index=list(places), dtype=object)
 
 
-def _explode(chunk: pd.DataFrame) -> pd.DataFrame:
-    """A row for each value, where a row holds a series as lists."""
-    if chunk.empty:
-        return chunk
+def _explode(chunk: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """A row for each value, where a row holds a series as lists; in pieces that are no longer than need be."""
     lists = [name for name in chunk.columns if isinstance(_first(chunk[name]), (list, np.ndarray))]
     if not lists:
-        return chunk
+        yield chunk
+        return
+    longest = []
     for place, values in zip(chunk.index, zip(*(chunk[name] for name in lists), strict=True), strict=True):
-        lengths = {name: len(of_row) for name, of_row in zip(lists, values, strict=True)}
+        lengths = {
+            name: len(of_row) if isinstance(of_row, (list, np.ndarray)) else 1
+            for name, of_row in zip(lists, values, strict=True)
+        }
         if len(set(lengths.values())) > 1:
             raise ValueError(f"{place}: the lists of a row must have the same length, got {lengths}")
-    return chunk.explode(lists)
+        longest.append(lengths[lists[0]])
+    for _, rows in chunk.groupby(np.cumsum(longest) // ROWS_OF_A_CHUNK, sort=False):
+        yield rows.explode(lists)
 
 
 def _header(file: str) -> list[str]:

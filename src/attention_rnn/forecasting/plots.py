@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .forecasting import Windows, collate
-from .forecasting_metrics import Scores
-from .plotting import figure_class
+from ..plotting import figure_class
+from .metrics import Scores
+from .windows import Windows, collate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +103,9 @@ def plot_forecast_attention(
 
 
 def _told(stamp: Any) -> str:
-    """A time stamp without the parts of it that are zero."""
-    return str(stamp).removesuffix(":00").removesuffix(" 00:00")
+    """A time stamp, by the local clock, without the parts of it that are zero."""
+    text = str(stamp.tz_localize(None) if isinstance(stamp, pd.Timestamp) else stamp)
+    return text.removesuffix(":00").removesuffix(" 00:00")
 
 
 def plot_calibration(shares: Mapping[float, float]) -> "Figure":

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .forecasting import Windows, batches
-from .forecasting_metrics import Scores
+from .metrics import Scores
+from .windows import Windows, batches
 
 SEASONS_OF_A_MEAN = 7
 _PENALTY, _PENALTIES = 100.0, (0.01, 1.0, 10.0, 100.0, 1000.0)  # of the ridge, for each thousand windows

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .data import brief
-from .forecasting_calendar import check_frequency, frequency_of_counts, infer_frequency
-from .forecasting_tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+from ..data import brief
+from .calendar import check_frequency, frequency_of_counts, infer_frequency
+from .tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class _Collected:
         name = self.columns.timestamp
         if name is None:
             self._settle_kind("number", chunk.index[0])
-            return np.full(len(chunk), -1)
+            return np.arange(len(chunk))
         values = chunk[name]
         missing = np.flatnonzero(find_missing(values))
         if len(missing):

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from transformers import EvalPrediction
 
-from .forecasting import Windows
-from .forecasting_data import Part, SeriesSet
+from .data import Part, SeriesSet
+from .windows import Windows
 
 # what each score is, for cards and tables
 METRICS = {

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .forecasting_calendar import CYCLES, cycles_of
-from .forecasting_data import Part, Series, SeriesSet
+from .calendar import CYCLES, cycles_of
+from .data import Part, Series, SeriesSet
 
 logger = logging.getLogger(__name__)
 
@@ -295,7 +295,9 @@ class Windows(Dataset):
         if not self.beyond:
             future = self._scaled(which, one.values[cut:end])
             lacking = self.prediction_length - len(future)
-            window["future_values"] = np.pad(future, ((0, lacking), (0, 0)), constant_values=np.nan)
+            if lacking:
+                future = np.pad(future, ((0, lacking), (0, 0)), constant_values=np.nan)
+            window["future_values"] = future
         if self.features.num_time_features:
             # behind the end of a series that is shorter than the horizon nothing is scored, so nothing need be known
             known_end = min(end, len(one.known)) if self.features.known and not self.beyond else end
@@ -349,7 +351,10 @@ def collate(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
         if name.startswith("past"):
             longest = max(map(len, arrays))
             fill = np.nan if name == "past_values" else 0.0
-            arrays = [np.pad(a, ((longest - len(a), 0), (0, 0)), constant_values=fill) for a in arrays]
+            arrays = [
+                a if len(a) == longest else np.pad(a, ((longest - len(a), 0), (0, 0)), constant_values=fill)
+                for a in arrays
+            ]
         stacked = torch.from_numpy(np.stack(arrays))
         batch[name] = stacked[..., 0] if name.endswith("_values") and stacked.shape[-1] == 1 else stacked
     return batch

@@ -1,0 +1,1 @@
+"""The npm package and the page, as they are installed with the Python package."""

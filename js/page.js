@@ -1,0 +1,97 @@
+/** The page: what is typed goes through the model at once, in this browser. A text may stand behind # of the address. */
+
+import { load } from "./runner.js";
+
+const [text, beams, output, fault, status, best, attention] = [
+  "text", "beams", "output", "fault", "status", "best", "attention",
+].map((id) => document.getElementById(id));
+let call = new AbortController();
+
+function element(name, content, properties = {}) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...[content].flat());
+  return made;
+}
+
+function showBest(found) {
+  best.replaceChildren(
+    ...found.map(({ text, score }) => element("li", [text, element("span", score.toFixed(3), { title: "score" })])),
+  );
+}
+
+function showAttention({ attention: weights, sourceTokens, targetTokens }) {
+  attention.replaceChildren();
+  if (!weights) return;
+  const columns = sourceTokens.map((token) => element("th", token, { scope: "col" }));
+  const rows = weights.map((row, index) => {
+    const cells = row.map((weight) => {
+      const cell = element("td", "", { title: weight.toFixed(3) });
+      cell.style.setProperty("--weight", weight);
+      return cell;
+    });
+    const head = element("th", targetTokens[index], { scope: "row" });
+    const made = element("tr", [head, ...cells]);
+    const light = (isLit) => {
+      head.classList.toggle("lit", isLit);
+      columns.forEach((column, place) => {
+        column.classList.toggle("lit", isLit);
+        column.style.setProperty("--weight", row[place]);
+      });
+    };
+    made.onpointerenter = () => light(true);
+    made.onpointerleave = () => light(false);
+    return made;
+  });
+  attention.append(element("thead", element("tr", [element("td", ""), ...columns])), element("tbody", rows));
+}
+
+function clear() {
+  output.textContent = fault.textContent = "";
+  best.replaceChildren();
+  attention.replaceChildren();
+}
+
+async function show(runner) {
+  call.abort();
+  call = new AbortController();
+  const { signal } = call;
+  const count = Math.min(10, Math.max(1, Math.trunc(beams.value) || 1));
+  if (!text.value.trim()) {
+    clear();
+    return;
+  }
+  try {
+    const started = performance.now();
+    const [greedy] = await runner.generate(text.value, {
+      numBeams: 1,
+      numReturnSequences: 1,
+      signal,
+      onText: (part) => (output.textContent = part),
+    });
+    const spent = performance.now() - started;
+    showAttention(greedy);
+    showBest(count === 1 ? [greedy] : await runner.generate(text.value, { numBeams: count, numReturnSequences: count, signal }));
+    fault.textContent = "";
+    const { size, milliseconds } = runner.loaded;
+    status.textContent =
+      `${spent.toFixed(1)} ms for ${greedy.tokenIds.length} tokens, in this browser. ` +
+      `The model has ${(size / 1e6).toFixed(2)} MB and was there after ${milliseconds.toFixed(0)} ms.`;
+    status.dataset.text = text.value; // what is shown is of this text
+  } catch (error) {
+    if (signal.aborted) return;
+    clear();
+    fault.textContent = error.message;
+  }
+}
+
+try {
+  const runner = await load(new URL("model/", document.baseURI));
+  const refresh = () => show(runner);
+  text.oninput = beams.oninput = refresh;
+  text.value ||= decodeURIComponent(location.hash.slice(1));
+  status.textContent = "Ready.";
+  refresh();
+} catch (error) {
+  status.textContent = "";
+  fault.textContent = error.message;
+}

@@ -1,0 +1,42 @@
+"""A checkpoint as a page in which it can be tried, without a server of its own or another's."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import Weights
+from .decoding import CAUSAL, CONFIG, ENCODER, SEQ2SEQ, STEP
+from .export import export_checkpoint
+from .page import write_page
+from .runner import TARGET_TOKENIZER, TOKENIZER
+
+
+def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8") -> Path:
+    """
+    Write a page in which a checkpoint can be tried: a folder for any host of static files, such as a Space.
+
+    Args:
+        name: the checkpoint, a folder or a name on the Hub.
+        folder: where to write; what is there of the same names is written over.
+        weights: as of [`export_onnx`].
+
+    Raises:
+        OSError, TypeError, ValueError: as of [`export_checkpoint`], or the model is none that the page can run.
+        RuntimeError: npm, which brings what the page needs, is not there or fails.
+    """
+    folder = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = export_checkpoint(name, Path(temporary) / "model", weights)
+        config = json.loads((exported / CONFIG).read_text(encoding="utf-8"))
+        if config["task"] not in (SEQ2SEQ, CAUSAL) or config["copy"] or config["max_word_length"]:
+            raise ValueError(
+                f"{name} must generate, without copying and without characters of words, to run in a page; got a model "
+                f"for {config['task']}."
+            )
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        for file in (CONFIG, ENCODER, STEP, TOKENIZER, TARGET_TOKENIZER):
+            if (exported / file).exists():
+                shutil.copyfile(exported / file, folder / "model" / file)
+    write_page(folder, Path(name).name)
+    return folder

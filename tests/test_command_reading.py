@@ -1,0 +1,225 @@
+"""What the commands read of a file for a trained model: the columns of its training, as the model reads them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import tiny_config
+
+from attention_rnn import (
+    AttentionRnnForConditionalGeneration,
+    AttentionRnnForQuestionAnswering,
+    AttentionRnnForSequenceClassification,
+    AttentionRnnForTokenClassification,
+    cli,
+)
+from attention_rnn.commands import predict
+from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.train import (
+    known_of,
+    prepare_folder,
+    rows_of,
+    settings_of,
+    split_rows,
+    write_marked_predictions,
+)
+from attention_rnn.inspection import Content, Task, find_task, read_content
+from attention_rnn.tokenizer_training import train_tokenizer
+
+PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
+INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
+RATED = Task("classification", {"text": ["review"], "label": ["stars"]}, "")
+PAIRED = Task("classification", {"text": ["premise", "hypothesis"], "label": ["label"]}, "")
+LABELLED = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
+QUESTIONS = Task("question-answering", {}, "")
+# of each model the class, the task, and the columns that its training file had
+MODELS = {
+    "pairs": (AttentionRnnForConditionalGeneration, PAIRS, ["source", "target"]),
+    "inflection": (AttentionRnnForConditionalGeneration, INFLECTION, ["lemma", "form", "features"]),
+    "rated": (AttentionRnnForSequenceClassification, RATED, ["stars", "review"]),
+    "paired": (AttentionRnnForSequenceClassification, PAIRED, ["premise", "hypothesis", "label"]),
+    "labelled": (AttentionRnnForTokenClassification, LABELLED, ["tokens", "labels"]),
+    "questions": (AttentionRnnForQuestionAnswering, QUESTIONS, ["paragraphs"]),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    tokenizer = train_tokenizer(["great bad New York is so a n ␣ N [N] [PL]"], kind="word")
+    paths = {}
+    for name, (model_class, task, names) in MODELS.items():
+        paths[name] = tmp_path_factory.mktemp("models") / name
+        labels = {} if name == "questions" else {"num_labels": 2}
+        model_class(tiny_config(vocab_size=len(tokenizer), **labels)).save_pretrained(paths[name])
+        tokenizer.save_pretrained(paths[name])
+        settings = settings_of([], b"", task=vars(task), names=names)
+        (paths[name] / COMMAND).write_text(json.dumps(settings), encoding="utf-8")
+    return paths
+
+
+def write(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="\n")
+    return tmp_path / name
+
+
+def predicted(folder, file, *arguments):
+    output = file.with_name("out.jsonl")
+    cli.main(["predict", str(folder), str(file), "-o", str(output), *arguments])
+    return [json.loads(line) for line in output.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+ARTICLE = {
+    "paragraphs": [
+        {"context": "great New York", "qas": [{"id": "1", "question": "is so"}, {"id": "2", "question": "so"}]}
+    ]
+}
+FILES = {
+    "the column of the training, not the first": ("rated", "more.tsv", "1\tgreat, so\n5\tbad\n", ["great, so", "bad"]),
+    "without labels": ("rated", "more.csv", 'review\n"great, so"\nbad\n', ["great, so", "bad"]),
+    "a text a line": (
+        "rated",
+        "more.txt",
+        "great, so\nbad, so\nNew, is\x0c so\n",
+        ["great, so", "bad, so", "New, is\x0c so"],
+    ),
+    "both texts of a pair": ("paired", "more.tsv", "great\tbad\n", [["great", "bad"]]),
+    "two texts on a line": ("paired", "more.txt", "great\tbad\n", ["great\tbad"]),
+    "words": ("labelled", "more.jsonl", '{"tokens": ["New York", "is"]}\n', [["New York", "is"]]),
+    "labelled words": ("labelled", "more.txt", "New X\nis O\n\nso O\n\n", [["New", "is"], ["so"]]),
+    "sentences": ("labelled", "more.txt", "New York is\nso\n", ["New York is", "so"]),
+    "questions": (
+        "questions",
+        "dev.json",
+        json.dumps({"data": [ARTICLE]}),
+        [["great New York", "is so"], ["great New York", "so"]],
+    ),
+    "lemma and features": ("inflection", "more.tsv", "a n\tN;PL\na\tN\n", ["a n N;PL", "a N"]),
+    "a lemma with features": ("inflection", "more.txt", "a n\tN;PL\na N\n", ["a n\tN;PL", "a N"]),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_predict_reads_what_the_model_was_trained_on(folders, tmp_path, capsys, case):
+    name, file, text, sources = FILES[case]
+    rows = predicted(folders[name], write(tmp_path, file, text))
+    assert [row["source"] for row in rows] == sources
+    assert all(isinstance(row["prediction"], str) for row in rows)
+
+
+def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
+    rows = predicted(folders["pairs"], write(tmp_path, "more.tsv", "great\tx\nbad\ty\n"))
+    assert [row["source"] for row in rows] == ["great", "bad"]
+    (tmp_path / "out.jsonl").unlink()
+    file = write(tmp_path, "more.json", json.dumps([{"a": "great", "b": "so", "c": "x"}]))
+    assert [row["source"] for row in predicted(folders["pairs"], file, "--columns", "a", "b")] == ["great so"]
+    assert {path.name for path in tmp_path.iterdir()} == {"more.tsv", "more.json", "out.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "message"),
+    [
+        ("rated", "more.json", '[{"text": "great"}]', "more.json, item 1: there must be a column 'review'"),
+        ("rated", "more.json", '[{"review": ["great"]}]', "column 'review' must hold text, got"),
+        ("paired", "more.txt", "great\n", "this model needs a text, a tab and another text, got 'great'"),
+        ("inflection", "more.txt", "great bad\n", "this model needs a lemma and its features"),
+    ],
+)
+def test_what_lacks_a_column_is_refused(folders, tmp_path, name, file, text, message):
+    with pytest.raises(SystemExit, match=message):
+        predicted(folders[name], write(tmp_path, file, text))
+
+
+def test_an_interrupted_prediction_goes_on_and_is_not_mixed(folders, tmp_path, monkeypatch, capsys):
+    file = write(tmp_path, "more.txt", "great\nbad\nso\n")
+    monkeypatch.setattr(predict, "_PART", 1)
+
+    def answers(self, texts, *arguments):
+        if texts == ["so"] and is_interrupted:
+            raise KeyboardInterrupt
+        asked.extend(texts)
+        return [[Answer(text)] for text in texts]
+
+    asked, is_interrupted = [], True
+    monkeypatch.setattr(Model, "answers", answers)
+    with pytest.raises(SystemExit):
+        predicted(folders["rated"], file)
+    with pytest.raises(SystemExit, match="holds parts of a command with other model"):
+        predicted(folders["labelled"], file)
+    is_interrupted = False
+    assert [row["prediction"] for row in predicted(folders["rated"], file)] == ["great", "bad", "so"]
+    assert asked == ["great", "bad", "so"]
+    with pytest.raises(SystemExit, match="is there already"):
+        predicted(folders["rated"], file)
+    assert len(predicted(folders["rated"], file, "--overwrite")) == 3
+
+
+def test_an_ensemble_reads_and_writes_as_each_of_its_models(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.tsv", "a n\tN;PL\n")
+    alone = predicted(folders["inflection"], file, "--num_beams", "2")
+    together = tmp_path / "ensemble.jsonl"
+    models = [str(folders["inflection"])] * 2
+    cli.main(["ensemble", *models, "--file", str(file), "-o", str(together), "--num_beams", "2"])
+    assert [json.loads(line) for line in together.read_text(encoding="utf-8").splitlines()] == alone
+
+
+def test_evaluate_reads_the_columns_of_the_training(folders, tmp_path):
+    with pytest.raises(SystemExit, match=r"more.json, item 1: there must be a column 'source', got .*'src', 'tgt'"):
+        cli.main(["evaluate", str(folders["pairs"]), str(write(tmp_path, "more.json", '[{"src": "a", "tgt": "b"}]'))])
+
+
+def test_evaluate_names_no_folder_that_it_deletes(folders, tmp_path, capsys, caplog):
+    file = write(tmp_path, "test.conll", "New LABEL_0\nYork LABEL_1\n\nis LABEL_0\n\n")
+    with caplog.at_level("INFO"):
+        cli.main(["evaluate", str(folders["labelled"]), str(file)])
+    assert '"accuracy"' in capsys.readouterr().out
+    assert "All results lie in" not in caplog.text
+
+
+def test_rows_of_another_file_are_those_of_the_training(tmp_path):
+    training = read_content(write(tmp_path, "train.tsv", "wort\tword\n" * 20))
+    task = find_task(training)
+    known = known_of(task, list(training.rows[0]))
+    other = write(tmp_path, "dev.json", json.dumps([{"quelle": "wort", "ziel": "word"}]))
+    with pytest.raises(ValueError, match=r"dev.json, item 1: there must be a column 'column 1', got .*'quelle'"):
+        list(rows_of(read_content(other, known=known), task))
+
+
+def test_a_decimal_comma_is_a_point_for_the_script():
+    content = Content("a.csv", [{"text": "so", "score": "3,5"}], ["a.csv, line 2"])
+    task = Task("classification", {"text": ["text"], "label": ["score"]}, "", problem_type="regression")
+    assert list(rows_of(content, task)) == [{"text": "so", "label": "3.5"}]
+
+
+@pytest.mark.parametrize("contexts", [1, 20])
+def test_questions_are_split_by_their_contexts_or_by_themselves(contexts):
+    questions = [
+        {"context": f"so {n % contexts}", "question": f"is {n}", "answers": [{"text": "so", "answer_start": 0}]}
+        for n in range(40)
+    ]
+    content = Content("a.json")
+    content.add([("a.json", question | {"id": str(n)}) for n, question in enumerate(questions)])
+    split = split_rows({"train": list(rows_of(content, QUESTIONS))}, QUESTIONS, seed=1)
+    assert [len(split[name]) for name in ("train", "validation", "test")] == [32, 4, 4]
+    assert split["test"][0]["answers"] == {"text": ["so"], "answer_start": [0]}
+
+
+def test_one_row_is_too_few(tmp_path):
+    with pytest.raises(SystemExit, match="there must be at least 10 different sources to split, got 1"):
+        cli.main(["train", str(write(tmp_path, "o.tsv", "a\tb\n")), "-o", str(tmp_path / "run")])
+
+
+def test_a_start_that_failed_claims_no_folder(tmp_path):
+    folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
+    assert prepare_folder(folder, first, again=False)
+    (folder / "data").mkdir()
+    assert prepare_folder(folder, second, again=False)
+    (folder / "checkpoint-2").mkdir()
+    with pytest.raises(ValueError, match="holds the training of another command"):
+        prepare_folder(folder, first, again=False)
+
+
+def test_marked_predictions_may_hold_any_separator(tmp_path):
+    row = {"source": "a\u2028b", "prediction": "a\x85b", "reference": "b"}
+    write(tmp_path, "generated_predictions.jsonl", json.dumps(row, ensure_ascii=False) + "\n")
+    write_marked_predictions(tmp_path)
+    assert Path(tmp_path, "predictions.tsv").read_text(encoding="utf-8").split("\n")[1] == "✗\ta b\ta b\tb"
