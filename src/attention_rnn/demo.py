@@ -62,7 +62,10 @@ def build_demo(model: str, int8: bool = False) -> Any:
 
 
 def answer_function(model: Model) -> Callable[[str, str, int], tuple[list[list[Any]], str, str]]:
-    """What the button calls: of text, question or other text, and a number, the table of answers, a note, attention."""
+    """
+    What the button calls: from a text, a question or a second text, and a number of answers, to their table, a note and
+    the attention.
+    """
 
     def answer(text: str, question: str, number: int) -> tuple[list[list[Any]], str, str]:
         if model.reads_two:
