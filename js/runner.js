@@ -5,13 +5,15 @@
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
-import { InferenceSession, Tensor } from "onnxruntime-web";
+import { InferenceSession, Tensor, env } from "onnxruntime-web";
 
 const FORMAT = "attention-rnn-onnx";
 const FORMAT_VERSION = 1;
 const TASKS = ["text2text-generation", "text-generation"];
 const MEMORY = ["keys", "values", "mask"];
 const IMPOSSIBLE = -1e9; // added to the score of what must not be chosen
+
+env.wasm.numThreads = 1; // more gain nothing on models of this size
 
 /** The model in a folder of this address. */
 export async function load(url) {
@@ -240,12 +242,14 @@ class Decoding {
   #vocabularySize;
   #memory;
   #states;
+  #outputs;
   #repeatsMemory;
 
   constructor(step, config, encoded) {
     this.#step = step;
     this.#vocabularySize = config.vocab_size;
     this.#repeatsMemory = config.repeats_memory;
+    this.#outputs = step.outputNames.filter((name) => name !== "log_probabilities"); // of all tokens
     const needed = new Set(step.inputNames);
     this.#memory = Object.fromEntries(MEMORY.filter((name) => name in encoded && needed.has(name)).map((name) => [name, encoded[name]]));
     this.#states = Object.fromEntries(
@@ -262,12 +266,8 @@ class Decoding {
   /** The log probabilities and the ids of the best tokens of each row, and where it looked. */
   async step(tokens, count) {
     const k = Math.min(count, this.#vocabularySize);
-    const outputs = await this.#step.run({
-      tokens: integers(tokens, [tokens.length]),
-      k: integers([k], [1]),
-      ...this.#memory,
-      ...this.#states,
-    });
+    const inputs = { tokens: integers(tokens, [tokens.length]), k: integers([k], [1]), ...this.#memory, ...this.#states };
+    const outputs = await this.#step.run(inputs, this.#outputs);
     for (const name of Object.keys(this.#states)) this.#states[name] = outputs[`${name}_next`];
     return {
       scores: rowsOf(outputs.top_scores),
