@@ -10,7 +10,8 @@ import zipfile
 import pyarrow.parquet
 import pytest
 
-from attention_rnn.inspection import Content, Known, find_task, read_content, spell_lemma, text_of, unspell
+from attention_rnn.inspection import Content, Known, read_content, text_of
+from attention_rnn.tasks import find_task, spell_lemma, unspell
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
 TSV = "".join(f"{source}\t{target}\n" for source, target in WORDS)

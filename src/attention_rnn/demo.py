@@ -62,7 +62,7 @@ def build_demo(model: str, int8: bool = False) -> Any:
 
 
 def answer_function(model: Model) -> Callable[[str, str, int], tuple[list[list[Any]], str, str]]:
-    """What the button calls: of text, question or other text, and number of answers their table, a note, the attention."""
+    """What the button calls: of text, question or second text, and number of answers a table, a note, the attention."""
 
     def answer(text: str, question: str, number: int) -> tuple[list[list[Any]], str, str]:
         if model.reads_two:

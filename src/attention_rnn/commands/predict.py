@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..conll import is_conll
 from ..data import FORMATS, choose_columns, extension
-from ..inspection import Content, Known, Task, read_content, read_text_lines
+from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import merge, parts_of, prepare, write_whole
+from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .forecast import main as forecast
 from .models import Answer, Model, Source, read_settings

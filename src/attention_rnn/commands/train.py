@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ..data import get_value, read_rows
-from ..inspection import Content, Known, Row, Task, find_task, read_aligned, read_content, spell, spell_lemma, text_of
+from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -24,6 +24,7 @@ from ..recipes import (
     choose_pair_recipe,
     load_recipe,
 )
+from ..tasks import Task, find_task, spell, spell_lemma
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
 
