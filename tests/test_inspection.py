@@ -293,6 +293,13 @@ def test_columns_called_source_and_target_are_pairs_whatever_stands_beside_them(
     assert (task.name, task.columns) == ("pairs", {"source": ["source"], "target": ["target"]})
 
 
+@pytest.mark.parametrize("target", ["yes no", "0.5 1.5"])
+def test_the_label_of_a_text_may_be_called_target(target):
+    rows = [{"text": f"text {n}", "target": target.split()[n % 2]} for n in range(40)]
+    task = find_task(read_content_of(rows))
+    assert (task.name, task.columns) == ("classification", {"text": ["text"], "label": ["target"]})
+
+
 def test_a_first_target_that_is_missing_names_no_other():
     rows = [{"source": f"s{n}", "target": None if n == 0 else f"t{n}", "note": f"n{n}"} for n in range(12)]
     assert find_task(read_content_of(rows)).columns == {"source": ["source"], "target": ["target"]}

@@ -70,8 +70,8 @@ def find_task(content: Content) -> Task:
             f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
         )
     return (
-        _named_pairs(columns)
-        or _inflection(columns)
+        _inflection(columns)
+        or _named_pairs(columns)
         or _texts_of_several_labels(columns)
         or _labelled_texts(columns)
         or _rated_texts(columns)
@@ -106,14 +106,17 @@ def _listed_labels(content: Content, lists: Sequence[str], names: Sequence[str])
 
 
 def _named_pairs(columns: dict[str, list[str]]) -> Task | None:
-    """Pairs by the names of their columns alone, which no statistics contradict."""
-    by_role = {
-        role: [name for name in columns if name.lower() in COLUMN_NAMES[role]] for role in ("source", "target", "label")
-    }
-    if not by_role["source"] or not by_role["target"] or by_role["label"]:
+    """Pairs by the names of their columns, whatever stands in them."""
+    roles = ("source", "target", "label")
+    sources, targets, labels = ([name for name in columns if name.lower() in COLUMN_NAMES[role]] for role in roles)
+    if not sources or not targets or labels:
         return None
-    roles = {role: by_role[role][:1] for role in ("source", "target")}
-    return Task("pairs", roles, f"columns called {roles['source'][0]} and {roles['target'][0]}")
+    source, target = sources[0], targets[0]
+    # beside a text the label is often called target
+    is_label = looks_like_labels(columns[target]) or is_number(columns[target])
+    if source.lower() in COLUMN_NAMES["text"] and is_label:
+        return None
+    return Task("pairs", {"source": [source], "target": [target]}, f"columns called {source} and {target}")
 
 
 def _inflection(columns: dict[str, list[str]]) -> Task | None:

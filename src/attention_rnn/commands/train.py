@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.task is not None and options.task not in TASKS:
         raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
     files = {"train": options.file, "validation": options.validation, "test": options.test}
-    contents = {"train": read_files(options.file, options, Known(options.task, wanted=options.columns or ()))}
+    contents = {"train": read_files(options.file, options, Known(wanted=options.columns or ()))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
     known = known_of(task, names)
