@@ -222,6 +222,13 @@ def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, k
     assert [row["Satz"] for row in content.rows] == ["gut so"]
 
 
+def test_columns_that_the_user_names_are_found_in_the_header_and_never_by_position(tmp_path):
+    known = Known(wanted=["body", "stars"])
+    assert list(read_content(write(tmp_path, "stars\tbody\n1\tso\n"), known=known).rows[0]) == ["stars", "body"]
+    content = read_content(write(tmp_path, TSV), known=Known(wanted=["column 1", "column 3"]))
+    assert list(content.rows[0]) == ["column 1", "column 2"]
+
+
 def test_a_column_that_is_not_there_is_no_empty_text(tmp_path):
     content = read_content(write(tmp_path, json.dumps([{"src": "a", "tgt": None}]), "dev.json"))
     ((place, row),) = content

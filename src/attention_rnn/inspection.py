@@ -71,7 +71,8 @@ class Known(NamedTuple):
 
     Attributes:
         task (`str`, *optional*): a key of `recipes.TASKS`.
-        names (`Sequence[str]`): all columns, in their order. Where the file has as many and no header, they are these.
+        names (`Sequence[str]`): all columns of another file, in their order. Where the file has as many and no header,
+            they are these; where it has as many as are wanted, those.
         wanted (`Sequence[str]`): those that are going to be read. A first row with all of them is a header.
     """
 
@@ -244,7 +245,7 @@ def _find_names(table: Sequence[list[str]], header: bool | None, known: Known) -
     if header:
         return first, True
     for names in (known.names, known.wanted):
-        if len(names) == len(first):
+        if known.names and len(names) == len(first):
             return list(names), False
     return [f"column {number}" for number in range(1, len(first) + 1)], False
 
