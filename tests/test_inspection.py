@@ -211,15 +211,15 @@ KNOWN = Known("classification", ["label", "Satz"], ["Satz", "label"])
     [
         ("Satz\tlabel\ngut so\tja\n", KNOWN),  # nothing but the other file tells that it is a header
         ("ja\tgut so\n", KNOWN),
+        ("ja\tgut so\nnein\tgut so\n", KNOWN),
         ("gut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
         ("Satz\ngut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
     ],
 )
-@pytest.mark.parametrize("ending", ["tsv", "csv"])
-def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, known, ending):
-    separated = text.replace("\t", ",") if ending == "csv" else text
-    content = read_content(write(tmp_path, separated, f"file.{ending}"), known=known)
-    assert [row["Satz"] for row in content.rows] == ["gut so"]
+@pytest.mark.parametrize(("ending", "separator"), [("tsv", "\t"), ("csv", ","), ("csv", ";")])
+def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, known, ending, separator):
+    content = read_content(write(tmp_path, text.replace("\t", separator), f"file.{ending}"), known=known)
+    assert {row["Satz"] for row in content.rows} == {"gut so"}
 
 
 def test_columns_that_the_user_names_are_found_in_the_header_and_never_by_position(tmp_path):

@@ -171,7 +171,6 @@ def _read_text(
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise ValueError(f"{file} must hold text, got none")
-    ending = extension(file)
     if known.task == "language-model":
         separator = None
     elif (rows := _read_json(file, lines, first)) is not None:
@@ -182,9 +181,11 @@ def _read_text(
         content.add(read_conll(file, lines=lines))
         content.seen.append(f"CoNLL, {len(content.rows):,} texts")
         return
-    else:
-        of_name = {"csv": ",", "tsv": "\t"}.get(ending) if known.task else None
-        separator = separator or find_separator(lines) or of_name
+    elif separator is None and known.task and extension(file) == "tsv":
+        separator = "\t"  # also of a single column
+    elif separator is None:
+        is_table = known.task is not None and extension(file) == "csv"
+        separator = find_separator(lines, 1 if known.task else 3) or ("," if is_table else None)
     if separator is None:
         content.text = "".join(lines).replace("\r\n", "\n")
         content.seen.append(f"plain text, {len(lines):,} lines")
@@ -219,8 +220,8 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def find_separator(lines: Sequence[str]) -> str | None:
-    """What separates the columns of a table, if these lines are one."""
+def find_separator(lines: Sequence[str], least: int = 3) -> str | None:
+    """What separates the columns of a table, if these lines are one. Of fewer than the least number only tabs tell."""
     some = lines[:_LOOKED_AT]
     for separator in SEPARATORS:
         try:
@@ -229,7 +230,7 @@ def find_separator(lines: Sequence[str]) -> str | None:
             continue
         columns, regular = counts.most_common(1)[0]
         # that one line has a comma says nothing
-        if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() > 2 or separator == "\t"):
+        if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() >= least or separator == "\t"):
             return separator
     return None
 
