@@ -21,9 +21,9 @@ from huggingface_hub import ModelCard
 from attention_rnn import cli
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.commands.train import _SPLITS, make_parser, script_arguments, split_rows
-from attention_rnn.inspection import Task
 from attention_rnn.models.presets import PRESETS
 from attention_rnn.recipes import RECIPES, TASKS, PairLooks, as_arguments, choose_pair_recipe, load_recipe
+from attention_rnn.tasks import Task
 
 try:
     import tomllib

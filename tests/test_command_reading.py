@@ -23,7 +23,8 @@ from attention_rnn.commands.train import (
     split_rows,
     write_marked_predictions,
 )
-from attention_rnn.inspection import Content, Task, find_task, read_content
+from attention_rnn.inspection import Content, read_content
+from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
 
 PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")

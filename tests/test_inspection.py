@@ -10,7 +10,8 @@ import zipfile
 import pyarrow.parquet
 import pytest
 
-from attention_rnn.inspection import Content, Known, find_task, read_content, spell_lemma, text_of, unspell
+from attention_rnn.inspection import Content, Known, read_content, text_of
+from attention_rnn.tasks import find_task, spell_lemma, unspell
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
 TSV = "".join(f"{source}\t{target}\n" for source, target in WORDS)
@@ -210,15 +211,22 @@ KNOWN = Known("classification", ["label", "Satz"], ["Satz", "label"])
     [
         ("Satz\tlabel\ngut so\tja\n", KNOWN),  # nothing but the other file tells that it is a header
         ("ja\tgut so\n", KNOWN),
+        ("ja\tgut so\nnein\tgut so\n", KNOWN),
         ("gut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
         ("Satz\ngut so\n", Known("classification", ["label", "Satz"], ["Satz"])),
     ],
 )
-@pytest.mark.parametrize("ending", ["tsv", "csv"])
-def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, known, ending):
-    separated = text.replace("\t", ",") if ending == "csv" else text
-    content = read_content(write(tmp_path, separated, f"file.{ending}"), known=known)
-    assert [row["Satz"] for row in content.rows] == ["gut so"]
+@pytest.mark.parametrize(("ending", "separator"), [("tsv", "\t"), ("csv", ","), ("csv", ";")])
+def test_the_columns_of_the_training_are_found_in_another_file(tmp_path, text, known, ending, separator):
+    content = read_content(write(tmp_path, text.replace("\t", separator), f"file.{ending}"), known=known)
+    assert {row["Satz"] for row in content.rows} == {"gut so"}
+
+
+def test_columns_that_the_user_names_are_found_in_the_header_and_never_by_position(tmp_path):
+    known = Known(wanted=["body", "stars"])
+    assert list(read_content(write(tmp_path, "stars\tbody\n1\tso\n"), known=known).rows[0]) == ["stars", "body"]
+    content = read_content(write(tmp_path, TSV), known=Known(wanted=["column 1", "column 3"]))
+    assert list(content.rows[0]) == ["column 1", "column 2"]
 
 
 def test_a_column_that_is_not_there_is_no_empty_text(tmp_path):
@@ -290,6 +298,13 @@ PAIR = [{"source": f"s{n}", "target": f"t{n % 3}"} for n in range(60)]
 def test_columns_called_source_and_target_are_pairs_whatever_stands_beside_them(others):
     task = find_task(read_content_of([row | others(n) for n, row in enumerate(PAIR)]))
     assert (task.name, task.columns) == ("pairs", {"source": ["source"], "target": ["target"]})
+
+
+@pytest.mark.parametrize("target", ["yes no", "0.5 1.5"])
+def test_the_label_of_a_text_may_be_called_target(target):
+    rows = [{"text": f"text {n}", "target": target.split()[n % 2]} for n in range(40)]
+    task = find_task(read_content_of(rows))
+    assert (task.name, task.columns) == ("classification", {"text": ["text"], "label": ["target"]})
 
 
 def test_a_first_target_that_is_missing_names_no_other():

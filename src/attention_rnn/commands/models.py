@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..inspection import FEATURES, Task, spell_lemma, unspell
+from ..tasks import FEATURES, Task, spell_lemma, unspell
 
 COMMAND = "command.json"  # what `attention-rnn train` leaves in its folder of how it read the data
 

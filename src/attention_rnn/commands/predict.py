@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..conll import is_conll
 from ..data import FORMATS, choose_columns, extension
-from ..inspection import Content, Known, Task, read_content, read_text_lines
+from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import merge, parts_of, prepare, write_whole
+from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .forecast import main as forecast
 from .models import Answer, Model, Source, read_settings, task_of
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     if task_of(options.model) == "time-series-forecasting":
         named = ["--output", str(options.output)] if options.output else []
+        named += ["--again"] if options.overwrite else []
         forecast([options.file, "--model", options.model, *named, *others])
         return
     output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
@@ -73,7 +75,14 @@ def generate_file(model: Model, output: Path, others: Sequence[str], options: ar
         rows = ({"source": source} for source in read_sources(model, options))
         sources.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         file, others = str(sources), [*others, "--source_column", "source"]
-    words = [options.model, file, str(output), *others]
+    try:
+        run_generate_file([options.model, file, str(output), *others], options)
+    finally:
+        sources.unlink(missing_ok=True)
+
+
+def run_generate_file(words: list[str], options: argparse.Namespace) -> None:
+    """Call `generate_file.py` with these words and the options that this command gives another name."""
     words += ["--overwrite"] if options.overwrite else []
     words += ["--num_beams", str(max(options.num_beams or 1, options.number))] if options.num_beams else []
     words += ["--num_return_sequences", str(options.number), "--scores"] if options.number > 1 else []
@@ -82,7 +91,6 @@ def generate_file(model: Model, output: Path, others: Sequence[str], options: ar
         from ..examples.generate_file import main as generate
 
         generate(words)
-        sources.unlink(missing_ok=True)
         return
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # else it warns of defaults
@@ -90,7 +98,6 @@ def generate_file(model: Model, output: Path, others: Sequence[str], options: ar
     code = subprocess.call([*launch, "--module", "attention_rnn.examples.generate_file", *words])
     if code:
         raise RuntimeError(f"a process of --processes {options.processes} failed with code {code}, see above")
-    sources.unlink(missing_ok=True)
 
 
 def reads_itself(others: Sequence[str], options: argparse.Namespace) -> bool:

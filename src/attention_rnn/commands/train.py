@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ..data import get_value, read_rows
-from ..inspection import Content, Known, Row, Task, find_task, read_aligned, read_content, spell, spell_lemma, text_of
+from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -24,6 +24,7 @@ from ..recipes import (
     choose_pair_recipe,
     load_recipe,
 )
+from ..tasks import Task, find_task, spell, spell_lemma
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.task is not None and options.task not in TASKS:
         raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
     files = {"train": options.file, "validation": options.validation, "test": options.test}
-    contents = {"train": read_files(options.file, options, Known(options.task, wanted=options.columns or ()))}
+    contents = {"train": read_files(options.file, options, Known(wanted=options.columns or ()))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
     known = known_of(task, names)
