@@ -90,3 +90,11 @@ def test_the_version_that_is_cited_is_that_of_the_package():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'\nversion = "{cited}"\n' in project
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in ROOT.glob("Dockerfile*")))
+def test_what_an_image_copies_is_sent_to_it(file):
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    assert copies
+    assert {source for line in copies for source in line.split()} <= let_through

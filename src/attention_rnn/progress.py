@@ -32,7 +32,8 @@ class ProgressBar(TrainerCallback):
         if state.is_world_process_zero:
             best = (args.metric_for_best_model or "loss").removeprefix("eval_")
             size = f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters"
-            length = f"{state.num_train_epochs:,} epochs, {args.train_batch_size} examples a step"
+            epochs = "1 epoch" if state.num_train_epochs == 1 else f"{state.num_train_epochs:,} epochs"
+            length = f"{epochs}, {args.train_batch_size} examples a step"
             print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
