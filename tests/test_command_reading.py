@@ -21,6 +21,7 @@ from attention_rnn.commands.train import (
     rows_of,
     settings_of,
     split_rows,
+    tell_content,
     write_marked_predictions,
 )
 from attention_rnn.inspection import Content, read_content
@@ -189,6 +190,14 @@ def test_a_decimal_comma_is_a_point_for_the_script():
     content = Content("a.csv", [{"text": "so", "score": "3,5"}], ["a.csv, line 2"])
     task = Task("classification", {"text": ["text"], "label": ["score"]}, "", problem_type="regression")
     assert list(rows_of(content, task)) == [{"text": "so", "label": "3.5"}]
+
+
+def test_ids_of_labels_are_told_and_written_as_labels(capsys):
+    content = Content("a.json", [{"tokens": ["so", "is"], "ner_tags": [0, 2]}], ["a.json, item 1"])
+    task = find_task(content)
+    tell_content(content, task)
+    assert "labels  0 2  (ner_tags)" in capsys.readouterr().out
+    assert list(rows_of(content, task)) == [{"tokens": ["so", "is"], "labels": ["0", "2"]}]
 
 
 @pytest.mark.parametrize("contexts", [1, 20])

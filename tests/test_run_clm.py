@@ -277,3 +277,8 @@ def test_a_model_of_another_kind_is_refused(tmp_path, train_file):
     arguments = ["--do_eval", "--validation_file", train_file, "--model_name_or_path", str(tmp_path / "gpt2")]
     with pytest.raises(ValueError, match=r"must be an attention_rnn model, .*, got gpt2"):
         run_clm.main([*arguments, "--output_dir", str(tmp_path / "run")])
+
+
+def test_a_line_ends_at_a_line_feed_alone():
+    settings = run_clm.DataArguments(line_by_line=True)
+    assert run_clm.passages("a\x0cb\x85c\n\nd\u2028e\n", settings) == ["a\x0cb\x85c", "d\u2028e"]

@@ -228,7 +228,7 @@ def find_separator(lines: Sequence[str], least: int = 3) -> str | None:
             counts = Counter(len(values) for _, values in split_columns(some, "", separator))
         except ValueError:
             continue
-        columns, regular = counts.most_common(1)[0]
+        columns, regular = counts.most_common(1)[0] if counts else (0, 0)
         # that one line has a comma says nothing
         if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() >= least or separator == "\t"):
             return separator

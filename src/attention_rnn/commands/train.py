@@ -183,8 +183,9 @@ def tell_content(content: Content, task: Task) -> None:
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
     for role, columns in task.columns.items():
-        values = (get_value(content.rows[0], column, content.places[0]) for column in columns)
-        shown = "  ".join(brief_text(" ".join(value) if isinstance(value, list) else str(value)) for value in values)
+        values = [get_value(content.rows[0], column, content.places[0]) for column in columns]
+        texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+        shown = "  ".join(map(brief_text, texts))
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
 
 
