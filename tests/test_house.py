@@ -113,6 +113,7 @@ def test_import_is_light():
         "from attention_rnn import AttentionRnnModel; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
         "import attention_rnn.models.decoder; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
         "import attention_rnn.pipelines; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+        "import attention_rnn.labelling; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
     ],
 )
 def test_the_auto_classes_know_the_models_in_any_order_of_imports(imports_first):

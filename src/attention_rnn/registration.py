@@ -22,7 +22,7 @@ _AUTO_TOKENIZERS = "transformers.models.auto.tokenization_auto"
 _AUTO_FEATURE_EXTRACTORS = "transformers.models.auto.feature_extraction_auto"
 _AUTO_PROCESSORS = "transformers.models.auto.processing_auto"
 _PIPELINES = "transformers.pipelines"
-_QUANTIZERS = "transformers.quantizers.auto"
+_MODEL_BASE = "transformers.modeling_utils"
 _OWN_MODELS, _OWN_PIPELINES = f"{__package__}.models", f"{__package__}.pipelines"
 
 
@@ -113,7 +113,7 @@ _waiting: dict[str, Callable[[], None]] = {
     _AUTO_FEATURE_EXTRACTORS: _register_feature_extractor,
     _AUTO_PROCESSORS: _register_processor,
     _PIPELINES: _register_pipelines,
-    _QUANTIZERS: _register_quantizer,
+    _MODEL_BASE: _register_quantizer,
 }
 
 
