@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from attention_rnn import cli
+from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.commands.train import _SPLITS, make_parser, script_arguments, split_rows
 from attention_rnn.models.presets import PRESETS
@@ -403,3 +403,20 @@ def test_every_package_is_installed():
     elsewhere = {name for name in settings["package-dir"] if name}
     assert {*settings["packages"]} == found | elsewhere
     assert all((ROOT / settings["package-dir"][name] / "__init__.py").is_file() for name in elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "says"),
+    [
+        ("AttentionRnnForCTC", "attention-rnn transcribe"),
+        ("AttentionRnnForSpeechSeq2Seq", "attention-rnn transcribe"),
+        ("AttentionRnnForAudioClassification", 'pipeline("audio-classification"'),
+    ],
+)
+def test_a_model_that_hears_is_told_from_one_that_reads(tmp_path, architecture, says, capsys):
+    kind = AttentionRnnCTCConfig if architecture.endswith("CTC") else AttentionRnnSpeechConfig
+    kind(architectures=[architecture]).save_pretrained(tmp_path)
+    message = refused("predict", tmp_path)
+    assert "reads no texts" in message
+    assert says in message
+    assert architecture in run(capsys, "info", tmp_path)

@@ -19,6 +19,15 @@ PIPELINES = {
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
     "ForTimeSeriesPrediction": "time-series-forecasting",
+    "ForSpeechSeq2Seq": "automatic-speech-recognition",
+    "ForCTC": "automatic-speech-recognition",
+    "ForAudioClassification": "audio-classification",
+}
+# what to do with models that read no texts
+_OTHERS = {
+    "time-series-forecasting": "forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}",
+    "automatic-speech-recognition": "hears speech and reads no texts: attention-rnn transcribe {folder} FILE",
+    "audio-classification": 'hears audio and reads no texts: pipeline("audio-classification", "{folder}")',
 }
 
 
@@ -74,8 +83,9 @@ def text_task_of(folder: str) -> str:
         OSError: there is no such model.
         ValueError: it is of another kind.
     """
-    if (task := task_of(folder)) == "time-series-forecasting":
-        raise ValueError(f"{folder} forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}")
+    task = task_of(folder)
+    if task in _OTHERS:
+        raise ValueError(f"{folder} {_OTHERS[task].format(folder=folder)}")
     return task
 
 
