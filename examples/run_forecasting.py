@@ -22,7 +22,6 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForTimeSeriesPrediction, PreTrainedModel
 
@@ -42,7 +41,7 @@ from attention_rnn.training import Run, load_split, name_of_model, origin, start
 from attention_rnn.usage import forecasting_limits, forecasting_usage
 
 try:
-    from attention_rnn.forecasting import Features, Windows, collate, forecast_table, split_by_time, standardizers
+    from attention_rnn.forecasting import Features, Windows, collate, split_by_time, standardizers
     from attention_rnn.forecasting.baselines import WindowRidge, context_of_baselines, score_baselines
     from attention_rnn.forecasting.data import SeriesSet, read_series
     from attention_rnn.forecasting.metrics import (
@@ -56,6 +55,7 @@ try:
     from attention_rnn.forecasting.plots import draw_pictures
     from attention_rnn.forecasting.settings import Settings, choose_settings
     from attention_rnn.forecasting.tables import Columns
+    from attention_rnn.forecasting.windows import scales_in_training, write_predictions
     from attention_rnn.pipelines_time_series import TimeSeriesForecastingPipeline
 except ImportError as error:
     raise ImportError(
@@ -65,8 +65,6 @@ except ImportError as error:
 logger = logging.getLogger("run_forecasting")
 
 MOST_TRAINED, MOST_VALIDATED = 200_000, 2_000  # windows of a training and of each of its evaluations
-MOST_ROWS = 500_000  # of the table of predictions
-MOST_UNSCALED = 100.0  # how large values may be that the model leaves as they are, or its inverse, how small
 # what the data and arguments of their own decide
 SETTLED = ("prediction_length", "context_length", "patch_length", "num_channels")
 
@@ -177,7 +175,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         if trainer.is_world_process_zero():
             tables[split] = {"this model": scores, **baselines(split)}
             if split == "test":
-                write_predictions(run, windows[split], output, levels)
+                write_predictions(run.output_dir / "predictions.csv", windows[split], output, levels)
         return output.metrics, scores
 
     @cache
@@ -260,11 +258,7 @@ def read(data_args: DataArguments) -> SeriesSet:
     columns = Columns(
         data_args.timestamp_column,
         data_args.item_column,
-        data_args.target_columns or [],
-        data_args.known_columns or [],
-        data_args.past_columns or [],
-        data_args.static_columns or [],
-        data_args.category_columns or [],
+        *(getattr(data_args, f"{kind}_columns") or [] for kind in ("target", "known", "past", "static", "category")),
     )
     series = read_series(
         sources,
@@ -274,11 +268,7 @@ def read(data_args: DataArguments) -> SeriesSet:
         file_format=data_args.file_format,
         column_names=data_args.column_names,
     )
-    lengths = [len(one) for one in series.series]
-    logger.info(
-        f"{len(lengths):,} series of {min(lengths):,} to {max(lengths):,} values of "
-        f"{', '.join(map(str, series.columns.targets[:10]))}, one in {series.frequency} from {series.start} on."
-    )
+    logger.info(series.summary())
     return series
 
 
@@ -321,44 +311,6 @@ def make_model(run: Run, settings: Settings, features: Features, model_args: Mod
     )
     config.features = features.to_dict()
     return AutoModelForTimeSeriesPrediction.from_config(config)
-
-
-def scales_in_training(config: Any, series: SeriesSet, scales: tuple[np.ndarray, np.ndarray]) -> Any:
-    """
-    By what the windows of a training are scaled, so that all series weigh alike, as far as the model does not mind.
-
-    Raises:
-        ValueError: the model would mind, and cannot learn from values of such a size.
-    """
-    loc, scale = scales
-    if config.distribution_output == "negative_binomial":
-        return None  # counts, whose loss has no units
-    if config.scaling in ("std", "last_std"):
-        return scales
-    if config.scaling == "mean":
-        return np.zeros_like(loc), scale
-    size = scale if config.scaling == "last" else np.abs(loc) + scale
-    if size.min() < 1 / MOST_UNSCALED or size.max() > MOST_UNSCALED:
-        which = int(np.argmax(np.abs(np.log(size)).max(axis=1)))
-        raise ValueError(
-            f"scaling={config.scaling} leaves values of the size that they have, which must be about 1 to learn from, "
-            f"and those of series {series.series[which].item_id!r} are of {size[which].max():.3g}; use std or last_std"
-        )
-    return None
-
-
-def write_predictions(run: Run, windows: Windows, output: Any, levels: list[float]) -> None:
-    """A table of what was forecast at the cut-offs, at some of them where it would become too long."""
-    mean, full = output.predictions[:2]
-    rows = mean[0].size
-    step = max(1, -(-len(windows) * rows // MOST_ROWS))
-    chosen = list(range(len(windows)))[::-step][::-1]
-    table = forecast_table(
-        windows, chosen, mean[chosen], full[chosen][..., 1:] if levels else None, levels, output.label_ids[chosen]
-    )
-    table.to_csv(run.output_dir / "predictions.csv", index=False, float_format="%.7g")
-    if step > 1:
-        logger.info(f"predictions.csv holds one in {step} of {len(windows):,} cut-offs.")
 
 
 def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> None:

@@ -229,9 +229,7 @@ def read_texts(split: str, data_args: DataArguments) -> Iterator[dict[str, Any]]
             if data_args.intent_column is not None:
                 text["intent"] = get_text(row, data_args.intent_column, place)
                 if not text["intent"]:
-                    raise ValueError(
-                        f"{place}: column {data_args.intent_column!r} must hold an intent, got an empty text"
-                    )
+                    raise ValueError(f"{place}: column {data_args.intent_column!r} must hold an intent, got none")
             yield text
 
     yield from drop_empty(texts(), ["tokens"], origin(split, data_args)) if split == "train" else texts()

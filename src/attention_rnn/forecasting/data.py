@@ -78,6 +78,13 @@ class SeriesSet:
     frequency: str | int
     length: int
 
+    def summary(self) -> str:
+        lengths = [len(one) for one in self.series]
+        return (
+            f"{len(lengths):,} series of {min(lengths):,} to {max(lengths):,} values of "
+            f"{', '.join(map(str, self.columns.targets[:10]))}, one in {self.frequency} from {self.start} on."
+        )
+
     def stamps(self, begin: int, end: int) -> pd.Index:
         """The time stamps of these positions of the calendar, also behind its end."""
         if isinstance(self.frequency, int):

@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from .data import Part, Series, SeriesSet
 logger = logging.getLogger(__name__)
 
 MOST_WINDOWS = 200_000  # of a training; the stride grows where there would be more
+MOST_ROWS = 500_000  # of the table of predictions
+MOST_UNSCALED = 100.0  # how large values may be that the model leaves as they are, or its inverse, how small
 
 
 def split_by_time(
@@ -183,6 +186,30 @@ def standardizers(series: SeriesSet, train: Part) -> tuple[np.ndarray, np.ndarra
         scales.append([_scale_of(channel) for channel in known.T])
     loc, scale = np.array(scales, dtype=np.float64).transpose(2, 0, 1)
     return loc, scale
+
+
+def scales_in_training(config: Any, series: SeriesSet, scales: tuple[np.ndarray, np.ndarray]) -> Any:
+    """
+    By what the windows of a training are scaled, so that all series weigh alike, as far as the model does not mind.
+
+    Raises:
+        ValueError: the model would mind, and cannot learn from values of such a size.
+    """
+    loc, scale = scales
+    if config.distribution_output == "negative_binomial":
+        return None  # counts, whose loss has no units
+    if config.scaling in ("std", "last_std"):
+        return scales
+    if config.scaling == "mean":
+        return np.zeros_like(loc), scale
+    size = scale if config.scaling == "last" else np.abs(loc) + scale
+    if size.min() < 1 / MOST_UNSCALED or size.max() > MOST_UNSCALED:
+        which = int(np.argmax(np.abs(np.log(size)).max(axis=1)))
+        raise ValueError(
+            f"scaling={config.scaling} leaves values of the size that they have, which must be about 1 to learn from, "
+            f"and those of series {series.series[which].item_id!r} are of {size[which].max():.3g}; use std or last_std"
+        )
+    return None
 
 
 class Windows(Dataset):
@@ -408,3 +435,24 @@ def forecast_table(
             tables.append(table)
     joined = pd.concat(tables, ignore_index=True)
     return joined.drop(columns="channel") if len(channels) == 1 else joined
+
+
+def write_predictions(file: Path, windows: Windows, output: Any, levels: list[float]) -> None:
+    """
+    A table of what was forecast at the cut-offs, at some of them where it would become too long.
+
+    Args:
+        file: csv to write.
+        output: what a Trainer has predicted of the windows.
+        levels: of the quantiles; empty for point forecasts.
+    """
+    mean, full = output.predictions[:2]
+    rows = mean[0].size
+    step = max(1, -(-len(windows) * rows // MOST_ROWS))
+    chosen = list(range(len(windows)))[::-step][::-1]
+    table = forecast_table(
+        windows, chosen, mean[chosen], full[chosen][..., 1:] if levels else None, levels, output.label_ids[chosen]
+    )
+    table.to_csv(file, index=False, float_format="%.7g")
+    if step > 1:
+        logger.info(f"{file.name} holds one in {step} of {len(windows):,} cut-offs.")
