@@ -121,6 +121,7 @@ def write_for_files(data: Path, model: Path) -> None:
     generate_file.main(
         [str(model), str(data / "pairs.jsonl"), str(data / "generated.jsonl"), "--part_size", "3", "--num_beams", "2"]
     )
+    AcceleratorState._reset_state(reset_partial_state=True)  # each script ends what it has begun
     forecaster = str(model.with_name("forecasting"))
     forecast_file.main([forecaster, str(data / "series.csv"), str(data / "forecast.csv"), "--part_size", "2"])
 

@@ -63,6 +63,8 @@ def find_task(content: Content) -> Task:
     lists = [name for name, value in first.items() if isinstance(value, list) and _are_labels(value)]
     if lists:
         return _labelled_words(content, lists) or _listed_labels(content, lists, names)
+    if inflection := _inflection(columns):
+        return inflection
     varied = {name: values for name, values in columns.items() if len(set(values)) > 1}
     columns = varied if len(varied) >= 2 else columns
     if len(columns) < 2:
@@ -70,8 +72,7 @@ def find_task(content: Content) -> Task:
             f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
         )
     return (
-        _inflection(columns)
-        or _named_pairs(columns)
+        _named_pairs(columns)
         or _texts_of_several_labels(columns)
         or _labelled_texts(columns)
         or _rated_texts(columns)
