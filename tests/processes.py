@@ -8,7 +8,9 @@ import math
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from tiny import tiny_config
@@ -118,10 +120,9 @@ def train_and_predict(folder: Path, overrides: dict[str, Any], arguments: list[s
 
 
 def write_for_files(data: Path, model: Path) -> None:
-    generate_file.main(
-        [str(model), str(data / "pairs.jsonl"), str(data / "generated.jsonl"), "--part_size", "3", "--num_beams", "2"]
-    )
-    AcceleratorState._reset_state(reset_partial_state=True)  # each script ends what it has begun
+    with patch.object(Accelerator, "end_training"):  # the other script goes on in the same processes
+        files = [str(data / "pairs.jsonl"), str(data / "generated.jsonl")]
+        generate_file.main([str(model), *files, "--part_size", "3", "--num_beams", "2"])
     forecaster = str(model.with_name("forecasting"))
     forecast_file.main([forecaster, str(data / "series.csv"), str(data / "forecast.csv"), "--part_size", "2"])
 

@@ -227,7 +227,11 @@ class AttentionRnnForCausalLM(AttentionRnnPreTrainedModel, CheckedGenerationMixi
             check_labels(targets, self.config.vocab_size)
             warn_without_targets("labels", targets)
             targets = targets.long()
-            if labels is not None and shift_labels is None and not (num_items_in_batch is None or attention_mask is None):
+            if (
+                labels is not None
+                and shift_labels is None
+                and not (num_items_in_batch is None or attention_mask is None)
+            ):
                 # the Trainer counts all labels but the first column, and so a token that follows padding on the left
                 counted = (labels[:, 1:] != IGNORED_LABEL).sum()
                 num_items_in_batch = num_items_in_batch * (targets != IGNORED_LABEL).sum() / counted.clamp(min=1)
