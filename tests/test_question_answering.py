@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 import torch
 from tiny import tiny_config
+from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from attention_rnn import AttentionRnnForConditionalGeneration, AttentionRnnForQuestionAnswering
@@ -38,6 +39,17 @@ def pad(rows, positions, length):
     for index, (row, places) in enumerate(zip(rows, positions, strict=True)):
         ids[index, places], mask[index, places] = row, 1
     return ids, mask
+
+
+def test_a_loss_in_half_precision_is_summed_in_single_precision():
+    model = reader().bfloat16()
+    ids = torch.cat([INPUT_IDS[:, :4], INPUT_IDS[:, 4:-1].repeat(1, 60), INPUT_IDS[:, -1:]], dim=1)
+    kinds = torch.ones_like(ids)
+    kinds[:, :4] = 0
+    outputs = model(ids, token_type_ids=kinds, start_positions=torch.tensor([9, 7]), end_positions=torch.tensor([9, 8]))
+    starts, ends = outputs.start_logits.float(), outputs.end_logits.float()
+    expected = cross_entropy(starts, torch.tensor([9, 7])) + cross_entropy(ends, torch.tensor([9, 8]))
+    assert outputs.loss.item() == pytest.approx(expected.item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("question_attention", [True, False])
