@@ -247,7 +247,6 @@ TARGETS = {
     **SHAPES,
     "negative": lambda x: one_wrong(x, -1),
     "huge": lambda x: one_wrong(x.long(), 2**62),
-    "nothing": lambda x: torch.full_like(x, -100),
 }
 POSITIONS = {name: TARGETS[name] for name in TARGETS if name not in ("huge",)}
 WRONG: dict[str, dict[str, Any]] = {
@@ -532,6 +531,12 @@ def test_tokens_of_another_vocabulary_are_not_held_against_the_target(options):
     members = [attention_rnn.AttentionRnnForConditionalGeneration(tiny_config(source_vocab_size=30))]
     for model in (*members, AttentionRnnEnsemble(members)):
         attempt(lambda model=model: model.generate(torch.tensor([[25, 6]]), **options), options)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 0)])
+def test_labels_hold_a_token(shape):
+    model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)
+    attempt(lambda: model(torch.tensor([[5, 6]]), labels=torch.zeros(shape, dtype=torch.long)), {"labels"})
 
 
 def test_labels_are_padded_on_the_right():

@@ -56,6 +56,8 @@ class AttentionRnnSequenceToSequence(AttentionRnnPreTrainedModel, AttentionRnnGe
             self.refuse_a_loss_from_outside(num_items_in_batch, is_encoder_decoder=not has_inputs)
             return None, decoder_input_ids
         check_labels(labels, None if self.config.copy else self.config.vocab_size)
+        if labels.numel() == 0:
+            raise ValueError(f"`labels` must hold at least one token of each target, got {tuple(labels.shape)}.")
         labels = labels.long()
         return labels, decoder_input_ids if has_inputs else self.prepare_decoder_input_ids_from_labels(labels)
 
