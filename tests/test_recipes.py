@@ -64,7 +64,11 @@ def command_of(card):
 
 CARDS = {card.stem: card for card in sorted((ROOT / "model_cards").glob("*.md"))}
 COMMANDS = {name: command_of(card) for name, card in CARDS.items()}
-# a recipe that no table has been made of
+# recipes that no table has been made of
+COMMANDS["speech_keywords"] = (
+    "examples/run_audio_classification.py src/attention_rnn/recipes/keyword-spotting.yaml --do_train --do_eval "
+    "--do_predict --train_file TRAIN --validation_file DEV --test_file TEST --output_dir runs/speech_keywords"
+)
 COMMANDS["g2p_transliteration"] = COMMANDS["g2p_sigmorphon2020"]
 for of_card, own in (("g2p.yaml", "transliteration.yaml"), ("sigmorphon2020", "transliteration")):
     COMMANDS["g2p_transliteration"] = COMMANDS["g2p_transliteration"].replace(of_card, own)
