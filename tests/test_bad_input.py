@@ -533,6 +533,12 @@ def test_tokens_of_another_vocabulary_are_not_held_against_the_target(options):
         attempt(lambda model=model: model.generate(torch.tensor([[25, 6]]), **options), options)
 
 
+@pytest.mark.parametrize("character_ids", [[[[1]]], torch.ones(1, 2, 1).numpy(), "a"], ids=["list", "array", "text"])
+def test_characters_that_are_no_tensor_are_refused(character_ids):
+    model, _ = model_and_reference("AttentionRnnForTokenClassification", 2)
+    attempt(lambda: model(torch.tensor([[5, 6]]), character_ids=character_ids), {"character_ids"})
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (1, 0)])
 def test_labels_hold_a_token(shape):
     model, _ = model_and_reference("AttentionRnnForConditionalGeneration", 0)

@@ -102,6 +102,7 @@ class TokenFront(AttentionRnnPreTrainedModel):
             if character_ids is not None:
                 raise ValueError("`character_ids` need a model with `character_size`, got one without.")
             return embeddings
+        check_tensors(character_ids=character_ids)
         if character_ids is None or character_ids.dim() != 3 or character_ids.shape[:2] != embeddings.shape[:2]:
             given = None if character_ids is None else tuple(character_ids.shape)
             raise ValueError(
