@@ -37,7 +37,7 @@ sdk_version: {sdk_version}
 app_file: app.py
 ---
 
-A model of [attention-rnn](https://pypi.org/project/attention-rnn/), which shows where it looks. Its card is
+A model of attention-rnn, which shows where it looks. Its card is
 [model/README.md](model/README.md).
 """
 
