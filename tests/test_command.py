@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 import os
 import random
 import re
@@ -16,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from command_line import messages, refused, run  # noqa: F401
 from huggingface_hub import ModelCard
 
 from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
@@ -39,27 +39,6 @@ WORDS = sorted({"".join(random_.choices("abcdef", k=random_.randint(2, 5))) for 
 SIZES = "embedding_size=6,hidden_size=8"
 TINY = f"""--config_overrides {SIZES} --max_steps 4 --eval_steps 2 --save_steps 2 --save_total_limit 3
 --warmup_steps 1 --max_target_length 8 --num_beams 1 --num_heat_maps 1 --per_device_train_batch_size 8""".split()
-
-
-def run(capsys, *arguments):
-    cli.main(list(map(str, arguments)))
-    return capsys.readouterr().out
-
-
-def refused(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(list(map(str, arguments)))
-    return str(exit_.value.code)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def messages():
-    """The command leaves out messages, which tests of other files look for."""
-    loggers = [logging.getLogger(name) for name in ("attention_rnn", "accelerate", "transformers")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")

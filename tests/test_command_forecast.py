@@ -1,39 +1,16 @@
 """The command `attention-rnn forecast`, run within this process."""
 
 import importlib.util
-import logging
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from attention_rnn import cli
+from command_line import messages, refused, run  # noqa: F401
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
 )
 TINY = ["--config_overrides", "hidden_size=8", "--max_steps", "4", "--warmup_steps", "0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def messages():
-    """The command leaves out messages, which tests of other files look for."""
-    loggers = [logging.getLogger(name) for name in ("attention_rnn", "accelerate", "transformers")]
-    levels = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-
-
-def run(capsys, *arguments):
-    cli.main(list(map(str, arguments)))
-    return capsys.readouterr().out
-
-
-def refused(*arguments):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(list(map(str, arguments)))
-    return str(exit_.value.code)
 
 
 @pytest.fixture(scope="module")
