@@ -41,7 +41,7 @@ from attention_rnn.arguments import (
     option,
     wanted_splits,
 )
-from attention_rnn.data import drop_empty
+from attention_rnn.data import drop_empty, write_json_lines
 from attention_rnn.heat_maps import qa_alignments
 from attention_rnn.metrics import describe_metrics, load_metric, score_texts
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
@@ -309,16 +309,17 @@ def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[di
     """`predictions.json` as SQuAD's own script reads it, and `predictions.jsonl` to be read."""
     texts = {identifier: best["answer"] for identifier, (best, *_) in zip(examples["id"], answers, strict=True)}
     (output_dir / "predictions.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1), encoding="utf-8")
-    with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, of_example in zip(examples, answers, strict=True):
-            row = {
-                "id": example["id"],
-                "question": example["question"],
-                "prediction": of_example[0]["answer"],
-                "references": example["answers"]["text"],
-                "answers": of_example,
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {
+            "id": example["id"],
+            "question": example["question"],
+            "prediction": of_example[0]["answer"],
+            "references": example["answers"]["text"],
+            "answers": of_example,
+        }
+        for example, of_example in zip(examples, answers, strict=True)
+    )
+    write_json_lines(output_dir / "predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

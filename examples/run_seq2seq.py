@@ -9,7 +9,6 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
-from attention_rnn.data import drop_empty, get_text
+from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
@@ -319,10 +318,11 @@ def make_model(
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:
-    with open(output_dir / "generated_predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction in zip(examples, predictions, strict=True):
-            row = {"source": example["source"], "prediction": prediction, "reference": example["target"]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {"source": example["source"], "prediction": prediction, "reference": example["target"]}
+        for example, prediction in zip(examples, predictions, strict=True)
+    )
+    write_json_lines(output_dir / "generated_predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

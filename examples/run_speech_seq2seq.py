@@ -9,7 +9,6 @@ the model with its processor, the metrics, the predictions, pictures of attentio
 `pip install 'attention-rnn[audio,train,plot]'`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.data import drop_empty, get_text
+from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.speech_data import (
     AscendingFirst,
@@ -298,10 +297,11 @@ def keep_emission_delay(output_dir: Path, model: Any, processor: Any, examples: 
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:
-    with open(output_dir / "generated_predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction in zip(examples, predictions, strict=True):
-            row = {"audio": example["audio"], "prediction": prediction, "reference": example["text"]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {"audio": example["audio"], "prediction": prediction, "reference": example["text"]}
+        for example, prediction in zip(examples, predictions, strict=True)
+    )
+    write_json_lines(output_dir / "generated_predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import reprlib
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -289,6 +289,14 @@ def read_lines(file: str, encoding: str | None = None) -> Iterator[str]:
         if kind is None:
             raise
         raise ValueError(f"{file}, after line {number}: must be a whole {kind} file: {error}") from error
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_json_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    file.write_text(json_lines(rows), encoding="utf-8", newline="\n")
 
 
 def brief(value: Any) -> str:

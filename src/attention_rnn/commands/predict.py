@@ -1,7 +1,6 @@
 """`attention-rnn predict`: answers at a prompt, or what a model says of a file."""
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..conll import is_conll
-from ..data import FORMATS, choose_columns, extension
+from ..data import FORMATS, choose_columns, extension, json_lines, write_json_lines
 from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import merge, parts_of, prepare, write_whole
 from ..tasks import Task
@@ -73,7 +72,7 @@ def generate_file(model: Model, output: Path, others: Sequence[str], options: ar
     file, sources = options.file, output.with_name(f"{output.name}.sources.jsonl")
     if not reads_itself(others, options):
         rows = ({"source": source} for source in read_sources(model, options))
-        sources.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        write_json_lines(sources, rows)
         file, others = str(sources), [*others, "--source_column", "source"]
     try:
         run_generate_file([options.model, file, str(output), *others], options)
@@ -171,8 +170,7 @@ def write_answers(model: Model, sources: Sequence[Source], output: Path, options
             continue
         part = sources[start : start + _PART]
         rows = zip(part, model.answers(part, options.number, options.num_beams), strict=True)
-        lines = [json.dumps(row_of(source, answers), ensure_ascii=False) + "\n" for source, answers in rows]
-        write_whole(file, "".join(lines))
+        write_whole(file, json_lines(row_of(source, answers) for source, answers in rows))
     merge(output)
 
 

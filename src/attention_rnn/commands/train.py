@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..data import get_value, read_rows
+from ..data import get_value, read_rows, write_json_lines
 from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
 from ..recipes import (
     RECIPES,
@@ -425,8 +425,10 @@ def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[s
     arguments: dict[str, Any] = {}
     for split, of_split in rows.items():
         file = folder / f"{split}.{'txt' if is_text else 'jsonl'}"
-        lines = (row["text"] if is_text else json.dumps(row, ensure_ascii=False) + "\n" for row in of_split)
-        file.write_text("".join(lines), encoding="utf-8", newline="\n")
+        if is_text:
+            file.write_text("".join(row["text"] for row in of_split), encoding="utf-8", newline="\n")
+        else:
+            write_json_lines(file, of_split)
         arguments[f"{split}_file"] = str(file)
     if task.name == "pairs":
         arguments |= {"source_column": "source", "target_column": "target"}
