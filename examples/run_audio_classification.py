@@ -50,7 +50,7 @@ from attention_rnn.classification import (
     settle_labels,
     write_predictions,
 )
-from attention_rnn.speech_data import (
+from attention_rnn.speech.data import (
     SpeechCollator,
     SpeechDataArguments,
     SpeechExamples,
@@ -64,7 +64,7 @@ from attention_rnn.speech_data import (
     settle_speech_columns,
     without_long,
 )
-from attention_rnn.speech_pictures import draw_poolings
+from attention_rnn.speech.pictures import draw_poolings
 from attention_rnn.training import Run, name_of_model, origin, read_examples, settle_sizes, start_run
 from attention_rnn.usage import audio_classification_usage, speech_limits
 

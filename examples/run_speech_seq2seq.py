@@ -38,7 +38,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
-from attention_rnn.speech_data import (
+from attention_rnn.speech.data import (
     AscendingFirst,
     SpeechCollator,
     SpeechDataArguments,
@@ -53,7 +53,8 @@ from attention_rnn.speech_data import (
     settle_speech_columns,
     without_long,
 )
-from attention_rnn.speech_pictures import draw_transcriptions
+from attention_rnn.speech.pictures import draw_transcriptions
+from attention_rnn.speech.word_times import fit_emission_delay
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases, warn_of_poor_tokens
 from attention_rnn.training import (
     Run,
@@ -67,7 +68,6 @@ from attention_rnn.training import (
     train_new_tokenizer,
 )
 from attention_rnn.usage import speech_limits, transcription_usage
-from attention_rnn.word_times import fit_emission_delay
 
 try:
     from datasets import Dataset
