@@ -81,6 +81,9 @@ class ScriptDataArguments:
     language: list[str] | None = option(None, "Languages for the card, ISO 639 codes.")
     license: str | None = option(None, "Licence for the card, the Hub's identifier.")
     command: str | None = option(None, "Command for the card, in place of the script's.")
+    origins: list[str] | None = option(
+        None, "What the data of train, validation and test are called in the card, in place of their files' names."
+    )
 
 
 @dataclass

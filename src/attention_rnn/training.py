@@ -475,6 +475,8 @@ def _load_dataset_once(name: str, config_name: str | None, streaming: bool) -> A
 
 def origin(split: str, data_args: Any) -> str:
     """What a split is read from, without the folders of this machine."""
+    if data_args.origins:
+        return dict(zip(("train", "validation", "test"), data_args.origins, strict=True))[split]
     name = data_args.dataset_name
     if name is not None:
         return name if is_hub_name(name) else Path(name).name

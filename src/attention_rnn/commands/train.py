@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from itertools import chain
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..data import get_value, read_rows, write_json_lines
+from ..data import get_value, write_json_lines
 from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
 from ..recipes import (
     RECIPES,
@@ -27,6 +27,7 @@ from ..recipes import (
 from ..tasks import Task, find_task, spell, spell_lemma
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
+from .results import tell_results, write_marked_predictions
 
 _DESCRIPTION = """Train a model on your own file.
 
@@ -101,9 +102,9 @@ def main(arguments: Sequence[str]) -> None:
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
-    files = write_splits(folder / "data", task, rows)
+    words += as_arguments(write_splits(folder / "data", task, rows))
     command = shlex.join(["attention-rnn", "train", *arguments])
-    words += [*as_arguments(files), "--output_dir", str(folder), "--command", command, *others]
+    words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files), *others]
     quiet()
     try:
         scores = script(task.name).main(words)
@@ -112,11 +113,17 @@ def main(arguments: Sequence[str]) -> None:
         if (folder / "model.safetensors").exists() and lines:
             lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
         raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
-    write_marked_predictions(folder)
-    tell_results(folder, task, scores)
+    write_marked_predictions(folder, task)
+    tell_results(folder, task, scores, rows)
 
 
 _WHAT = ("to train on", "to choose the best model by", "to test it on")
+
+
+def origins_of(files: Mapping[str, Sequence[str] | None]) -> list[str]:
+    """What the card calls the data of each split."""
+    names = {split: " and ".join(Path(file).name for file in of_split) for split, of_split in files.items() if of_split}
+    return [names.get(split, f"a part of {names['train']}") for split in _SPLITS]
 
 
 def script(task: str) -> Any:
@@ -451,33 +458,3 @@ def quiet() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-
-
-def write_marked_predictions(folder: Path) -> None:
-    """The predictions of the test as a table, what is wrong first and marked."""
-    file = folder / "generated_predictions.jsonl"
-    if not file.exists():
-        return
-    rows = [row for _, row in read_rows(str(file))]
-    rows.sort(key=lambda row: row["prediction"] == row["reference"])
-    with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
-        print("mark", "source", "prediction", "reference", sep="\t", file=table)
-        for row in rows:
-            values = [" ".join(row[name].split()) for name in ("source", "prediction", "reference")]
-            print("✓" if row["prediction"] == row["reference"] else "✗", *values, sep="\t", file=table)
-
-
-def tell_results(folder: Path, task: Task, scores: dict[str, dict[str, float | str]]) -> None:
-    def told(split: str) -> str:
-        return ", ".join(f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
-
-    print()
-    for split in ("validation", "test"):
-        if split in scores:
-            print(f"{split:10} {told(split)}")
-    shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
-    shown = [str(folder / name) for name in shown if (folder / name).exists()]
-    print(f"look at    {', '.join(shown)}")
-    print(f"use it     attention-rnn predict {folder}")
-    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
-    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")
