@@ -78,6 +78,8 @@ except ImportError as error:
 
 logger = logging.getLogger("run_classification")
 
+LEAST_STEPS = 600
+
 
 @dataclass
 class ModelArguments(ScriptModelArguments):
@@ -133,8 +135,12 @@ class TrainingArguments(ScriptTrainingArguments):
         "The first one selects the best model. "
         + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items()),
     )
-    num_train_epochs: float = option(10.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    num_train_epochs: float = option(
+        None, f"Epochs to train. Default: 6, or more for few examples, so that there are {LEAST_STEPS:,} steps."
+    )
+    per_device_train_batch_size: int = option(
+        None, "Training examples per device and step. Default: 64, or fewer for few examples."
+    )
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
@@ -142,6 +148,7 @@ class TrainingArguments(ScriptTrainingArguments):
         if self.metrics is None:
             self.metrics = list(METRICS[self.problem_type])[:2]
         self.settle_evaluation(self.metrics[0])
+        self.settle_length(epochs=6, batch_size=64)
         super().__post_init__()
 
 
@@ -159,6 +166,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
     model = make_model(run.pretrained, tokenizer, labels, model_args, training_args)
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
+    if "train" in encoded:
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
     problem_type = training_args.problem_type
     score = partial(score_predictions, problem_type=problem_type, metrics=training_args.metrics)
 

@@ -76,6 +76,7 @@ logger = logging.getLogger("run_labelling")
 
 METRICS = ("f1", "precision", "recall", "accuracy", "intent_accuracy", "sentence_accuracy")
 IGNORED_LABEL = -100
+LEAST_STEPS = 600
 
 
 @dataclass
@@ -123,12 +124,17 @@ class TrainingArguments(ScriptTrainingArguments):
     (BIO, BIOES, BILOU, BMES), otherwise by accuracy, and with intents by sentence_accuracy.
     """
 
-    num_train_epochs: float = option(20.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    num_train_epochs: float = option(
+        None, f"Epochs to train. Default: 15, or more for few examples, so that there are {LEAST_STEPS:,} steps."
+    )
+    per_device_train_batch_size: int = option(
+        None, "Training examples per device and step. Default: 16, or fewer for few examples."
+    )
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
         self.settle_evaluation()
+        self.settle_length(epochs=15, batch_size=16)
         self.chooses_metric = self.metric_for_best_model is None and self.load_best_model_at_end
         super().__post_init__()
 
@@ -152,6 +158,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         if intents:
             check_labels([row["intent"]], intents, row["place"], "of the model", kind="intent")
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}
+    if "train" in encoded:
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
     if training_args.chooses_metric:
