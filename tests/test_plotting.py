@@ -199,6 +199,16 @@ def test_a_warning_names_the_package_with_the_fonts_once(few_fonts, caplog):
     assert "年 (U+5E74)" in caplog.text
 
 
+def test_a_title_much_longer_than_the_picture_takes_several_lines():
+    title = "a word and another " * 10
+    figure = plot_alignment(uniform("x", "ab"), "ab", "x", title=title)
+    FigureCanvasAgg(figure).draw()
+    shown = figure.axes[0].title
+    assert " ".join(shown.get_text().split()) == title.strip()
+    assert shown.get_window_extent().width < 5 * figure.dpi
+    assert shown.get_window_extent().y1 <= figure.bbox.y1
+
+
 def test_axes_and_colours_are_named():
     axes, bar = plot_alignment(uniform("xy", "abc"), "abc", "xy").axes
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("source", "target", "weight")

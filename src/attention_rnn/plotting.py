@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -32,7 +33,7 @@ _SMALLEST_CELL, _LARGEST_CELL = 0.17, 0.36
 _LONG_SIDE, _LONGEST_SIDE = 10.0, 16.0
 _MARGIN = 0.1
 _HEAD_GAP = 0.35  # between the heat maps of heads, with room for the name of a head
-_LONGEST_LABEL = 32  # characters
+_LONGEST_LABEL, _NARROWEST_TITLE = 32, 40  # characters
 _BAR_GAP, _BAR_WIDTH, _BAR_HEIGHT = 0.2, 0.1, 1.2  # of the colour bar at the right
 _NAMES: dict[str, Any] = {
     "fontsize": 7,
@@ -288,7 +289,8 @@ def _draw_tokens(
     axes.set_xticks([i + 0.5 for i in columns], [_label(source_tokens[i], missing) for i in columns], **style)
     axes.set_yticks([i + 0.5 for i in rows], [_label(target_tokens[i], missing) for i in rows], **style)
     if title is not None:
-        axes.set_title(_spell_out(title, missing), pad=10, **style)
+        characters = max(_NARROWEST_TITLE, int(len(source_tokens) * cell / (size / 72 / 2)))
+        axes.set_title(textwrap.fill(_spell_out(title, missing), characters), pad=10, **style)
 
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
