@@ -55,11 +55,12 @@ from attention_rnn.labelling import (
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     read_split,
+    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,
@@ -77,6 +78,7 @@ logger = logging.getLogger("run_labelling")
 METRICS = ("f1", "precision", "recall", "accuracy", "intent_accuracy", "sentence_accuracy")
 IGNORED_LABEL = -100
 LEAST_STEPS = 600
+SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 150, "embedding_size": 200}
 
 
 @dataclass
@@ -124,12 +126,8 @@ class TrainingArguments(ScriptTrainingArguments):
     (BIO, BIOES, BILOU, BMES), otherwise by accuracy, and with intents by sentence_accuracy.
     """
 
-    num_train_epochs: float = option(
-        None, f"Epochs to train. Default: 15, or more for few examples, so that there are {LEAST_STEPS:,} steps."
-    )
-    per_device_train_batch_size: int = option(
-        None, "Training examples per device and step. Default: 16, or fewer for few examples."
-    )
+    num_train_epochs: float = option(None, f"Epochs to train. Default: 15, or as many as make {LEAST_STEPS} steps.")
+    per_device_train_batch_size: int = option(None, "Training examples per device and step. Default: 16 or fewer.")
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
@@ -197,7 +195,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task="token-classification",
-        usage=labelling_usage(trainer.model, name_of_model(trainer), text),
+        usage=labelling_usage(trainer.model, address_of_model(trainer), text),
         limits=LABELLING_LIMITS,
         data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
         picture=run.draw_heat_maps(trainer, alignments),
@@ -265,7 +263,7 @@ def make_model(
     model_args: ModelArguments,
     data_args: DataArguments,
 ) -> PreTrainedModel:
-    overrides = parse_config_overrides(model_args.config_overrides)
+    overrides = settle_sizes(model_args.config_overrides, len(texts.get("train", ())), SIZES_FOR_FEW_EXAMPLES)
     intents: list[str] = []
     if "train" in texts and data_args.intent_column is not None:
         check_recurrence(texts["train"]["intent"], "intent")

@@ -48,8 +48,8 @@ from attention_rnn.question_answering import Window, answer_positions, encode_wi
 from attention_rnn.question_answering import read_examples as read_questions
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     read_split,
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task=data_args.task,
-        usage=qa_usage(trainer.model, name_of_model(trainer), example["question"], example["context"], picture),
+        usage=qa_usage(trainer.model, address_of_model(trainer), example["question"], example["context"], picture),
         limits=qa_limits(*lengths, data_args.allow_no_answer),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
         explanations=describe_metrics(METRICS),

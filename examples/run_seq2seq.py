@@ -41,8 +41,8 @@ from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizer
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     number_of,
     origin,
     read_examples,
@@ -228,7 +228,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     run.finish(
         trainer,
         task=data_args.task,
-        usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
+        usage=seq2seq_usage(trainer.model, address_of_model(trainer), example["source"]),
         limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer), data_args.num_beams),
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),

@@ -58,8 +58,8 @@ from attention_rnn.speech.word_times import fit_emission_delay
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases, warn_of_poor_tokens
 from attention_rnn.training import (
     Run,
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     settle_sizes,
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     run.finish(
         trainer,
         task="automatic-speech-recognition",
-        usage=transcription_usage(name_of_model(trainer), pictures[:1]),
+        usage=transcription_usage(address_of_model(trainer), pictures[:1]),
         limits=speech_limits(processor.feature_extractor.sampling_rate),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
         explanations=describe_metrics(metrics),

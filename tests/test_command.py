@@ -104,7 +104,7 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
         (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "--config_overrides must be name=value"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
-        (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
+        (["train", "nothing.tsv"], "there is no file nothing.tsv"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
     ],

@@ -703,6 +703,7 @@ TASKS = {
         recipe="language-model",
         arguments={
             "num_train_epochs": 32,
+            "per_device_train_batch_size": 64,
             "eval_steps": 490,
             "save_steps": 490,
             "save_only_model": True,

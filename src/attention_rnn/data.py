@@ -438,7 +438,5 @@ def _parse_json(text: str, file: str, line: int | None) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line, around = line or error.lineno, text[max(error.pos - 40, 0) : error.pos + 40]
-        raise ValueError(
-            f"{file}, line {line}: there must be a JSON object, got {brief(around)}: {error.msg} at column "
-            f"{error.colno}"
-        ) from error
+        fault = f"{error.msg.removesuffix(' at')} at column {error.colno}"
+        raise ValueError(f"{file}, line {line}: there must be a JSON object, got {brief(around)}: {fault}") from error

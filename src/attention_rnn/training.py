@@ -493,6 +493,12 @@ def name_of_model(trainer: ReliableTrainer) -> str:
     return str(trainer.hub_model_id if trainer.args.push_to_hub else Path(str(trainer.args.output_dir)).resolve().name)
 
 
+def address_of_model(trainer: ReliableTrainer) -> str:
+    """What opens it: its id on the Hub if it goes there, otherwise its folder, without those of this machine."""
+    folder = str(trainer.args.output_dir)
+    return name_of_model(trainer) if trainer.args.push_to_hub or Path(folder).is_absolute() else folder
+
+
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
     """The ids of the special tokens as `AttentionRnnConfig` takes them."""
     return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk")}

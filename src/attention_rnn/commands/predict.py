@@ -176,6 +176,8 @@ def write_answers(model: Model, sources: Sequence[Source], output: Path, options
 
 def row_of(source: Source, answers: Sequence[Answer]) -> dict[str, object]:
     row: dict[str, object] = {"source": source, "prediction": answers[0].text}
+    if answers[0].score is not None:
+        row["score"] = answers[0].score
     if len(answers) > 1:
         row["n_best"] = [{"prediction": answer.text, "score": answer.score} for answer in answers]
     return row
@@ -197,7 +199,8 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
             print(error, file=sys.stderr)
             continue
         for answer in answers:
-            shown = "" if options.number == 1 or answer.score is None else f"{answer.score:8.3f}  "
+            is_alone = answer.score is None or (options.number == 1 and not is_terminal)
+            shown = "" if is_alone else f"{answer.score:8.3f}  "
             print(f"{shown}{answer.text}", flush=True)
         if unknown:
             pieces = ", ".join(

@@ -156,6 +156,8 @@ _OF_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
 
 
 def settle_task(content: Content, options: argparse.Namespace) -> Task:
+    if options.columns and content.text is not None:
+        raise UsageError(f"--columns are of a table, and {content.file} holds running text")
     found = find_task(content)
     if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
         names = [name for name, value in content.rows[0].items() if isinstance(value, str | int | float)][:2]
@@ -278,6 +280,8 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     for row in rows["train"]:
         by_source.setdefault(key(row), []).append(row)
     needed = len(missing) + 1
+    if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
+        raise ValueError("every row is empty where there should be a text")
     if missing and len(by_source) < 10:
         raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
     number = min(max(1, round(len(by_source) * _PART)), _MOST)
@@ -400,6 +404,7 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
         of_new_models = script(task.name).ModelArguments.__dataclass_fields__
         settings = {name: value for name, value in settings.items() if name not in of_new_models}
         settings["model_name_or_path"] = options.start
+        print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
             settings["extend_vocabulary"] = True
     words = as_arguments(settings)
