@@ -14,6 +14,7 @@ from attention_rnn import (
     cli,
 )
 from attention_rnn.commands import predict
+from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.train import (
@@ -270,3 +271,35 @@ def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys)
     assert "nothing of use" not in said
     tell_results(tmp_path, RATED, {"test": {"accuracy": 50.0}}, rows)
     assert "The model has learned nothing of use" in capsys.readouterr().out
+
+
+def test_a_stopped_training_is_evaluated_by_its_own_metrics(tmp_path):
+    state = {"log_history": [{"loss": 1.0}, {"eval_loss": 1.0, "eval_exact_match": 50.0, "eval_per": 9.0}]}
+    write(tmp_path, "trainer_state.json", json.dumps(state))
+    assert sorted(trained_metrics(str(tmp_path))) == ["exact_match", "per"]
+
+
+def test_a_tagger_has_no_decoder_to_tell_of(folders, capsys):
+    cli.main(["info", str(folders["labelled"])])
+    said = capsys.readouterr().out
+    assert "encoder_layers" in said
+    assert "decoder_layers" not in said
+    assert "target" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "arguments", "message"),
+    [
+        ("a.txt", "running text\n" * 30, ["--columns", "text", "label"], "--columns are of a table, and a.txt holds"),
+        ("a.csv", "text,label\n" + ",\n" * 30, [], "every row is empty where there should be a text"),
+        (
+            "a.tsv",
+            "".join(f"a{n}\tb\n" for n in range(30)),
+            ["--config_overrides", "hiden_size=3"],
+            "did you mean hidden",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told_in_a_line(tmp_path, name, text, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        cli.main(["train", str(write(tmp_path, name, text)), "-o", str(tmp_path / "run"), *arguments])
