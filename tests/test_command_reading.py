@@ -271,6 +271,10 @@ def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys)
     assert "nothing of use" not in said
     tell_results(tmp_path, RATED, {"test": {"accuracy": 50.0}}, rows)
     assert "The model has learned nothing of use" in capsys.readouterr().out
+    tell_results(tmp_path, QUESTIONS, {"test": {"answer_f1": 0.0, "answer_exact_match": 0.0}}, rows)
+    assert "The model has learned nothing of use" in capsys.readouterr().out
+    tell_results(tmp_path, PAIRS, {"test": {"exact_match": 0.0, "per": 40.0}}, rows)
+    assert "nothing of use" not in capsys.readouterr().out
 
 
 def test_a_stopped_training_is_evaluated_by_its_own_metrics(tmp_path):

@@ -62,12 +62,14 @@ def tell_results(folder: Path, task: Task, scores: Scores, rows: Mapping[str, Se
         if split in scores:
             told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
             print(f"{split:10} {', '.join(told)}")
-    if "test" in scores and (guess := _most_frequent(task, rows)):
+    reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
+    is_useless = bool(reached) and not any(reached.values())
+    if guess := _most_frequent(task, rows):
         label, accuracy = guess
         print(f"to compare accuracy {accuracy:.2f} by saying {label!r} of every text")
-        reached = scores["test"].get("accuracy")
-        if isinstance(reached, float) and reached <= accuracy:
-            print("           The model has learned nothing of use: it needs more texts to train on.")
+        is_useless = reached.get("accuracy", 100.0) <= accuracy
+    if is_useless:
+        print("           The model has learned nothing of use: it needs more to train on.")
     shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
     shown = [str(folder / name) for name in shown if (folder / name).exists()]
     print(f"look at    {', '.join(shown)}")

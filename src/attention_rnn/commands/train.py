@@ -188,7 +188,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
 
 
 def tell_content(content: Content, task: Task) -> None:
-    rows = f"{len(content.rows):,} rows, " if content.rows and not any("CoNLL" in seen for seen in content.seen) else ""
+    is_of_rows = content.rows and "tokens" not in content.rows[0] and "paragraphs" not in content.rows[0]
+    rows = f"{len(content.rows):,} rows, " if is_of_rows else ""
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
     for role, columns in task.columns.items():
