@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> None:
         number = sum(map(prod, sizes))
         print(f"weights    {number:,} parameters, {weights.stat().st_size / 2**20:.1f} MiB")
     writes = task in ("text2text-generation", "text-generation", "automatic-speech-recognition")
-    fields = ["cell_type", "hidden_size", "embedding_size", "encoder_layers", "attention_type", "copy"]
-    fields[3:3] = ["decoder_layers"] if writes else []
+    fields = ["cell_type", "hidden_size", "embedding_size", "encoder_layers", *(["decoder_layers"] if writes else [])]
+    fields += ["attention_type", "copy"]
     told = [
         f"{field} {getattr(config, field)}" for field in fields if getattr(config, field, None) not in (None, False)
     ]
