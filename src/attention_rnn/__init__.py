@@ -46,7 +46,9 @@ _PUBLIC_NAMES = {
     "fit_readout": "echo_state",
     "average_checkpoints": "averaging",
     "OnnxRunner": "onnx.runner",
+    "SpeechRunner": "onnx.hearing",
     "export_onnx": "onnx.export",
+    "export_speech": "onnx.speech",
     "quantize": "quantization",
 }
 

@@ -10,9 +10,14 @@ from typing import Any, Literal, get_args
 Weights = Literal["float32", "int8", "stored-int8"]
 WEIGHTS: tuple[str, ...] = get_args(Weights)
 
-_PUBLIC_NAMES = {"OnnxRunner": "runner", "export_onnx": "export"}
+_PUBLIC_NAMES = {
+    "OnnxRunner": "runner",
+    "SpeechRunner": "hearing",
+    "export_onnx": "export",
+    "export_speech": "speech",
+}
 
-__all__ = ["OnnxRunner", "export_onnx"]
+__all__ = ["OnnxRunner", "SpeechRunner", "export_onnx", "export_speech"]
 
 
 def __getattr__(name: str) -> Any:

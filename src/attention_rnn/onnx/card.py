@@ -1,14 +1,17 @@
-"""The README of an exported folder: what its graphs read and give, and how they are called."""
+"""What stands beside the graphs of a folder: a README that says how they are called, and a runner in one file."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from .decoding import ANSWERING, CAUSAL, SEQ2SEQ
 
+RUNNER = "run_onnx.py"
 _HEAD = """# An attention RNN as ONNX graphs
 
 Task: `{task}`. Weights: `{weights}`. No torch is needed. With Python, numpy, onnxruntime and tokenizers:
@@ -89,16 +92,21 @@ def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, Mod
             ", as do the rows of its memory." if config["repeats_memory"] else "; they share its memory."
         )
     for name, graph in graphs.items():
-        table = ["| | name | type | shape |", "|---|---|---|---|"]
-        for kind, values in (("input", graph.graph.input), ("output", graph.graph.output)):
-            table += [f"| {kind} | `{value.name}` | {_type(value)} | {_shape(value)} |" for value in values]
-        parts.append(f"### {name}\n\n{_PARTS[name].format(**blanks)}\n\n" + "\n".join(table) + "\n")
+        parts.append(describe_graph(name, _PARTS[name].format(**blanks), graph))
     if "generate.onnx" in graphs and not config["copy"]:
         target = "target_tokenizer.json" if config["has_target_tokenizer"] else "tokenizer.json"
         length = config["generation"]["max_new_tokens"] or config["max_length"]
         unknown = json.dumps(config["unk_token"])
         parts.append(_GENERATE.format(target=target, text='"a text"', length=length, unknown=unknown))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def describe_graph(name: str, what: str, graph: ModelProto) -> str:
+    """What a graph does, and its inputs and outputs as a table."""
+    table = ["| | name | type | shape |", "|---|---|---|---|"]
+    for kind, values in (("input", graph.graph.input), ("output", graph.graph.output)):
+        table += [f"| {kind} | `{value.name}` | {_type(value)} | {_shape(value)} |" for value in values]
+    return f"### {name}\n\n{what}\n\n" + "\n".join(table) + "\n"
 
 
 def _type(value: ValueInfoProto) -> str:
@@ -108,3 +116,10 @@ def _type(value: ValueInfoProto) -> str:
 def _shape(value: ValueInfoProto) -> str:
     axes = value.type.tensor_type.shape.dim
     return "(" + ", ".join(str(axis.dim_value or axis.dim_param) for axis in axes) + ")"
+
+
+def one_file(*modules: ModuleType) -> str:
+    """A runner, the last module, with the files that it imports, as one that stands alone."""
+    parts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules]
+    own_import = re.compile(r"^from \.\w+ import (\([^)]*\)|[^\n]*)\n", re.MULTILINE)
+    return "\n\n".join(own_import.sub("", part) for part in parts)

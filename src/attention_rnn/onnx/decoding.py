@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ IMPOSSIBLE = np.float32(-1e9)  # added to the score of what must not be chosen
 Arrays = dict[str, ndarray]
 
 
-def read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path, tasks: tuple[str, ...] = TASKS, fields: Mapping[str, type] = FIELDS) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{file.parent} must be a folder that `export_onnx` has written, but has no {file.name}.")
     try:
@@ -33,13 +34,34 @@ def read_config(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{file} must be of the format {FORMAT!r}, which `export_onnx` writes.")
-    if faulty := [name for name, kind in FIELDS.items() if not isinstance(config.get(name), kind)]:
+    if faulty := [name for name, kind in fields.items() if not isinstance(config.get(name), kind)]:
         raise ValueError(f"{file} is damaged: it lacks {faulty}, or has something else there.")
-    if config["task"] not in TASKS:
-        raise ValueError(f"{file} must be for one of the tasks {TASKS}, got {config['task']!r:.100}.")
+    if config["task"] not in tasks:
+        raise ValueError(f"{file} must be for one of the tasks {tasks}, got {config['task']!r:.100}.")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{file} has the version {config['format_version']}, and this runner knows {FORMAT_VERSION}.")
     return config
+
+
+def find_folder(name: str | Path, revision: str | None = None) -> Path:
+    """
+    A folder, or that of a repository of the Hub, of which graphs and configs are fetched.
+
+    Raises:
+        OSError: the Hub does not give it.
+        ValueError: it is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+        raise ValueError(f"`name` must be a folder or a repository of the Hub, got {str(name)!r}.")
+    from huggingface_hub import snapshot_download  # which tokenizers brings along
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=["*.json", "*.onnx"]))
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"There is no folder {name}, and the Hub gives no such repository: {reason}") from error
 
 
 def is_exported(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from ..models.configuration_attention_rnn import AttentionRnnConfig
 from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
-from . import WEIGHTS, Weights, decoding, reading, runner
-from .card import write_card
+from . import WEIGHTS, Weights, decoding, reading, runner, speech
+from .card import RUNNER, one_file, write_card
 from .decoding import (
     ANSWERING,
     CAUSAL,
@@ -40,7 +39,7 @@ from .loop import Ends, add_best, join
 from .runner import GENERATION, TARGET_TOKENIZER, TOKENIZER
 from .weights import round_products, store
 
-GENERATE, RUNNER = "generate.onnx", "run_onnx.py"
+GENERATE = "generate.onnx"
 TASKS = {
     "AttentionRnnForConditionalGeneration": SEQ2SEQ,
     "AttentionRnnForCausalLM": CAUSAL,
@@ -128,7 +127,7 @@ def export_onnx(
         "repeats_memory": looks_back,
     }
     (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    (folder / RUNNER).write_text(_one_file(), encoding="utf-8")
+    (folder / RUNNER).write_text(one_file(reading, decoding, runner), encoding="utf-8")
     write_card(folder, config, graphs)
     return folder
 
@@ -145,6 +144,8 @@ def export_checkpoint(name: str, folder: str | Path, weights: Weights = "float32
         TypeError, ValueError: as of [`export_onnx`].
     """
     architecture = next(iter(open_config(name).architectures or []), "none")
+    if architecture in speech.TASKS:
+        return speech.export_speech_checkpoint(name, architecture, folder, weights)
     if architecture not in TASKS:
         raise ValueError(f"{name} must be a checkpoint of one of {', '.join(TASKS)}, got {architecture}.")
     model = getattr(attention_rnn, architecture).from_pretrained(name)
@@ -273,10 +274,3 @@ def _joined_labels(labels: list[str]) -> list[list[int | None]] | None:
 
 def _index(labels: list[str], label: str) -> int | None:
     return labels.index(label) if label in labels else None
-
-
-def _one_file() -> str:
-    """The runner with the files that it imports, as one that stands alone."""
-    parts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (reading, decoding, runner)]
-    own_import = re.compile(r"^from \.\w+ import (\([^)]*\)|[^\n]*)\n", re.MULTILINE)
-    return "\n\n".join(own_import.sub("", part) for part in parts)

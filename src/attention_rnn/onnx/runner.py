@@ -30,6 +30,7 @@ from .decoding import (
     Decoding,
     Member,
     best_span,
+    find_folder,
     log_softmax,
     viterbi,
 )
@@ -337,27 +338,6 @@ class OnnxRunner:
             starts, ends = (outputs[name][row, : len(encoding.ids)] for name in ("start_logits", "end_logits"))
             results.append(best_span(example["context"], encoding, starts, ends, max_answer_length))
         return results
-
-
-def find_folder(name: str | Path, revision: str | None = None) -> Path:
-    """
-    A folder, or that of a repository of the Hub, of which graphs and configs are fetched.
-
-    Raises:
-        OSError: the Hub does not give it.
-        ValueError: it is neither.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
-        raise ValueError(f"`name` must be a folder or a repository of the Hub, got {str(name)!r}.")
-    from huggingface_hub import snapshot_download  # which tokenizers brings along
-
-    try:
-        return Path(snapshot_download(str(name), revision=revision, allow_patterns=["*.json", "*.onnx"]))
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise OSError(f"There is no folder {name}, and the Hub gives no such repository: {reason}") from error
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
