@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from command_line import messages, refused, run  # noqa: F401
 
+from attention_rnn.inspection import Content
+from attention_rnn.tasks import is_series
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
 )
@@ -61,3 +64,30 @@ def test_an_error_is_one_line(hours, arguments, message):
     said = refused("forecast", *[str(hours) if argument == "FILE" else argument for argument in arguments])
     assert message in said
     assert "\n" not in said
+
+
+def test_a_training_on_texts_sends_series_to_the_forecast(hours):
+    assert f"hours.csv holds time stamps and numbers: attention-rnn forecast {hours}" in refused("train", hours)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("2024-01-31", "3.5"), ("2024-02-29", "")], True),
+        ([("31.01.2024 13:00", "-3"), ("31.01.2024 14:00", "4")], True),
+        ([("2024-01", 3), ("2024-02", 4)], True),
+        ([(pd.Timestamp("2024-01-31"), 3.5)], True),
+        ([("31.01.2024", "2024-01-31")], False),  # dates to be written in another form
+        ([("2024-01-31", "")], False),
+        ([("January 31", "3.5")], False),
+        ([("3.5", "2.5")], False),
+    ],
+)
+def test_time_stamps_beside_numbers_are_series(rows, expected):
+    assert is_series(Content("f", [dict(zip("ab", row, strict=True)) for row in rows])) is expected
+
+
+def test_what_says_something_else_than_the_name_of_a_series_is_a_text():
+    rows = [{"date": f"2024-01-{day:02}", "stars": "4", "said": f"day {day} was good"} for day in range(1, 31)]
+    assert not is_series(Content("reviews", rows))
+    assert is_series(Content("shops", [{**row, "said": "bern"} for row in rows]))
