@@ -19,6 +19,7 @@ from attention_rnn.recipes import as_arguments
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 AUTO = RESULTS / "auto"  # of `attention-rnn train` without a recipe
+MACKEY_GLASS = RESULTS / "mackey_glass.md"  # a section that a script of its own has written
 PLOT = HERE.parents[1] / "docs" / "quality_by_length.png"
 CARDS = HERE.parents[1] / "model_cards"
 # what the plot shows: the score, its heading, and the lines with their settings
@@ -59,6 +60,7 @@ def report_text(plot: bool = True) -> str:
     """The whole report; with `plot`, the plot that it shows is drawn too."""
     results = {name: read_results(RESULTS / f"{name}.json") for name in TASKS}
     parts = [INTRODUCTION, *(section(name, of_task) for name, of_task in results.items())]
+    parts += [MACKEY_GLASS.read_text(encoding="utf-8")] if MACKEY_GLASS.is_file() else []
     parts += [automatic_section()] if AUTO.is_dir() else []
     if plot:
         plot_by_length(results)
