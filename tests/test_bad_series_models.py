@@ -69,10 +69,8 @@ def test_a_config_makes_a_model_that_forecasts_or_is_refused(data):
         torch.manual_seed(0)
         model = attempt(lambda: AttentionRnnForTimeSeriesPrediction(config).eval(), (), FIELDS)
     if model is not None:
-        inputs, future = (
-            tiny_inputs(config, batch=2, time=data.draw(st.integers(1, 20), "time")),
-            tiny_future(config, 2),
-        )
+        inputs = tiny_inputs(config, batch=2, time=data.draw(st.integers(1, 20), "time"))
+        future = tiny_future(config, batch=2)
         check_forecast(model, inputs, model(**inputs, future_values=future))
 
 
