@@ -7,6 +7,7 @@ missing value; one that occurs twice, stands in the wrong order or fits no regul
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -232,7 +233,9 @@ class _Collected:
                 f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
                 f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
-        for form in self.forms:
+        # what stands between points begins with the day, wherever it is written so
+        forms = self.forms[::-1] if re.match(r"\d\d?\.\d\d?\.", texts.iloc[0]) else self.forms
+        for form in forms:
             try:
                 stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
             except (ValueError, OverflowError) as error:
@@ -385,4 +388,6 @@ def _check_order(name: str, stamps: Any, columns: Columns) -> None:
             if getattr(stamp, "hour", 0) and stamp.tzinfo is None:
                 hint += " Where the clock was set back, name the time zone."
             raise ValueError(f"series {name!r}: the time stamp {stamp} must occur once, got it twice.{hint}")
-        raise ValueError(f"series {name!r}: time stamps must ascend, got {stamp} after {before}")
+        raise ValueError(
+            f"series {name!r}: time stamps must ascend, got {stamp} after {before}. Sort rows by time, oldest first."
+        )
