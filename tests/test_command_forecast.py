@@ -32,7 +32,7 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys):
     assert "ridge" in said
     assert "beat" in said
     names = {path.name for path in folder.iterdir()}
-    assert {"model.safetensors", "README.md", "scores.json", "forecast.csv", "forecasts.png"} <= names
+    assert {"model.safetensors", "README.md", "scores.json", "forecast.csv", "predictions.png"} <= names
     assert "attention-rnn forecast hours.csv" in (folder / "README.md").read_text()
 
     said = run(capsys, "forecast", hours, "-o", folder, *TINY)

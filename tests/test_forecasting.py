@@ -536,7 +536,8 @@ def test_a_model_that_does_not_beat_the_best_baseline_is_told_so():
 
 def test_pictures_show_the_forecast_its_bands_and_where_it_looked():
     panel = {
-        "title": "sales, $",
+        "title": "bern, $",
+        "name": "sales, $",
         "past_stamps": DAYS,
         "past": np.arange(6),
         "stamps": pd.date_range("2024-01-07", periods=2),
@@ -548,6 +549,9 @@ def test_pictures_show_the_forecast_its_bands_and_where_it_looked():
     figure = plot_forecasts([panel, panel])
     assert len(figure.axes) == 2
     assert len(figure.axes[0].collections) == 2  # two bands
+    assert figure.axes[0].get_ylabel() == "sales, $"
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["80 %", "50 %", "what came", "forecast"]
     weights = torch.softmax(torch.randn(2, 3), dim=-1).numpy()
     figure = plot_forecast_attention(weights, panel["stamps"], DAYS[1:], patch_length=2)
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 HORIZONS = (96, 192, 336, 720)
+LENGTH = {"num_train_epochs": 8, "per_device_train_batch_size": 64}  # of a training, whatever the horizon
 NOTES = (
     "All channels are forecast, z-scored by the training part, from every time step of the test part, the last batch "
     "included. MSE and MAE are of a model trained by one of the two; CRPS is the mean of twice the quantile losses of "

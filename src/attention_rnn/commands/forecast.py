@@ -78,7 +78,7 @@ def tell_results(folder: Path) -> None:
         print(f"{system:16}" + "".join(f"{of_it[name]:10.3f}" if name in of_it else " " * 10 for name in names))
     _, verdict = compare(scores, deciding_metric(open_config(str(folder))))
     print(verdict.replace("**", ""))
-    shown = ["forecast.csv", "forecasts.png", "attention.png", "README.md"]
+    shown = ["forecast.csv", "forecast.png", "predictions.png", "attention.png", "README.md"]
     print(f"look at    {', '.join(str(folder / name) for name in shown if (folder / name).exists())}")
     print(f"use it     attention-rnn forecast NEWER --model {folder}")
 
