@@ -267,6 +267,21 @@ def test_the_plot_compares_scores_by_length(tmp_path, monkeypatch):
 # forecasting
 
 
+def test_forecasters_are_scored_together_as_each_is_alone(tmp_path, monkeypatch):
+    rates = np.random.default_rng(0).normal(size=(600, 8)).cumsum(axis=0)
+    write(tmp_path / "exchange_rate.txt", *(",".join(f"{rate:.4f}" for rate in row) for row in rates))
+    arguments = ["ts_exchange_rate", "--data_dir", str(tmp_path), "--settings", "96_mse", "--seeds", "1"]
+    arguments += ["--runs_dir", str(tmp_path), "--threads", "1", "--config_overrides", "hidden_size=4"]
+    arguments += ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--warmup_steps", "0"]
+    script = import_module("run_forecasting").main
+    monkeypatch.setattr(run.subprocess, "call", lambda command, **_: script(command[2:]) and 0)
+    run.main(arguments)
+    results = json.loads((tmp_path / "trial" / "results" / "ts_exchange_rate.json").read_text())
+    folder = tmp_path / "trial" / "ts_exchange_rate" / "96_mse" / "seed1"
+    together = run.test_ensemble(TASKS["ts_exchange_rate"], [folder, folder], "test", threads=1)
+    assert together == pytest.approx(results["runs"][0]["test"], rel=1e-4)
+
+
 def test_an_echo_state_network_runs_freely_on_mackey_glass(monkeypatch):
     for name, value in {"WASHOUT": 100, "TRAINED": 500, "STARTS": 3, "HORIZON": 10, "LONG_RUN": 50}.items():
         monkeypatch.setattr(mackey_glass, name, value)

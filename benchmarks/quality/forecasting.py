@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from attention_rnn import AttentionRnnForecastEnsemble
+from attention_rnn.forecasting import Features, Windows, batches, read_series, split_by_time, standardizers
+from attention_rnn.forecasting.metrics import Scores
+
 HORIZONS = (96, 192, 336, 720)
 LENGTH = {"num_train_epochs": 8, "per_device_train_batch_size": 64}  # of a training, whatever the horizon
 NOTES = (
@@ -59,3 +65,23 @@ def by_horizon(systems: dict[str, list[tuple[float, ...]]]) -> dict[str, dict[st
         for index, horizon in enumerate(HORIZONS)
         for system, of_system in systems.items()
     }
+
+
+@torch.no_grad()
+def score_together(folders: list[Path], files: dict[str, Path]) -> dict[str, float]:
+    """The scores of models whose forecasts are averaged, on the last of these files, as the script scores one."""
+    ensemble = AttentionRnnForecastEnsemble.from_pretrained(folders)
+    config: Any = ensemble.config
+    features, length = Features(**config.features), config.prediction_length
+    series = read_series({split: str(file) for split, file in files.items()})
+    parts = split_by_time(series, length)
+    scales = standardizers(series, parts["train"])
+    part = parts[list(files)[-1]]
+    windows = Windows(series, part, config.context_length, length, features, scales=scales, sees_before=True)
+    levels = [] if config.distribution_output == "point" else config.quantile_levels
+    scores = Scores(series, parts["train"], features.season, scales, levels)
+    for indices, batch in batches(windows):
+        outputs = ensemble(**batch)
+        quantiles = outputs.full_predictions[..., 1:].numpy() if levels else None
+        scores.add(windows, indices, batch["future_values"].numpy(), outputs.mean_predictions.numpy(), quantiles)
+    return scores.result()
