@@ -3,10 +3,10 @@
     python benchmarks/quality/mackey_glass.py
 
 The equation (Mackey and Glass, 1977), dx/dt = 0.2 x(t - tau) / (1 + x(t - tau)^10) - 0.1 x(t), is chaotic for both tau.
-The preset `echo-state` reads 3,000 values and is solved for by `fit_readout`, its penalty chosen with another seed. From each of 50 later points it then runs
-freely, on its own forecasts. Scored as by Jaeger and Haas (2004, https://doi.org/10.1126/science.1091277): the root of
-the mean squared error after 84 steps, divided by the deviation of the series. A last run is of 2,000 steps, to see
-whether it stays where the series is.
+The preset `echo-state` reads 3,000 values and is solved by `fit_readout`, with a penalty chosen on another seed. From
+each of 50 later points it then runs freely, on its own forecasts. Scored as by Jaeger and Haas (2004,
+https://doi.org/10.1126/science.1091277): the root of the mean squared error after 84 steps, divided by the deviation of
+the series. A last run is of 2,000 steps, to see whether it stays where the series is.
 """
 
 import os
