@@ -531,6 +531,16 @@ def test_a_model_that_does_not_beat_the_best_baseline_is_told_so():
     assert "The model beats what needs no training: its mase on the test is 0.900" in compare(tables, "mase")[1]
 
 
+def test_a_model_that_wins_on_the_test_alone_is_told_so():
+    tables = {
+        "validation": {"this model": {"mae": 1.1}, "repeat-last": {"mae": 1.0}},
+        "test": {"this model": {"mae": 0.9}, "repeat-last": {"mae": 1.0}},
+    }
+    verdict = compare(tables, "mase")[1]
+    assert "on the test alone, which may be chance: its mae on the test is 0.900, that of repeat-last 1.000" in verdict
+    assert "**its mae on the validation is 1.100, that of repeat-last 1.000**" in verdict
+
+
 # Pictures
 
 

@@ -56,7 +56,7 @@ def _draw_forecast(axes: "Axes", panel: Mapping[str, Any]) -> None:
     for index in range(len(levels) // 2):
         low, high = panel["quantiles"][:, index], panel["quantiles"][:, -1 - index]
         label = f"{100 * (levels[-1 - index] - levels[index]):.0f} %"
-        shade = _shade((index + 1) / (len(levels) // 2 + 1))
+        shade = _shade(0.6 * (index + 1) / (len(levels) // 2))
         axes.fill_between(stamps, low, high, color=shade, linewidth=0, label=label)
     if panel.get("truth") is not None:
         came = np.concatenate([panel["past"][-1:], panel["truth"]])
@@ -70,7 +70,7 @@ def _draw_forecast(axes: "Axes", panel: Mapping[str, Any]) -> None:
 
 
 def _shade(share: float) -> tuple[float, ...]:
-    """White with a share of blue: what is drawn over it shows, as it would not through a colour that is clear."""
+    """White with a share of blue. A colour that is clear would be the same for all bands in the legend."""
     return tuple(1 - share * (1 - int(_BLUE[place : place + 2], 16) / 255) for place in (1, 3, 5))
 
 
