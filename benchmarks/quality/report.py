@@ -131,11 +131,11 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
         rows += goal(task, line, columns)
         if task.ensemble and ensembles:
             members = max(len(entry["seeds"]) for entry in ensembles)
-            entries = [entry for entry in ensembles if len(entry["seeds"]) == members]
-            rows.append(
-                [f"**ensemble of {members}**{coverage(entries, settings)}", *summary(task, entries, settings, columns)]
-            )
-            rows += goal(task, "ensemble", columns)
+            entries = [entry for entry in ensembles if len(entry["seeds"]) == members and entry["setting"] in settings]
+            if entries:
+                title = f"**ensemble of {members}**{coverage(entries, settings)}"
+                rows.append([title, *summary(task, entries, settings, columns)])
+                rows += goal(task, "ensemble", columns)
     for system, scores in task.published.items():
         rows.append(
             [f"*{system}*", *(f"*{scores[column]:.{task.digits}f}*" if column in scores else "" for column in columns)]
