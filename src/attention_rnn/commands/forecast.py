@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
     words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none", "--command", command]
     words += ["--resume_from_checkpoint", "True", "--overwrite_output_dir", "True", *others]
     quiet()
+    logging.getLogger("attention_rnn.forecasting").setLevel(logging.INFO)  # what it finds and chooses
     try:
         run_forecasting.main(words)
     except KeyboardInterrupt as error:

@@ -289,8 +289,10 @@ class _Collected:
                 f"{missing:,} time stamps are missing in {len(self.gaps):,} of {len(series):,} series, the first one "
                 f"in {name!r} after {before}; they count as missing values."
             )
-        start = calendar[0]
-        return SeriesSet(series, self.columns, int(start) if self.kind == "number" else start, chosen, len(calendar))
+        start = int(calendar[0]) if self.kind == "number" else calendar[0]
+        read = SeriesSet(series, self.columns, start, chosen, len(calendar))
+        logger.info(read.summary())
+        return read
 
     def _index(self, name: str, stamps: np.ndarray) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(stamps.astype("datetime64[ns]"))
