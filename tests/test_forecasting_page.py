@@ -36,7 +36,7 @@ def test_the_page_is_true(tmp_path, monkeypatch, capsys):
     ]
     pd.concat(frames).to_csv("sales.csv", index=False)
     pd.concat(frames).to_csv("newer.csv", index=False)
-    assert [kind for kind, _ in BLOCKS] == ["bash", "bash", "bash", "python", "bash", *["python"] * 4]
+    assert [kind for kind, _ in BLOCKS] == ["bash", "bash", "python", "bash", "python", "bash", *["python"] * 4]
     blocks = {}
     for kind, block in BLOCKS:
         if kind == "bash":
