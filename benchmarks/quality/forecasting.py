@@ -52,7 +52,7 @@ def setting_arguments(setting: str) -> list[str]:
 def settings() -> dict[str, str]:
     """Each horizon trained by both errors, and the first one for quantiles."""
     points = {f"{h}_{loss}": f"distribution_output=point,loss={loss}" for h in HORIZONS for loss in ("mse", "mae")}
-    return {**points, "96_quantiles": ""}
+    return {**points, "96_quantiles": "distribution_output=student_t"}
 
 
 def results() -> dict[str, list[str]]:
