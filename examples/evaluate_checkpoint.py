@@ -29,7 +29,7 @@ from transformers import PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
 from attention_rnn.checkpoints import open_config
-from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows
+from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows, write_json_lines
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
 
@@ -121,10 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     if options.output_dir is not None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
         (options.output_dir / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-        with open(options.output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
-            for item, prediction in zip(items, predictions, strict=True):
-                row = {"source": item.source, "prediction": prediction, "references": item.references}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        rows = (
+            {"source": item.source, "prediction": prediction, "references": item.references}
+            for item, prediction in zip(items, predictions, strict=True)
+        )
+        write_json_lines(options.output_dir / "predictions.jsonl", rows)
     return scores
 
 

@@ -14,7 +14,6 @@ as without the interruption, sampling included. Needs `pip install 'attention-rn
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -28,7 +27,7 @@ from transformers import pipeline
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.checkpoints import open_encoder_decoder
-from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_lines, read_rows
+from attention_rnn.data import FORMATS, choose_columns, extension, get_text, json_lines, read_lines, read_rows
 from attention_rnn.parts import merge, parts_of, prepare, write_whole
 
 try:
@@ -120,8 +119,7 @@ def open_generator(options: argparse.Namespace, device: Any) -> Any:
 
 def write_part(generator: Any, texts: list[str], number: int, options: argparse.Namespace) -> None:
     set_seed(options.seed + number)  # so that a part does not depend on those before it
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in generate(generator, texts, options)]
-    write_whole(parts_of(options.output) / f"{number:08}.jsonl", "".join(lines))
+    write_whole(parts_of(options.output) / f"{number:08}.jsonl", json_lines(generate(generator, texts, options)))
 
 
 def read_texts(options: argparse.Namespace) -> Iterator[str]:

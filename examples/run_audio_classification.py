@@ -50,7 +50,7 @@ from attention_rnn.classification import (
     settle_labels,
     write_predictions,
 )
-from attention_rnn.speech_data import (
+from attention_rnn.speech.data import (
     SpeechCollator,
     SpeechDataArguments,
     SpeechExamples,
@@ -64,8 +64,8 @@ from attention_rnn.speech_data import (
     settle_speech_columns,
     without_long,
 )
-from attention_rnn.speech_pictures import draw_poolings
-from attention_rnn.training import Run, name_of_model, origin, read_examples, settle_sizes, start_run
+from attention_rnn.speech.pictures import draw_poolings
+from attention_rnn.training import Run, address_of_model, origin, read_examples, settle_sizes, start_run
 from attention_rnn.usage import audio_classification_usage, speech_limits
 
 try:
@@ -227,7 +227,7 @@ def train_model(run: Run, examples: dict[str, Dataset]) -> dict[str, dict[str, f
     run.finish(
         trainer,
         task="audio-classification",
-        usage=audio_classification_usage(name_of_model(trainer), pictures[:1]),
+        usage=audio_classification_usage(address_of_model(trainer), pictures[:1]),
         limits=speech_limits(extractor.sampling_rate, labels),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
     )

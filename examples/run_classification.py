@@ -35,7 +35,6 @@ from attention_rnn.arguments import (
     check_choice,
     check_shared_arguments,
     option,
-    parse_config_overrides,
     wanted_splits,
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
@@ -56,12 +55,13 @@ from attention_rnn.data import choose_columns, drop_empty, get_text
 from attention_rnn.heat_maps import classification_alignments
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    address_of_model,
     first_row,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     read_split,
+    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,
@@ -77,6 +77,9 @@ except ImportError as error:
     ) from error
 
 logger = logging.getLogger("run_classification")
+
+LEAST_STEPS = 600
+SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 64, "embedding_size": 128, "embedding_dropout": 0.5, "hidden_dropout": 0.5}
 
 
 @dataclass
@@ -133,8 +136,8 @@ class TrainingArguments(ScriptTrainingArguments):
         "The first one selects the best model. "
         + "; ".join(f"{problem_type}: {', '.join(names)}" for problem_type, names in METRICS.items()),
     )
-    num_train_epochs: float = option(10.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    num_train_epochs: float = option(None, f"Epochs to train. Default: 6, or as many as make {LEAST_STEPS} steps.")
+    per_device_train_batch_size: int = option(None, "Training examples per device and step. Default: 64 or fewer.")
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
@@ -142,6 +145,7 @@ class TrainingArguments(ScriptTrainingArguments):
         if self.metrics is None:
             self.metrics = list(METRICS[self.problem_type])[:2]
         self.settle_evaluation(self.metrics[0])
+        self.settle_length(epochs=6, batch_size=64)
         super().__post_init__()
 
 
@@ -157,8 +161,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     labels = settle_labels(known, examples, training_args.problem_type, origin("train", data_args))
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
-    model = make_model(run.pretrained, tokenizer, labels, model_args, training_args)
+    model = make_model(run.pretrained, tokenizer, labels, model_args, training_args, len(examples.get("train", ())))
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}
+    if "train" in encoded:
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
     problem_type = training_args.problem_type
     score = partial(score_predictions, problem_type=problem_type, metrics=training_args.metrics)
 
@@ -191,7 +197,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task=data_args.task,
-        usage=classification_usage(trainer.model, name_of_model(trainer), texts, picture),
+        usage=classification_usage(trainer.model, address_of_model(trainer), texts, picture),
         limits=classification_limits(data_args.max_length, labels),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
     )
@@ -260,6 +266,7 @@ def make_model(
     labels: list[str],
     model_args: ModelArguments,
     training_args: TrainingArguments,
+    examples: int | None = None,
 ) -> PreTrainedModel:
     if pretrained is not None:
         options = {"dtype": torch.float32, "problem_type": training_args.problem_type}
@@ -268,7 +275,9 @@ def make_model(
         )
         model = with_labels(model, labels or ["LABEL_0"])  # as transformers calls a number
     else:
-        overrides, file = parse_config_overrides(model_args.config_overrides), model_args.word_vectors
+        file = model_args.word_vectors
+        sizes = SIZES_FOR_FEW_EXAMPLES if file is None else {}  # the vectors have a size
+        overrides = settle_sizes(model_args.config_overrides, examples, sizes)
         if file is not None:
             size = overrides.get("embedding_size")
             ids, vectors = read_embeddings(file, tokenizer, size, training_args.disable_tqdm)

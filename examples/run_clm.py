@@ -39,9 +39,9 @@ from attention_rnn.data import read_lines
 from attention_rnn.language_modelling import Streams, StreamTrainer, Text
 from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
     load_split,
-    name_of_model,
     origin,
     special_token_ids,
     start_run,
@@ -93,8 +93,10 @@ class TrainingArguments(ScriptTrainingArguments):
     """
 
     learning_rate: float = option(2e-3, "Highest learning rate.")
-    num_train_epochs: float = option(20.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(32, "Parallel streams of the training text.")
+    num_train_epochs: float = option(None, "Epochs to train. Default: 20.")
+    per_device_train_batch_size: int = option(
+        None, "Parallel streams of the training text. Default: 64, or fewer of a short text."
+    )
     per_device_eval_batch_size: int = option(
         16,
         "Parallel streams of the validation text within training, where the beginning of a stream lacks "
@@ -104,6 +106,7 @@ class TrainingArguments(ScriptTrainingArguments):
 
     def __post_init__(self):
         self.settle_evaluation(lower_is_better=SCORES)
+        self.settle_length(epochs=20, batch_size=64)
         super().__post_init__()
 
 
@@ -117,6 +120,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         tokenizer = make_tokenizer(run.pretrained, texts, model_args, data_args, training_args)
     model = make_model(run.pretrained, tokenizer, model_args)
     encoded = {split: encode(split, text, tokenizer, data_args) for split, text in texts.items()}
+    if "train" in encoded:
+        training_args.suit_length(len(encoded["train"].ids) // data_args.block_size)
 
     def lay_out(split: str, streams: int, seed: int | None = None) -> Streams | None:
         if split not in encoded:
@@ -146,7 +151,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task="text-generation",
-        usage=clm_usage(name_of_model(trainer), data_args.prompt, data_args.temperature, sample),
+        usage=clm_usage(address_of_model(trainer), data_args.prompt, data_args.temperature, sample),
         limits=CLM_LIMITS,
         data={split: (f"{part_of(split, data_args)}: {sizes[split]}", 1) for split in encoded},
     )

@@ -37,7 +37,7 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.training import Run, load_split, name_of_model, origin, start_run
+from attention_rnn.training import Run, address_of_model, load_split, origin, start_run
 from attention_rnn.usage import forecasting_limits, forecasting_usage
 
 try:
@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         trainer,
         task=data_args.task,
         usage=forecasting_usage(
-            trainer.model, name_of_model(trainer), origin(list(windows)[-1], data_args) or "new.csv"
+            trainer.model, address_of_model(trainer), origin(list(windows)[-1], data_args) or "new.csv"
         ),
         limits=forecasting_limits(trainer.model, features.to_dict()),
         data={split: (origin(split, data_args) or origin("train", data_args), len(w)) for split, w in windows.items()},

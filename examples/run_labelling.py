@@ -55,11 +55,12 @@ from attention_rnn.labelling import (
 from attention_rnn.models.crf import is_chunk_scheme
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     read_split,
+    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,
@@ -76,6 +77,8 @@ logger = logging.getLogger("run_labelling")
 
 METRICS = ("f1", "precision", "recall", "accuracy", "intent_accuracy", "sentence_accuracy")
 IGNORED_LABEL = -100
+LEAST_STEPS = 600
+SIZES_FOR_FEW_EXAMPLES = {"hidden_size": 150, "embedding_size": 200}
 
 
 @dataclass
@@ -123,12 +126,13 @@ class TrainingArguments(ScriptTrainingArguments):
     (BIO, BIOES, BILOU, BMES), otherwise by accuracy, and with intents by sentence_accuracy.
     """
 
-    num_train_epochs: float = option(20.0, "Epochs to train.")
-    per_device_train_batch_size: int = option(32, "Training examples per device and step.")
+    num_train_epochs: float = option(None, f"Epochs to train. Default: 15, or as many as make {LEAST_STEPS} steps.")
+    per_device_train_batch_size: int = option(None, "Training examples per device and step. Default: 16 or fewer.")
     per_device_eval_batch_size: int = option(64, "Evaluation examples per device and step.")
 
     def __post_init__(self):
         self.settle_evaluation()
+        self.settle_length(epochs=15, batch_size=16)
         self.chooses_metric = self.metric_for_best_model is None and self.load_best_model_at_end
         super().__post_init__()
 
@@ -152,6 +156,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         if intents:
             check_labels([row["intent"]], intents, row["place"], "of the model", kind="intent")
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}
+    if "train" in encoded:
+        training_args.suit_length(len(encoded["train"]), LEAST_STEPS)
     if intents:
         training_args.label_names = ["labels", "intent_ids"]
     if training_args.chooses_metric:
@@ -189,7 +195,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task="token-classification",
-        usage=labelling_usage(trainer.model, name_of_model(trainer), text),
+        usage=labelling_usage(trainer.model, address_of_model(trainer), text),
         limits=LABELLING_LIMITS,
         data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
         picture=run.draw_heat_maps(trainer, alignments),
@@ -257,7 +263,7 @@ def make_model(
     model_args: ModelArguments,
     data_args: DataArguments,
 ) -> PreTrainedModel:
-    overrides = parse_config_overrides(model_args.config_overrides)
+    overrides = settle_sizes(model_args.config_overrides, len(texts.get("train", ())), SIZES_FOR_FEW_EXAMPLES)
     intents: list[str] = []
     if "train" in texts and data_args.intent_column is not None:
         check_recurrence(texts["train"]["intent"], "intent")

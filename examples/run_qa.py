@@ -41,15 +41,15 @@ from attention_rnn.arguments import (
     option,
     wanted_splits,
 )
-from attention_rnn.data import drop_empty
+from attention_rnn.data import drop_empty, write_json_lines
 from attention_rnn.heat_maps import qa_alignments
 from attention_rnn.metrics import describe_metrics, load_metric, score_texts
 from attention_rnn.question_answering import Window, answer_positions, encode_windows, find_answers
 from attention_rnn.question_answering import read_examples as read_questions
 from attention_rnn.tokenizer_training import TokenizerKind, warn_of_poor_tokens
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     read_split,
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     run.finish(
         trainer,
         task=data_args.task,
-        usage=qa_usage(trainer.model, name_of_model(trainer), example["question"], example["context"], picture),
+        usage=qa_usage(trainer.model, address_of_model(trainer), example["question"], example["context"], picture),
         limits=qa_limits(*lengths, data_args.allow_no_answer),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
         explanations=describe_metrics(METRICS),
@@ -309,16 +309,17 @@ def write_predictions(output_dir: Path, examples: Dataset, answers: list[list[di
     """`predictions.json` as SQuAD's own script reads it, and `predictions.jsonl` to be read."""
     texts = {identifier: best["answer"] for identifier, (best, *_) in zip(examples["id"], answers, strict=True)}
     (output_dir / "predictions.json").write_text(json.dumps(texts, ensure_ascii=False, indent=1), encoding="utf-8")
-    with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, of_example in zip(examples, answers, strict=True):
-            row = {
-                "id": example["id"],
-                "question": example["question"],
-                "prediction": of_example[0]["answer"],
-                "references": example["answers"]["text"],
-                "answers": of_example,
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {
+            "id": example["id"],
+            "question": example["question"],
+            "prediction": of_example[0]["answer"],
+            "references": example["answers"]["text"],
+            "answers": of_example,
+        }
+        for example, of_example in zip(examples, answers, strict=True)
+    )
+    write_json_lines(output_dir / "predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

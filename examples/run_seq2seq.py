@@ -9,7 +9,6 @@ follows it wins. The output folder receives the model with its tokenizer, the me
 the attention and a model card. Needs `pip install 'attention-rnn[train,plot]'`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,15 +34,15 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
-from attention_rnn.data import drop_empty, get_text
+from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     number_of,
     origin,
     read_examples,
@@ -229,7 +228,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     run.finish(
         trainer,
         task=data_args.task,
-        usage=seq2seq_usage(trainer.model, name_of_model(trainer), example["source"]),
+        usage=seq2seq_usage(trainer.model, address_of_model(trainer), example["source"]),
         limits=seq2seq_limits(data_args.max_source_length, lowercases(tokenizer), data_args.num_beams),
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
@@ -319,10 +318,11 @@ def make_model(
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:
-    with open(output_dir / "generated_predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction in zip(examples, predictions, strict=True):
-            row = {"source": example["source"], "prediction": prediction, "reference": example["target"]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {"source": example["source"], "prediction": prediction, "reference": example["target"]}
+        for example, prediction in zip(examples, predictions, strict=True)
+    )
+    write_json_lines(output_dir / "generated_predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

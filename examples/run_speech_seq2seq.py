@@ -9,7 +9,6 @@ the model with its processor, the metrics, the predictions, pictures of attentio
 `pip install 'attention-rnn[audio,train,plot]'`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,9 +36,9 @@ from attention_rnn.arguments import (
     parse_config_overrides,
     wanted_splits,
 )
-from attention_rnn.data import drop_empty, get_text
+from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
-from attention_rnn.speech_data import (
+from attention_rnn.speech.data import (
     AscendingFirst,
     SpeechCollator,
     SpeechDataArguments,
@@ -54,12 +53,13 @@ from attention_rnn.speech_data import (
     settle_speech_columns,
     without_long,
 )
-from attention_rnn.speech_pictures import draw_transcriptions
+from attention_rnn.speech.pictures import draw_transcriptions
+from attention_rnn.speech.word_times import fit_emission_delay
 from attention_rnn.tokenizer_training import TokenizerKind, lowercases, warn_of_poor_tokens
 from attention_rnn.training import (
     Run,
+    address_of_model,
     load_or_train_tokenizer,
-    name_of_model,
     origin,
     read_examples,
     settle_sizes,
@@ -68,7 +68,6 @@ from attention_rnn.training import (
     train_new_tokenizer,
 )
 from attention_rnn.usage import speech_limits, transcription_usage
-from attention_rnn.word_times import fit_emission_delay
 
 try:
     from datasets import Dataset
@@ -209,7 +208,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     run.finish(
         trainer,
         task="automatic-speech-recognition",
-        usage=transcription_usage(name_of_model(trainer), pictures[:1]),
+        usage=transcription_usage(address_of_model(trainer), pictures[:1]),
         limits=speech_limits(processor.feature_extractor.sampling_rate),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
         explanations=describe_metrics(metrics),
@@ -298,10 +297,11 @@ def keep_emission_delay(output_dir: Path, model: Any, processor: Any, examples: 
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:
-    with open(output_dir / "generated_predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction in zip(examples, predictions, strict=True):
-            row = {"audio": example["audio"], "prediction": prediction, "reference": example["text"]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = (
+        {"audio": example["audio"], "prediction": prediction, "reference": example["text"]}
+        for example, prediction in zip(examples, predictions, strict=True)
+    )
+    write_json_lines(output_dir / "generated_predictions.jsonl", rows)
 
 
 if __name__ == "__main__":

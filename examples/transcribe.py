@@ -21,7 +21,7 @@ from transformers import pipeline
 
 import attention_rnn  # noqa: F401, makes the pipelines known
 from attention_rnn import AttentionRnnSpeechProcessor
-from attention_rnn.audio import read_audio
+from attention_rnn.speech.audio import read_audio
 
 STREAM_SECONDS = 0.32  # how much of a stream is read at once
 ENDPOINT_SECONDS = 0.8  # a pause that ends a line

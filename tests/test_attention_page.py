@@ -35,9 +35,9 @@ addEventListener("load", () => {{
 
 @pytest.fixture
 def browse(tmp_path):
-    def run(script):
+    def run(script, pairs=PAIRS):
         page = tmp_path / "attention.html"
-        write_alignment_page(page, PAIRS)
+        write_alignment_page(page, pairs)
         text = page.read_text(encoding="utf-8").replace("<body>", f"<body>{SCRIPT.format(script=script)}")
         page.write_text(text, encoding="utf-8")
         return browser(tmp_path, "--dump-dom", page.as_uri())
@@ -58,6 +58,16 @@ def browser(folder, *arguments):
 
 def test_the_first_pair_opens_lit(browse):
     assert browse("return [lit(), all('section.wrong').length, all('canvas').length]") == [["a 0.75", "b 0.25"], 1, 2]
+
+
+@pytest.mark.parametrize("title", ["", "a title"])
+def test_the_target_stands_below_the_source_and_the_matrix_beside_both(browse, title):
+    pair = Alignment([[0.75, 0.25], [0.0, 1.0]], ["a", "b"], ["x", "y"], title)
+    script = """
+    const [source, target, matrix] = [".source", ".target", "canvas"].map(name => $(name).getBoundingClientRect());
+    return [source.left === target.left, source.bottom <= target.top, matrix.left >= source.right,
+            matrix.top === source.top]"""
+    assert browse(script, [pair]) == [True, True, True, True]
 
 
 def test_a_click_lights_where_the_model_looked(browse):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from attention_rnn.audio import add_noise, change_speed, read_audio, shift_time
+from attention_rnn.speech.audio import add_noise, change_speed, read_audio, shift_time
 
 RATE = 8000
 

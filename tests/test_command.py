@@ -104,7 +104,7 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
         (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "--config_overrides must be name=value"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
-        (["train", "nothing.tsv"], "No such file or directory: 'nothing.tsv'"),
+        (["train", "nothing.tsv"], "there is no file nothing.tsv"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
     ],
@@ -132,7 +132,10 @@ def test_a_file_becomes_a_folder_with_all_there_is_to_see(trained):
     assert {"model.safetensors", "README.md", "predictions.tsv", "training.png", "attention_maps", "data"} <= names
     marks = [line.split("\t")[0] for line in (trained / "predictions.tsv").read_text().splitlines()[1:]]
     assert marks == sorted(marks, key="✗✓".index)
-    assert "attention-rnn train words.tsv" in (trained / "README.md").read_text()
+    card = (trained / "README.md").read_text()
+    assert "attention-rnn train words.tsv" in card
+    assert "| train | words.tsv |" in card
+    assert "| test | a part of words.tsv |" in card
     rows = [
         [json.loads(line)["source"] for line in (trained / "data" / f"{split}.jsonl").read_text().splitlines()]
         for split in _SPLITS
@@ -305,6 +308,8 @@ def test_a_card_is_shown_and_added_to(trained, tmp_path, capsys):
 def test_texts_are_explained(trained, tmp_path, capsys):
     run(capsys, "explain", trained, "ab", "ba", "-o", tmp_path)
     assert sorted(path.name for path in (tmp_path / "attention_maps").iterdir()) == ["0.png", "1.png", "attention.html"]
+    run(capsys, "explain", trained, "ab", "-o", tmp_path)  # leaves nothing of what was there
+    assert sorted(path.name for path in (tmp_path / "attention_maps").iterdir()) == ["0.png", "attention.html"]
 
 
 @needs_scripts

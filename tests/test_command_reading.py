@@ -14,7 +14,9 @@ from attention_rnn import (
     cli,
 )
 from attention_rnn.commands import predict
+from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.train import (
     known_of,
     prepare_folder,
@@ -22,7 +24,6 @@ from attention_rnn.commands.train import (
     settings_of,
     split_rows,
     tell_content,
-    write_marked_predictions,
 )
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
@@ -231,5 +232,78 @@ def test_a_start_that_failed_claims_no_folder(tmp_path):
 def test_marked_predictions_may_hold_any_separator(tmp_path):
     row = {"source": "a\u2028b", "prediction": "a\x85b", "reference": "b"}
     write(tmp_path, "generated_predictions.jsonl", json.dumps(row, ensure_ascii=False) + "\n")
-    write_marked_predictions(tmp_path)
+    write_marked_predictions(tmp_path, Task("pairs", {}, ""))
     assert Path(tmp_path, "predictions.tsv").read_text(encoding="utf-8").split("\n")[1] == "✗\ta b\ta b\tb"
+
+
+def test_predictions_of_every_task_are_marked(tmp_path):
+    def table(task):
+        write_marked_predictions(tmp_path, task)
+        return Path(tmp_path, "predictions.tsv").read_text(encoding="utf-8").splitlines()[1:]
+
+    labels = [
+        {"text": "fine", "text_pair": "so", "prediction": "good", "reference": "good"},
+        {"text": "dull", "text_pair": "no", "prediction": "good", "reference": "bad"},
+    ]
+    write(tmp_path, "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in labels))
+    assert table(RATED) == ["✗\tdull | no\tgood\tbad", "✓\tfine | so\tgood\tgood"]
+    several = [{"text": "x", "prediction": ["b", "a"], "reference": ["a", "b"]}]
+    write(tmp_path, "predictions.jsonl", json.dumps(several[0]) + "\n")
+    assert table(RATED) == ["✓\tx\tb, a\ta, b"]
+    answers = [
+        {"question": "who", "prediction": "you", "references": ["me", "you"]},
+        {"question": "what", "prediction": "this", "references": []},
+    ]
+    write(tmp_path, "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in answers))
+    assert table(QUESTIONS) == ["✗\twhat\tthis\t", "✓\twho\tyou\tme"]
+    write(tmp_path, "predictions.conll", "Los B-X B-X\nA I-X O\n\nhi O O\n\n")
+    assert table(LABELLED) == ["✗\tLos A\tB-X O\tB-X I-X", "✓\thi\tO\tO"]
+
+
+def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys):
+    rows = {
+        "train": [{"text": "a", "label": "good"}] * 3 + [{"text": "b", "label": "bad"}],
+        "test": [{"text": "a", "label": "good"}, {"text": "b", "label": "bad"}],
+    }
+    tell_results(tmp_path, RATED, {"test": {"accuracy": 75.0}}, rows)
+    said = capsys.readouterr().out
+    assert "to compare accuracy 50.00 by saying 'good' of every text" in said
+    assert "nothing of use" not in said
+    tell_results(tmp_path, RATED, {"test": {"accuracy": 50.0}}, rows)
+    assert "The model has learned nothing of use" in capsys.readouterr().out
+    tell_results(tmp_path, QUESTIONS, {"test": {"answer_f1": 0.0, "answer_exact_match": 0.0}}, rows)
+    assert "The model has learned nothing of use" in capsys.readouterr().out
+    tell_results(tmp_path, PAIRS, {"test": {"exact_match": 0.0, "per": 40.0}}, rows)
+    assert "nothing of use" not in capsys.readouterr().out
+
+
+def test_a_stopped_training_is_evaluated_by_its_own_metrics(tmp_path):
+    state = {"log_history": [{"loss": 1.0}, {"eval_loss": 1.0, "eval_exact_match": 50.0, "eval_per": 9.0}]}
+    write(tmp_path, "trainer_state.json", json.dumps(state))
+    assert sorted(trained_metrics(str(tmp_path))) == ["exact_match", "per"]
+
+
+def test_a_tagger_has_no_decoder_to_tell_of(folders, capsys):
+    cli.main(["info", str(folders["labelled"])])
+    said = capsys.readouterr().out
+    assert "encoder_layers" in said
+    assert "decoder_layers" not in said
+    assert "target" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "arguments", "message"),
+    [
+        ("a.txt", "running text\n" * 30, ["--columns", "text", "label"], "--columns are of a table, and a.txt holds"),
+        ("a.csv", "text,label\n" + ",\n" * 30, [], "every row is empty where there should be a text"),
+        (
+            "a.tsv",
+            "".join(f"a{n}\tb\n" for n in range(30)),
+            ["--config_overrides", "hiden_size=3"],
+            "did you mean hidden",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told_in_a_line(tmp_path, name, text, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        cli.main(["train", str(write(tmp_path, name, text)), "-o", str(tmp_path / "run"), *arguments])

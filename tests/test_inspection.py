@@ -334,3 +334,19 @@ def test_a_column_of_one_value_is_no_label(tmp_path):
 
 def test_one_row_has_a_task(tmp_path):
     assert find_task(read_content(write(tmp_path, "a\tb\n"))).name == "pairs"
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "message"),
+    [
+        ("a.csv", '"fine, really",good\n', '"it is ,good\n', "line 62: a row of csv begins here"),
+        ("a.csv", "fine,good\n", "dull,bad,bad\n", "line 62: there must be one value for each of the columns"),
+        ("a.tsv", "fine\tgood\n", "dull bad\n", "line 62: there must be one value for each of the columns"),
+        ("a.conll", "Los B-LOC\nAngeles I-LOC\n\n", "Broken\n", "line 182: there must be 2 columns as in most lines"),
+        ("a.txt", "Los B-LOC\nAngeles I-LOC\n\n", "Broken\n", "line 182: there must be 2 columns as in most lines"),
+    ],
+)
+def test_a_broken_line_makes_no_running_text_of_a_table(tmp_path, name, good, bad, message):
+    header = "text\tlabel\n" if name.endswith("tsv") else "text,label\n" if name.endswith("csv") else "A O\n"
+    with pytest.raises(ValueError, match=message):
+        read_content(write(tmp_path, header + 60 * good + bad + 2 * good, name))

@@ -16,8 +16,8 @@ from attention_rnn.pipelines_speech import (
     Chunk,
     join_chunks,
 )
+from attention_rnn.speech.word_times import loudness, widen
 from attention_rnn.tokenizer_training import train_tokenizer
-from attention_rnn.word_times import loudness, widen
 
 RATE = 8000
 

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tiny import SOURCE, tiny_batch, tiny_model
 
+from attention_rnn import plotting
 from attention_rnn.alignment import Alignment, alignment_from_outputs
 from attention_rnn.plotting import plot_alignment, plot_heads, write_alignment_page
 
@@ -58,8 +59,9 @@ def test_the_heat_map_holds_the_weights_with_source_on_top_and_target_downwards(
 def test_all_labels_lie_within_the_figure_and_apart_from_each_other(source, target):
     figure = plot_alignment(uniform(target, source), source, target, title="A title that is longer than the picture")
     FigureCanvasAgg(figure).draw()
-    (axes,) = figure.axes
-    for text in [axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()]:
+    axes, bar = figure.axes
+    named = [axes.title, axes.xaxis.label, axes.yaxis.label, bar.yaxis.label]
+    for text in [*named, *axes.get_xticklabels(), *axes.get_yticklabels(), *bar.get_yticklabels()]:
         box = text.get_window_extent()
         assert box.x0 >= 0
         assert box.y0 >= 0
@@ -130,10 +132,15 @@ def few_fonts(monkeypatch):
     folder = str(Path(matplotlib.get_data_path()) / "fonts")
     entries = [entry for entry in font_manager.fontManager.ttflist if entry.fname.startswith(folder)]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", entries)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    monkeypatch.setattr(plotting, "_warned", set())
+    plotting._add_new_fonts.cache_clear()
+    yield
+    plotting._add_new_fonts.cache_clear()
 
 
-def install_font(path, family, character):
-    """Make a font whose one glyph is a square, and install it."""
+def make_font(path, family, character):
+    """Make a font whose one glyph is a square."""
     builder = FontBuilder(1000)
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
@@ -149,7 +156,7 @@ def install_font(path, family, character):
     builder.setupOS2()
     builder.setupPost()
     builder.save(path)
-    font_manager.fontManager.addfont(path)
+    return path
 
 
 def test_a_character_that_no_font_has_is_spelled_as_its_code_point(few_fonts, tmp_path):
@@ -162,8 +169,8 @@ def test_a_character_that_no_font_has_is_spelled_as_its_code_point(few_fonts, tm
 
 
 def test_a_character_is_drawn_with_whatever_font_has_it(few_fonts, tmp_path):
-    install_font(tmp_path / "year.ttf", "Some Family: A-1", "年")
-    install_font(tmp_path / "month.ttf", "Another Sans", "月")
+    font_manager.fontManager.addfont(make_font(tmp_path / "year.ttf", "Some Family: A-1", "年"))
+    font_manager.fontManager.addfont(make_font(tmp_path / "month.ttf", "Another Sans", "月"))
     figure = plot_alignment([[0.5, 0.5]], ["1年3月", "年"], ["x"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -171,6 +178,42 @@ def test_a_character_is_drawn_with_whatever_font_has_it(few_fonts, tmp_path):
     assert labels(figure.axes[0].xaxis) == ["1年3月", "年"]
     families = figure.axes[0].get_xticklabels()[0].get_fontfamily()
     assert {"Some Family: A-1", "Another Sans"} <= set(families)
+
+
+def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(few_fonts, tmp_path, monkeypatch):
+    broken = tmp_path / "broken.ttf"
+    broken.write_bytes(b"no font")
+    fonts = [str(broken), str(make_font(tmp_path / "year.ttf", "A New Sans", "年"))]
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: fonts)
+    axes = plot_alignment([[0.5, 0.5]], ["1", "年"], ["x"]).axes[0]
+    assert labels(axes.xaxis) == ["1", "年"]
+
+
+def test_a_warning_names_the_package_with_the_fonts_once(few_fonts, caplog):
+    for _ in range(2):
+        plot_alignment([[0.5, 0.5]], ["年", "月"], ["ꯀ"])
+    assert [record.message.split("package ")[1].split()[0] for record in caplog.records] == [
+        "fonts-noto-cjk",
+        "fonts-noto-core",
+    ]
+    assert "年 (U+5E74)" in caplog.text
+
+
+def test_a_title_much_longer_than_the_picture_takes_several_lines():
+    title = "a word and another " * 10
+    figure = plot_alignment(uniform("x", "ab"), "ab", "x", title=title)
+    FigureCanvasAgg(figure).draw()
+    shown = figure.axes[0].title
+    assert " ".join(shown.get_text().split()) == title.strip()
+    assert shown.get_window_extent().width < 5 * figure.dpi
+    assert shown.get_window_extent().y1 <= figure.bbox.y1
+
+
+def test_axes_and_colours_are_named():
+    axes, bar = plot_alignment(uniform("xy", "abc"), "abc", "xy").axes
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("source", "target", "weight")
+    assert labels(bar.yaxis) == ["0", "1"]
+    assert plot_alignment([[0.5, 0.5]], "ab", ["attention"]).axes[0].get_ylabel() == ""
 
 
 def test_given_axes_are_drawn_on_as_they_are():
@@ -203,17 +246,18 @@ def test_weights_and_tokens_that_do_not_fit_are_refused(weights, source, target,
 def test_the_heads_stand_in_rows_with_the_tokens_at_the_edge_of_the_grid():
     weights = torch.rand(6, 3, 2)
     figure = plot_heads(weights, ["a", "b"], ["x", "y", "z"], title="a title")
-    assert len(figure.axes) == 6
-    for head, axes in enumerate(figure.axes):
+    *maps, _ = figure.axes
+    assert len(maps) == 6
+    for head, axes in enumerate(maps):
         (mesh,) = axes.collections
         torch.testing.assert_close(torch.as_tensor(mesh.get_array().data).view(3, 2), weights[head])
         assert axes.get_xlabel() == f"head {head}"
-    boxes = [axes.get_window_extent() for axes in figure.axes]
+    boxes = [axes.get_window_extent() for axes in maps]
     top, left = max(box.y1 for box in boxes), min(box.x0 for box in boxes)
-    for axes, box in zip(figure.axes, boxes, strict=True):
+    for axes, box in zip(maps, boxes, strict=True):
         assert labels(axes.xaxis) == (["a", "b"] if box.y1 == pytest.approx(top) else [])
         assert labels(axes.yaxis) == (["x", "y", "z"] if box.x0 == pytest.approx(left) else [])
-    assert [axes.get_title() for axes in figure.axes] == ["a title", *[""] * 5]
+    assert [axes.get_title() for axes in maps] == ["a title", *[""] * 5]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (8, 11, 19), (7, 2, 30), (16, 40, 5), (16, 60, 60)])
@@ -223,7 +267,7 @@ def test_the_heads_lie_apart_within_a_figure_of_bounded_size(shape):
     FigureCanvasAgg(figure).draw()
     assert max(figure.get_size_inches()) < 20
     boxes = [axes.get_tightbbox() for axes in figure.axes]
-    assert len(boxes) == heads
+    assert len(boxes) == heads + 1  # and the colour bar
     for box in boxes:
         assert box.x0 >= 0
         assert box.y0 >= 0
@@ -378,7 +422,7 @@ def test_what_a_model_generates_can_be_shown_in_all_ways(page_of):
     (mesh,) = plot_alignment(weights, source_tokens, target_tokens).axes[0].collections
     assert mesh.get_array().size == weights.numel()
     heads = alignment_from_outputs(outputs, average_heads=False)[0]
-    assert len(plot_heads(heads, source_tokens, target_tokens).axes) == heads.shape[0]
+    assert len(plot_heads(heads, source_tokens, target_tokens).axes) == heads.shape[0] + 1  # and the colour bar
     page = page_of(Alignment(weights, source_tokens, target_tokens))
     assert [len(row) for row in page.weights[0]] == [SOURCE] * len(target_tokens)
 

@@ -14,7 +14,7 @@ import run_speech_seq2seq
 import transcribe
 
 from attention_rnn import ReliableSeq2SeqTrainingArguments
-from attention_rnn.speech_data import AscendingFirst, AscendingSampler
+from attention_rnn.speech.data import AscendingFirst, AscendingSampler
 
 RATE = 8000
 WORDS = {"a": 300, "b": 900, "c": 2500}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attention_rnn import AttentionRnnFeatureExtractor
-from attention_rnn.word_times import GAP, HOP, fit_emission_delay, loudness, widen
+from attention_rnn.speech.word_times import GAP, HOP, fit_emission_delay, loudness, widen
 
 RATE = 8000
 

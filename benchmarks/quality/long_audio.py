@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from attention_rnn.alignment import alignment_from_outputs
-from attention_rnn.audio import read_audio
 from attention_rnn.plotting import figure_class
+from attention_rnn.speech.audio import read_audio
 
 WEIGHTS = (0.0, 0.3, 0.5, 0.8, 1.0)
 BATCH = 30

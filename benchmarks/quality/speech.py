@@ -19,8 +19,8 @@ import soundfile
 from transformers import pipeline
 
 import attention_rnn  # noqa: F401, makes the pipelines known
-from attention_rnn.audio import read_audio
 from attention_rnn.metrics import load_metric
+from attention_rnn.speech.audio import read_audio
 
 Row = dict[str, Any]
 

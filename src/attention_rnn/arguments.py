@@ -1,6 +1,7 @@
 """The arguments that the training scripts under `examples/` share, and their checks."""
 
 import ast
+import difflib
 import logging
 import math
 import platform
@@ -81,6 +82,9 @@ class ScriptDataArguments:
     language: list[str] | None = option(None, "Languages for the card, ISO 639 codes.")
     license: str | None = option(None, "Licence for the card, the Hub's identifier.")
     command: str | None = option(None, "Command for the card, in place of the script's.")
+    origins: list[str] | None = option(
+        None, "What the data of train, validation and test are called in the card, in place of their files' names."
+    )
 
 
 @dataclass
@@ -251,9 +255,9 @@ def parse_config_overrides(
     for override in re.split(r",(?=\w+=)", overrides) if overrides else []:
         name, _, value = override.partition("=")
         if name not in allowed:
-            raise ValueError(
-                f"--config_overrides must be name=value,... with the names {sorted(allowed)}, got {override!r}"
-            )
+            near = difflib.get_close_matches(name, allowed, n=1)
+            known = f"did you mean {near[0]}?" if near else f"the names are {sorted(allowed)}"
+            raise ValueError(f"--config_overrides must be name=value,..., got {override!r}; {known}")
         try:
             values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(value, value))
         except (ValueError, SyntaxError):

@@ -1,6 +1,5 @@
 """Labels of texts, one or several, and numbers: how they are read, predicted, scored, shown and written."""
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -12,7 +11,7 @@ import numpy as np
 from transformers import EvalPrediction
 
 from .classes import check_labels, check_recurrence, merge_labels
-from .data import brief
+from .data import brief, write_json_lines
 
 try:
     from scipy.special import expit, softmax
@@ -181,16 +180,17 @@ def write_predictions(
     """A JSON object for each text or recording: what the model says, its probability for each label, the reference."""
     predictions = predict(logits, problem_type)
     probabilities = expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
-    with open(output_dir / "predictions.jsonl", "w", encoding="utf-8") as file:
-        for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
-            row = {column: example[column] for column in SHOWN if column in example}
-            if problem_type == REGRESSION:
-                row["prediction"] = float(prediction)
-            else:
-                several = [labels[index] for index in np.flatnonzero(prediction).tolist()]
-                row["prediction"] = several if problem_type == MULTI_LABEL else labels[prediction]
-                row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
-            file.write(json.dumps(row | {"reference": example["label"]}, ensure_ascii=False) + "\n")
+    rows = []
+    for example, prediction, of_labels in zip(examples, predictions, probabilities, strict=True):
+        row = {column: example[column] for column in SHOWN if column in example}
+        if problem_type == REGRESSION:
+            row["prediction"] = float(prediction)
+        else:
+            several = [labels[index] for index in np.flatnonzero(prediction).tolist()]
+            row["prediction"] = several if problem_type == MULTI_LABEL else labels[prediction]
+            row["probabilities"] = {name: round(float(p), 6) for name, p in zip(labels, of_labels, strict=True)}
+        rows.append(row | {"reference": example["label"]})
+    write_json_lines(output_dir / "predictions.jsonl", rows)
 
 
 def plot_confusion(references: np.ndarray, predictions: np.ndarray, labels: Sequence[str]) -> "Figure":

@@ -90,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if shows_traceback:
             raise
+        told = " ".join(str(error).split())
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            told = f"there is no file {error.filename}"
         kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
-        sys.exit(f"attention-rnn {name}: {kind}{' '.join(str(error).split())}")
+        sys.exit(f"attention-rnn {name}: {kind}{told}")
 
 
 def overview() -> str:

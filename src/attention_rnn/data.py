@@ -16,7 +16,7 @@ import reprlib
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -291,6 +291,14 @@ def read_lines(file: str, encoding: str | None = None) -> Iterator[str]:
         raise ValueError(f"{file}, after line {number}: must be a whole {kind} file: {error}") from error
 
 
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_json_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    file.write_text(json_lines(rows), encoding="utf-8", newline="\n")
+
+
 def brief(value: Any) -> str:
     """The `repr` of a value from a file for a message: long texts and lists are shortened."""
     return _BRIEF.repr(value)
@@ -430,7 +438,5 @@ def _parse_json(text: str, file: str, line: int | None) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line, around = line or error.lineno, text[max(error.pos - 40, 0) : error.pos + 40]
-        raise ValueError(
-            f"{file}, line {line}: there must be a JSON object, got {brief(around)}: {error.msg} at column "
-            f"{error.colno}"
-        ) from error
+        fault = f"{error.msg.removesuffix(' at')} at column {error.colno}"
+        raise ValueError(f"{file}, line {line}: there must be a JSON object, got {brief(around)}: {fault}") from error

@@ -25,6 +25,8 @@ def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> l
         `list[str]`: the pictures, relative to `output_dir`; none without alignments.
     """
     folder = Path(output_dir, "attention_maps")
+    for earlier in folder.glob("[0-9]*.png"):
+        earlier.unlink()
     pictures, drawn = [], []
     for number, alignment in enumerate(alignments):
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ def classification_alignments(
 ) -> Iterator[Alignment]:
     """
     Which tokens an `AttentionRnnForSequenceClassification` looks at, head by head, in each text, or pair of texts, that
-    comes with its label; what it says of them is the title. Nothing of another model.
+    comes with its label, or `None`; what it says of them is the title. Nothing of another model.
     """
     if model.config.model_type != AttentionRnnConfig.model_type:
         return
@@ -145,7 +147,7 @@ def classification_alignments(
         tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
         heads = ["attention"] if len(weights) == 1 else [f"head {head}" for head in range(len(weights))]
         said = _said(outputs.logits[0].float().cpu(), model.config)
-        yield Alignment(weights, tokens, heads, f"predicted: {said}; label: {label}")
+        yield Alignment(weights, tokens, heads, f"predicted: {said}" + ("" if label is None else f"; label: {label}"))
 
 
 def _said(logits: Tensor, config: Any) -> str:

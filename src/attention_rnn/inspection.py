@@ -32,6 +32,7 @@ Row = dict[str, Any]
 SEPARATORS = {"\t": "tabs", "|||": "|||", ";": "semicolons", "|": "bars", ",": "commas"}
 _LOOKED_AT = 1_000  # lines, to find a separator
 _REGULAR = 0.98  # of the lines have as many columns as most
+_CONLL = ("conll", "conllu", "iob", "bio")  # extensions
 _MOST_LABELS = 100
 
 
@@ -177,15 +178,14 @@ def _read_text(
         content.add(rows)
         content.seen.append("json")
         return
-    elif separator is None and (known.task == "labelling" or is_conll(lines[:_LOOKED_AT])):
+    elif separator is None and (known.task == "labelling" or extension(file) in _CONLL or is_conll(lines[:_LOOKED_AT])):
         content.add(read_conll(file, lines=lines))
         content.seen.append(f"CoNLL, {len(content.rows):,} texts")
         return
     elif separator is None and known.task and extension(file) == "tsv":
         separator = "\t"  # also of a single column
     elif separator is None:
-        is_table = known.task is not None and extension(file) == "csv"
-        separator = find_separator(lines, 1 if known.task else 3) or ("," if is_table else None)
+        separator = find_separator(lines, 1 if known.task else 3) or _separator_of_table(file, first, known)
     if separator is None:
         content.text = "".join(lines).replace("\r\n", "\n")
         content.seen.append(f"plain text, {len(lines):,} lines")
@@ -195,6 +195,16 @@ def _read_text(
     content.add(read_rows(file, file_format="csv", column_names=names, separator=separator, lines=lines))
     content.seen += [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
     content.seen += [f"header: {', '.join(names)}" if has_header else "no header"]
+
+
+def _separator_of_table(file: str, first: str, known: Known) -> str | None:
+    """What separates the columns of a file that is a table by its name, though not all of its lines look like it."""
+    if extension(file) not in ("csv", "tsv"):
+        return None
+    separator = max(SEPARATORS, key=first.count)
+    if first.count(separator):
+        return separator
+    return "," if known.task and extension(file) == "csv" else None
 
 
 def _read_json(file: str, lines: list[str], first: str) -> list[tuple[str, Row]] | None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from transformers import pipelines as transformers_pipelines
 
-from .audio import read_audio
 from .models.processing_attention_rnn import AttentionRnnSpeechProcessor
 from .pipelines_labelling import is_empty
-from .word_times import loudness, widen
+from .speech.audio import read_audio
+from .speech.word_times import loudness, widen
 
 # Any, as they take other arguments than the base class declares
 BaseRecognition: Any = transformers_pipelines.AutomaticSpeechRecognitionPipeline
@@ -47,7 +47,7 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         {'text': 'turn on the light', 'chunks': [{'text': 'turn', 'timestamp': (0.24, 0.48), 'confidence': 0.98}, ...]}
 
     - `return_timestamps` is `"word"` or `"char"` (of each token), with every model. Words reach as far as the sound
-      around the moment in which they were heard, see `word_times.py`; characters are that moment.
+      around the moment in which they were heard, see `speech/word_times.py`; characters are that moment.
     - `chunk_length_s` reads long audio in chunks of so many seconds, which overlap by twice `stride_length_s` (a sixth
       by default). Two chunks are cut in the longest pause between words that both have heard.
     - Other arguments go to `generate`: `num_beams`, `ctc_weight`, `language_model`, ...

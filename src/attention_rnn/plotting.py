@@ -2,10 +2,14 @@
 
 import html
 import json
+import logging
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -21,13 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_alignment", "plot_heads", "write_alignment_page"]
 
+logger = logging.getLogger(__name__)
+
 # In inches. A cell is as large as lets the longer side of the heat map keep to `_LONG_SIDE`, within these bounds, but
 # never so large that it exceeds `_LONGEST_SIDE`.
 _SMALLEST_CELL, _LARGEST_CELL = 0.17, 0.36
 _LONG_SIDE, _LONGEST_SIDE = 10.0, 16.0
 _MARGIN = 0.1
 _HEAD_GAP = 0.35  # between the heat maps of heads, with room for the name of a head
-_LONGEST_LABEL = 32  # characters
+_LONGEST_LABEL, _NARROWEST_TITLE = 32, 40  # characters
+_BAR_GAP, _BAR_WIDTH, _BAR_HEIGHT = 0.2, 0.1, 1.2  # of the colour bar at the right
+_NAMES: dict[str, Any] = {
+    "fontsize": 7,
+    "color": "0.4",
+    "labelpad": 2,
+}  # how an axis, the colour bar and a head are named
 
 
 def plot_alignment(
@@ -43,14 +55,15 @@ def plot_alignment(
         plot_alignment(weights, source_tokens, target_tokens).savefig("alignment.png")
 
     Tokens of any script are drawn with the fonts that are installed. A character that no font has stands as its code
-    point (U+5E74), a space as ␣.
+    point (U+5E74), and a warning names a package of fonts that may have it; a space stands as ␣.
 
     Args:
         weights (`torch.Tensor` of shape (target, source), an array or nested lists): between 0 and 1, without padding.
         source_tokens (`list[str]`): one for each column.
         target_tokens (`list[str]`): one for each row.
         title (`str`): a line above the picture.
-        axes (`matplotlib.axes.Axes`): draw there, as it is, instead of in a new figure of fitting size.
+        axes (`matplotlib.axes.Axes`): draw there, as it is, instead of in a new figure of fitting size. The names of
+            the axes and the colour bar are then left to you.
 
     Returns:
         `matplotlib.figure.Figure`: the new figure, or the one of `axes`.
@@ -75,6 +88,11 @@ def plot_alignment(
     axes = figure.add_axes((0, 0, 1, 1))
     _draw_weights(axes, weights, cell)
     _draw_tokens(axes, source_tokens, target_tokens, title, cell)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("source", **_NAMES)
+    if targets > 1:  # a single row has a name of its own
+        axes.set_ylabel("target", **_NAMES)
+    _add_colour_bar(figure)
     _add_margins(figure)
     return figure
 
@@ -131,9 +149,10 @@ def plot_heads(
             title if head == 0 else None,
             cell,
         )
-        axes.set_xlabel(f"head {head}", fontsize=7, color="0.4", labelpad=2)
+        axes.set_xlabel(f"head {head}", **_NAMES)
         axes.xaxis.set_label_position("bottom")
     figure.axes[0].title.set(horizontalalignment="left", x=0)  # above all heat maps, where it may be longer than one
+    _add_colour_bar(figure)
     _add_margins(figure)
     return figure
 
@@ -270,7 +289,8 @@ def _draw_tokens(
     axes.set_xticks([i + 0.5 for i in columns], [_label(source_tokens[i], missing) for i in columns], **style)
     axes.set_yticks([i + 0.5 for i in rows], [_label(target_tokens[i], missing) for i in rows], **style)
     if title is not None:
-        axes.set_title(_spell_out(title, missing), pad=10, **style)
+        characters = max(_NARROWEST_TITLE, int(len(source_tokens) * cell / (size / 72 / 2)))
+        axes.set_title(textwrap.fill(_spell_out(title, missing), characters), pad=10, **style)
 
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
@@ -281,6 +301,17 @@ def _draw_tokens(
     wide = [label for label in labels if label.get_window_extent(renderer).width > room]
     for label in labels if 2 * len(wide) > len(labels) else wide:
         label.set(rotation=45, ha="left", rotation_mode="anchor")
+
+
+def _add_colour_bar(figure: "Figure") -> None:
+    """At the right of a figure that its heat maps fill."""
+    width, height = figure.get_size_inches()
+    of_height = min(1.0, _BAR_HEIGHT / height)
+    place = (1 + _BAR_GAP / width, 1 - of_height, _BAR_WIDTH / width, of_height)
+    bar = figure.colorbar(figure.axes[0].collections[0], cax=figure.add_axes(place), ticks=[0, 1])
+    bar.set_label("weight", **_NAMES)
+    bar.ax.tick_params(length=0, labelsize=7, labelcolor="0.4", pad=2)
+    bar.outline.set(color="0.9", linewidth=0.3)
 
 
 def _add_margins(figure: "Figure") -> None:
@@ -318,6 +349,8 @@ def _fonts(text: str) -> tuple[list[str], set[str]]:
     families = list(rcParams["font.family"])
     printable = {character for character in text if character.isprintable()}
     missing = _without_glyph(printable, font_manager.findfont(FontProperties()))
+    if missing:
+        _add_new_fonts()
     for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: ("Sans" not in entry.name, entry.name)):
         if not missing:
             break
@@ -329,7 +362,35 @@ def _fonts(text: str) -> tuple[list[str], set[str]]:
         if still_missing != missing and entry.fname == font_manager.findfont(FontProperties(family=[entry.name])):
             families.append(entry.name)
             missing = still_missing
+    for character in sorted(missing):
+        is_east_asian = unicodedata.name(character, "").startswith(_EAST_ASIAN)
+        _warn_of_missing("fonts-noto-cjk" if is_east_asian else "fonts-noto-core", character)
     return families, missing
+
+
+_EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO")
+_warned: set[str] = set()
+
+
+def _warn_of_missing(package: str, character: str) -> None:
+    """Once for each package."""
+    if package not in _warned:
+        _warned.add(package)
+        logger.warning(
+            f"No installed font has {character} (U+{ord(character):04X}) and perhaps others, which are drawn as their "
+            f"code points; the fonts of the Debian package {package} may have them."
+        )
+
+
+@cache
+def _add_new_fonts() -> None:
+    """Take in the fonts that were installed since matplotlib made the list that it keeps."""
+    from matplotlib import font_manager
+
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for file in sorted(set(font_manager.findSystemFonts()) - known):
+        with suppress(OSError, RuntimeError):  # broken, or of a kind that matplotlib cannot read
+            font_manager.fontManager.addfont(file)
 
 
 def _without_glyph(characters: set[str], font_path: str) -> set[str]:

@@ -27,6 +27,7 @@ class ProgressBar(TrainerCallback):
         self.bar: tqdm | None = None
         self.loss, self.scored = "", ""
         self.best: float | None = None
+        self.start = (0.0, 0)  # the time, and the step
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -38,7 +39,7 @@ class ProgressBar(TrainerCallback):
             print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
-        self.best = state.best_metric
+        self.best, self.start = state.best_metric, (time.monotonic(), state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
@@ -58,7 +59,9 @@ class ProgressBar(TrainerCallback):
         self.best = score if is_better else self.best
         self.scored = f"{name} {score:.4g}, best {self.best:.4g}"
         if self.bar is None and state.is_world_process_zero:
-            told = ", ".join(filter(None, [self.scored, self.loss]))
+            seconds = (time.monotonic() - self.start[0]) / max(1, state.global_step - self.start[1])
+            left = f"{format_duration(seconds * (state.max_steps - state.global_step))} left"
+            told = ", ".join(filter(None, [self.scored, self.loss, left]))
             print(f"step {state.global_step:,} of {state.max_steps:,}: {told}", flush=True)
         self._show()
 

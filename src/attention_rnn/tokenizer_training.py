@@ -115,17 +115,20 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
         if len(ids) == 2:
             single[ids[0]] += 1
     if unknown > 0.05 * tokens:
-        return f"{100 * unknown / tokens:.1f} % of the tokens are unknown"
+        return f"{100 * unknown / tokens:.1f} % of the tokens are unknown, and all alike to the model"
     # a label is a single token as well, and has been seen often
     if single.total() > 0.5 * texts and single.total() < 5 * len(single) and len(single) > 20:
-        return f"{100 * single.total() / texts:.0f} % of the texts are a single token each, most of them a rare one"
+        share = 100 * single.total() / texts
+        return (
+            f"{share:.0f} % of the texts are a single token each, most of them a rare one, with little to learn of it"
+        )
     return None
 
 
 def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
     """Log a warning if a tokenizer does not suit encoded texts, see `find_poor_tokens`."""
     if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
-        logger.warning(f"The tokenizer does not suit the {what}, so the model will hardly learn them: {fault}.")
+        logger.warning(f"The tokenizer does not suit the {what}: {fault}.")
 
 
 def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -475,6 +475,8 @@ def _load_dataset_once(name: str, config_name: str | None, streaming: bool) -> A
 
 def origin(split: str, data_args: Any) -> str:
     """What a split is read from, without the folders of this machine."""
+    if data_args.origins:
+        return dict(zip(("train", "validation", "test"), data_args.origins, strict=True))[split]
     name = data_args.dataset_name
     if name is not None:
         return name if is_hub_name(name) else Path(name).name
@@ -489,6 +491,12 @@ def is_hub_name(name: str | None) -> bool:
 def name_of_model(trainer: ReliableTrainer) -> str:
     """Its id on the Hub if it goes there, otherwise the name of its folder."""
     return str(trainer.hub_model_id if trainer.args.push_to_hub else Path(str(trainer.args.output_dir)).resolve().name)
+
+
+def address_of_model(trainer: ReliableTrainer) -> str:
+    """What opens it: its id on the Hub if it goes there, otherwise its folder, without those of this machine."""
+    folder = str(trainer.args.output_dir)
+    return name_of_model(trainer) if trainer.args.push_to_hub or Path(folder).is_absolute() else folder
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:

@@ -1,9 +1,9 @@
 """`attention-rnn average` and `attention-rnn ensemble`: several models as one."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data import write_json_lines
 from . import CommandParser, add_reading_arguments, at_least
 from .models import Model
 from .predict import read_sources, row_of
@@ -56,6 +56,5 @@ def ensemble(arguments: Sequence[str]) -> None:
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        options.output.write_text(lines, encoding="utf-8")
+        write_json_lines(options.output, rows)
         print(f"all predictions lie in {options.output}")

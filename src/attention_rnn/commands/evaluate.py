@@ -53,6 +53,9 @@ def trained_metrics(model: str) -> list[str]:
     """The metrics that a training has computed, if its folder tells."""
     from ..metrics import METRICS
 
-    file = Path(model, "eval_results.json")
-    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    results = set()
+    for name in ("eval_results.json", "trainer_state.json"):  # the second of a training that was stopped
+        if (file := Path(model, name)).exists():
+            told = json.loads(file.read_text(encoding="utf-8"))
+            results |= {key for row in told.get("log_history", [told]) for key in row}
     return [name for name in METRICS if f"eval_{name}" in results]

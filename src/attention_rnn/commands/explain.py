@@ -20,7 +20,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     parser.add_argument("texts", nargs="*", help="the texts; two that belong together with a tab between")
     parser.add_argument("--file", type=Path, help="a file with a text a line")
-    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where pictures and page go (explained)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="where pictures and page go (explained/NAME)"
+    )
     options = parser.parse_args(list(arguments))
     texts = list(options.texts)
     if options.file is not None:
@@ -30,10 +32,10 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("give a text, or --file")
     from ..heat_maps import draw_heat_maps
 
-    output = options.output or Path("explained")
+    output = options.output or Path("explained", Path(options.model).resolve().name)
     pictures = draw_heat_maps(output, alignments_of(Model(options.model), texts))
     if not pictures:
-        raise ValueError(f"{options.model} has no attention to show of these texts")
+        raise ValueError(f"{options.model} has no attention that could be shown")
     number = "a picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     print(f"{number} and a page: {output / 'attention_maps' / 'attention.html'}")
 
@@ -53,7 +55,7 @@ def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
         )
         return heat_maps.seq2seq_alignments(network, tokenizer, sources, copying=copying)
     if model.task == "text-classification":
-        pairs = [(source if isinstance(source, tuple) else (source,), "?") for source in sources]
+        pairs = [(source if isinstance(source, tuple) else (source,), None) for source in sources]
         return heat_maps.classification_alignments(network, tokenizer, pairs, longest)
     if model.task == "token-classification":
         return heat_maps.labelling_alignments(network, tokenizer, [text.split() for text in texts], longest)

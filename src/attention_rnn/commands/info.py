@@ -25,22 +25,18 @@ def main(arguments: Sequence[str]) -> None:
             sizes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
         number = sum(map(prod, sizes))
         print(f"weights    {number:,} parameters, {weights.stat().st_size / 2**20:.1f} MiB")
-    fields = (
-        "cell_type",
-        "hidden_size",
-        "embedding_size",
-        "encoder_layers",
-        "decoder_layers",
-        "attention_type",
-        "copy",
-    )
+    writes = task in ("text2text-generation", "text-generation", "automatic-speech-recognition")
+    fields = ["cell_type", "hidden_size", "embedding_size", "encoder_layers", *(["decoder_layers"] if writes else [])]
+    fields += ["attention_type", "copy"]
     told = [
         f"{field} {getattr(config, field)}" for field in fields if getattr(config, field, None) not in (None, False)
     ]
     print(f"model      {', '.join(told)}")
     sizes_of = {"source": getattr(config, "source_vocab_size", None), "target": getattr(config, "vocab_size", None)}
-    if any(sizes_of.values()):
-        print(f"vocabulary {', '.join(f'{size:,} {side}' for side, size in sizes_of.items() if size)}")
+    if sizes_of["source"]:
+        print(f"vocabulary {', '.join(f'{size:,} {side}' for side, size in sizes_of.items())}")
+    elif sizes_of["target"]:
+        print(f"vocabulary {sizes_of['target']:,}")
     for prefix, split in (("eval", "validation"), ("predict", "test")):
         file = folder / f"{prefix}_results.json"
         if file.exists():

@@ -1,7 +1,6 @@
 """`attention-rnn predict`: answers at a prompt, or what a model says of a file."""
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..conll import is_conll
-from ..data import FORMATS, choose_columns, extension
+from ..data import FORMATS, choose_columns, extension, json_lines, write_json_lines
 from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import merge, parts_of, prepare, write_whole
 from ..tasks import Task
@@ -73,7 +72,7 @@ def generate_file(model: Model, output: Path, others: Sequence[str], options: ar
     file, sources = options.file, output.with_name(f"{output.name}.sources.jsonl")
     if not reads_itself(others, options):
         rows = ({"source": source} for source in read_sources(model, options))
-        sources.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        write_json_lines(sources, rows)
         file, others = str(sources), [*others, "--source_column", "source"]
     try:
         run_generate_file([options.model, file, str(output), *others], options)
@@ -171,13 +170,14 @@ def write_answers(model: Model, sources: Sequence[Source], output: Path, options
             continue
         part = sources[start : start + _PART]
         rows = zip(part, model.answers(part, options.number, options.num_beams), strict=True)
-        lines = [json.dumps(row_of(source, answers), ensure_ascii=False) + "\n" for source, answers in rows]
-        write_whole(file, "".join(lines))
+        write_whole(file, json_lines(row_of(source, answers) for source, answers in rows))
     merge(output)
 
 
 def row_of(source: Source, answers: Sequence[Answer]) -> dict[str, object]:
     row: dict[str, object] = {"source": source, "prediction": answers[0].text}
+    if answers[0].score is not None:
+        row["score"] = answers[0].score
     if len(answers) > 1:
         row["n_best"] = [{"prediction": answer.text, "score": answer.score} for answer in answers]
     return row
@@ -199,7 +199,8 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
             print(error, file=sys.stderr)
             continue
         for answer in answers:
-            shown = "" if options.number == 1 or answer.score is None else f"{answer.score:8.3f}  "
+            is_alone = answer.score is None or (options.number == 1 and not is_terminal)
+            shown = "" if is_alone else f"{answer.score:8.3f}  "
             print(f"{shown}{answer.text}", flush=True)
         if unknown:
             pieces = ", ".join(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..recipes import FOLDER, RECIPES, describe_recipe
+from ..recipes import FOLDER, RECIPES, TASKS, describe_recipe
 from . import CommandParser, UsageError, did_you_mean
 
 
@@ -11,9 +11,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("name", nargs="?", help="the recipe to show")
     name = parser.parse_args(list(arguments)).name
     if name is None:
-        for recipe, task in RECIPES.items():
-            print(f"{recipe:20} {task:18} {describe_recipe(recipe)}")
-        print("\nattention-rnn train chooses one by the data; --recipe NAME takes another, or a file of your own.")
+        for is_of_train in (True, False):
+            for recipe in (recipe for recipe, task in RECIPES.items() if (task in TASKS) == is_of_train):
+                print(f"{recipe:20} {RECIPES[recipe]:22} {describe_recipe(recipe)}")
+            if is_of_train:
+                print(
+                    "\nattention-rnn train chooses one of these by the data; --recipe NAME takes another, or a file of"
+                )
+                print("your own. attention-rnn forecast and the scripts for speech (docs/speech.md) have theirs:\n")
     elif name in RECIPES:
         print((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), end="")
     else:

@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from itertools import chain
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..data import get_value, read_rows
+from ..data import get_value, write_json_lines
 from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
 from ..recipes import (
     RECIPES,
@@ -27,6 +27,7 @@ from ..recipes import (
 from ..tasks import Task, find_task, is_series, spell, spell_lemma
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
+from .results import tell_results, write_marked_predictions
 
 _DESCRIPTION = """Train a model on your own file.
 
@@ -101,9 +102,9 @@ def main(arguments: Sequence[str]) -> None:
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
-    files = write_splits(folder / "data", task, rows)
+    words += as_arguments(write_splits(folder / "data", task, rows))
     command = shlex.join(["attention-rnn", "train", *arguments])
-    words += [*as_arguments(files), "--output_dir", str(folder), "--command", command, *others]
+    words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files), *others]
     quiet()
     try:
         scores = script(task.name).main(words)
@@ -112,11 +113,17 @@ def main(arguments: Sequence[str]) -> None:
         if (folder / "model.safetensors").exists() and lines:
             lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
         raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
-    write_marked_predictions(folder)
-    tell_results(folder, task, scores)
+    write_marked_predictions(folder, task)
+    tell_results(folder, task, scores, rows)
 
 
 _WHAT = ("to train on", "to choose the best model by", "to test it on")
+
+
+def origins_of(files: Mapping[str, Sequence[str] | None]) -> list[str]:
+    """What the card calls the data of each split."""
+    names = {split: " and ".join(Path(file).name for file in of_split) for split, of_split in files.items() if of_split}
+    return [names.get(split, f"a part of {names['train']}") for split in _SPLITS]
 
 
 def script(task: str) -> Any:
@@ -154,6 +161,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
             f"{content.file} holds time stamps and numbers: attention-rnn forecast {options.file[0]}; --task pairs or "
             "classification reads them as texts"
         )
+    if options.columns and content.text is not None:
+        raise UsageError(f"--columns are of a table, and {content.file} holds running text")
     found = find_task(content)
     if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
         names = [name for name, value in content.rows[0].items() if isinstance(value, str | int | float)][:2]
@@ -184,7 +193,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
 
 
 def tell_content(content: Content, task: Task) -> None:
-    rows = f"{len(content.rows):,} rows, " if content.rows and not any("CoNLL" in seen for seen in content.seen) else ""
+    is_of_rows = content.rows and "tokens" not in content.rows[0] and "paragraphs" not in content.rows[0]
+    rows = f"{len(content.rows):,} rows, " if is_of_rows else ""
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
     for role, columns in task.columns.items():
@@ -276,6 +286,8 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     for row in rows["train"]:
         by_source.setdefault(key(row), []).append(row)
     needed = len(missing) + 1
+    if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
+        raise ValueError("every row is empty where there should be a text")
     if missing and len(by_source) < 10:
         raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
     number = min(max(1, round(len(by_source) * _PART)), _MOST)
@@ -398,6 +410,7 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
         of_new_models = script(task.name).ModelArguments.__dataclass_fields__
         settings = {name: value for name, value in settings.items() if name not in of_new_models}
         settings["model_name_or_path"] = options.start
+        print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
             settings["extend_vocabulary"] = True
     words = as_arguments(settings)
@@ -430,8 +443,10 @@ def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[s
     arguments: dict[str, Any] = {}
     for split, of_split in rows.items():
         file = folder / f"{split}.{'txt' if is_text else 'jsonl'}"
-        lines = (row["text"] if is_text else json.dumps(row, ensure_ascii=False) + "\n" for row in of_split)
-        file.write_text("".join(lines), encoding="utf-8", newline="\n")
+        if is_text:
+            file.write_text("".join(row["text"] for row in of_split), encoding="utf-8", newline="\n")
+        else:
+            write_json_lines(file, of_split)
         arguments[f"{split}_file"] = str(file)
     if task.name == "pairs":
         arguments |= {"source_column": "source", "target_column": "target"}
@@ -454,33 +469,3 @@ def quiet() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-
-
-def write_marked_predictions(folder: Path) -> None:
-    """The predictions of the test as a table, what is wrong first and marked."""
-    file = folder / "generated_predictions.jsonl"
-    if not file.exists():
-        return
-    rows = [row for _, row in read_rows(str(file))]
-    rows.sort(key=lambda row: row["prediction"] == row["reference"])
-    with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
-        print("mark", "source", "prediction", "reference", sep="\t", file=table)
-        for row in rows:
-            values = [" ".join(row[name].split()) for name in ("source", "prediction", "reference")]
-            print("✓" if row["prediction"] == row["reference"] else "✗", *values, sep="\t", file=table)
-
-
-def tell_results(folder: Path, task: Task, scores: dict[str, dict[str, float | str]]) -> None:
-    def told(split: str) -> str:
-        return ", ".join(f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
-
-    print()
-    for split in ("validation", "test"):
-        if split in scores:
-            print(f"{split:10} {told(split)}")
-    shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
-    shown = [str(folder / name) for name in shown if (folder / name).exists()]
-    print(f"look at    {', '.join(shown)}")
-    print(f"use it     attention-rnn predict {folder}")
-    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
-    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")

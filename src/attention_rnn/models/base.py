@@ -1,6 +1,7 @@
 """What all models of the family share: initial values, ties, and a checkpoint that is checked and carries its code."""
 
 import os
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,11 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         for name in {*(load_config.sharded_metadata or {}).get("weight_map", {}).values()}:
             if os.path.isabs(name) or ".." in Path(name).parts:
                 raise ValueError(f"The index of the weights must name files of its own folder, got {name!r}.")
-        load = PreTrainedModel._load_pretrained_model
-        return load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+        load: Any = PreTrainedModel._load_pretrained_model
+        loaded = load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+        # here, before transformers reports every weight that it misses
+        _refuse_another_architecture(model, loaded[0].missing_keys)
+        return loaded
 
     def option(self, name: str, value: bool | None) -> bool:
         """An option of `forward`: as passed, or else as the config says."""
@@ -235,6 +239,20 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
         return {name: timestamp for name, timestamp in timestamps.items() if name not in code}
 
 
+def _is_of_class(model: PreTrainedModel) -> bool:
+    return type(model).__name__ in (model.config.architectures or ())
+
+
+def _refuse_another_architecture(model: PreTrainedModel, missing_keys: Iterable[str]) -> None:
+    body = {key for key, _ in model.named_parameters() if key.startswith(f"{model.base_model_prefix}.")}
+    body = body or {key for key, _ in model.named_parameters()}
+    if not _is_of_class(model) and body <= set(missing_keys):
+        raise ValueError(
+            f"`{model.config.name_or_path}` holds no weight of an {type(model).__name__}: its config says that it is "
+            f"of {' or '.join(model.config.architectures or ['an unknown class'])}."
+        )
+
+
 def _check_weights(
     name: str, model: PreTrainedModel, info: dict[str, Any], is_asked: bool, of_hub: dict[str, Any]
 ) -> None:
@@ -242,14 +260,7 @@ def _check_weights(
     Whether weights are those of this model, and whether they are numbers. Those that a model of the same class has left
     must be complete, unless the caller has asked for `info`, to see for himself, or for another config.
     """
-    of_same_class = type(model).__name__ in (model.config.architectures or ())
-    body = {key for key, _ in model.named_parameters() if key.startswith(f"{model.base_model_prefix}.")}
-    body = body or {key for key, _ in model.named_parameters()}
-    if not of_same_class and body <= set(info["missing_keys"]):
-        raise ValueError(
-            f"`{name}` holds no weight of an {type(model).__name__}: its config says that it is of "
-            f"{' or '.join(model.config.architectures or ['an unknown class'])}."
-        )
+    of_same_class = _is_of_class(model)
     faults = {"lack": info["missing_keys"], "hold the unknown": info["unexpected_keys"]}
     if of_same_class and not is_asked and any(faults.values()) and _is_config_of(name, model.config, of_hub):
         fault, keys = next((fault, keys) for fault, keys in faults.items() if keys)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .alignment import alignment_from_outputs
-from .plotting import figure_class
+from ..alignment import alignment_from_outputs
+from ..plotting import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from .arguments import TableDataArguments, option
+from ..arguments import TableDataArguments, option
+from ..data import FORMATS, brief, choose_columns, read_rows
+from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
+from ..training import origin, read_split
 from .audio import add_noise, change_speed, read_audio, shift_time
-from .data import FORMATS, brief, choose_columns, read_rows
-from .models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
-from .training import origin, read_split
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,86 @@
+"""What `attention-rnn train` leaves to be read: predictions with their errors marked, and what the model reached."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..conll import read_conll
+from ..data import read_rows
+from ..inspection import Row
+from ..tasks import Task
+
+Scores = Mapping[str, Mapping[str, float | str]]
+
+
+class _Judged(NamedTuple):
+    source: str
+    prediction: str
+    reference: str
+    is_right: bool
+
+
+def write_marked_predictions(folder: Path, task: Task) -> None:
+    """The predictions of the test as a table, what is wrong first and marked."""
+    judged = sorted(_judge(folder, task), key=lambda row: row.is_right)
+    if not judged:
+        return
+    with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
+        print("mark", *_Judged._fields[:3], sep="\t", file=table)
+        for *values, is_right in judged:
+            print("✓" if is_right else "✗", *(" ".join(value.split()) for value in values), sep="\t", file=table)
+
+
+def _judge(folder: Path, task: Task) -> Iterator[_Judged]:
+    generated, others, labelled = (
+        folder / name for name in ("generated_predictions.jsonl", "predictions.jsonl", "predictions.conll")
+    )
+    if task.name == "pairs" and generated.exists():
+        for _, row in read_rows(str(generated)):
+            yield _Judged(row["source"], row["prediction"], row["reference"], row["prediction"] == row["reference"])
+    elif task.name == "question-answering" and others.exists():
+        for _, row in read_rows(str(others)):
+            references = row["references"] or [""]
+            yield _Judged(row["question"], row["prediction"], references[0], row["prediction"] in references)
+    elif task.name == "classification" and task.problem_type != "regression" and others.exists():
+        for _, row in read_rows(str(others)):
+            text = " | ".join(row[name] for name in ("text", "text_pair") if name in row)
+            told, right = (
+                row[name] if isinstance(row[name], list) else [row[name]] for name in ("prediction", "reference")
+            )
+            yield _Judged(text, ", ".join(told), ", ".join(right), set(told) == set(right))
+    elif task.name == "labelling" and labelled.exists():
+        told_and_right = (read_conll(str(labelled), 0, column) for column in (2, 1))
+        for (_, told), (_, right) in zip(*told_and_right, strict=True):
+            label, reference = (" ".join(row["labels"]) for row in (told, right))
+            yield _Judged(" ".join(told["tokens"]), label, reference, label == reference)
+
+
+def tell_results(folder: Path, task: Task, scores: Scores, rows: Mapping[str, Sequence[Row]]) -> None:
+    print()
+    for split in ("validation", "test"):
+        if split in scores:
+            told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
+            print(f"{split:10} {', '.join(told)}")
+    reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
+    is_useless = bool(reached) and not any(reached.values())
+    if guess := _most_frequent(task, rows):
+        label, accuracy = guess
+        print(f"to compare accuracy {accuracy:.2f} by saying {label!r} of every text")
+        is_useless = reached.get("accuracy", 100.0) <= accuracy
+    if is_useless:
+        print("           The model has learned nothing of use: it needs more to train on.")
+    shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
+    shown = [str(folder / name) for name in shown if (folder / name).exists()]
+    print(f"look at    {', '.join(shown)}")
+    print(f"use it     attention-rnn predict {folder}")
+    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
+    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")
+
+
+def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, float] | None:
+    """The label that most texts of the training have, and the percentage of those of the test that have it too."""
+    if task.name != "classification" or task.problem_type != "single_label_classification":
+        return None
+    ((label, _),) = Counter(row["label"] for row in rows["train"]).most_common(1)
+    return label, 100 * sum(row["label"] == label for row in rows["test"]) / len(rows["test"])
