@@ -137,7 +137,7 @@ faults: $(INSTALLED)  ## Kill 30 trainings, flip 3,000 bits, serve 2,000 calls (
 		tests/test_training_faults.py tests/test_damaged_checkpoints.py tests/test_long_service.py
 
 fuzz: $(INSTALLED)  ## Try bad input, 2,000 examples a test (6 minutes on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_input.py tests/test_bad_series.py --hypothesis-profile fuzz \
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_bad_*.py --hypothesis-profile fuzz \
 		--numprocesses logical --maxprocesses 8 --dist worksteal
 
 versions: $(INSTALLED)  ## Run the tests with the oldest and the newest versions, on Python 3.10 and 3.13

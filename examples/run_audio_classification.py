@@ -37,6 +37,7 @@ from attention_rnn.arguments import (
     check_shared_arguments,
     option,
     parse_config_overrides,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
@@ -65,7 +66,7 @@ from attention_rnn.speech.data import (
     without_long,
 )
 from attention_rnn.speech.pictures import draw_poolings
-from attention_rnn.training import Run, address_of_model, origin, read_examples, settle_sizes, start_run
+from attention_rnn.training import Run, address_of_model, origin, read_examples, start_run
 from attention_rnn.usage import audio_classification_usage, speech_limits
 
 try:

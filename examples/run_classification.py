@@ -35,6 +35,7 @@ from attention_rnn.arguments import (
     check_choice,
     check_shared_arguments,
     option,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
@@ -61,7 +62,6 @@ from attention_rnn.training import (
     origin,
     read_examples,
     read_split,
-    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,

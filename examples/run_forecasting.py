@@ -260,7 +260,7 @@ def read(data_args: DataArguments) -> SeriesSet:
         data_args.item_column,
         *(getattr(data_args, f"{kind}_columns") or [] for kind in ("target", "known", "past", "static", "category")),
     )
-    series = read_series(
+    return read_series(
         sources,
         columns,
         frequency=data_args.frequency,
@@ -268,8 +268,6 @@ def read(data_args: DataArguments) -> SeriesSet:
         file_format=data_args.file_format,
         column_names=data_args.column_names,
     )
-    logger.info(series.summary())
-    return series
 
 
 def settle(run: Run, series: SeriesSet, data_args: DataArguments) -> tuple[Settings, Features | None]:

@@ -34,6 +34,7 @@ from attention_rnn.arguments import (
     check_shared_arguments,
     option,
     parse_config_overrides,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.classes import check_labels, check_recurrence, label_fields, list_labels, merge_labels, with_labels
@@ -60,7 +61,6 @@ from attention_rnn.training import (
     origin,
     read_examples,
     read_split,
-    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,

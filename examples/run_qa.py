@@ -39,6 +39,7 @@ from attention_rnn.arguments import (
     check_choice,
     check_shared_arguments,
     option,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.data import drop_empty, write_json_lines
@@ -53,7 +54,6 @@ from attention_rnn.training import (
     origin,
     read_examples,
     read_split,
-    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,

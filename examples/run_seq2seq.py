@@ -30,6 +30,7 @@ from attention_rnn.arguments import (
     check_shared_arguments,
     option,
     parse_config_overrides,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.confusion import count_confusions, write_confusions
@@ -48,7 +49,6 @@ from attention_rnn.training import (
     read_examples,
     read_split,
     settle_columns,
-    settle_sizes,
     special_token_ids,
     start_run,
 )

@@ -34,6 +34,7 @@ from attention_rnn.arguments import (
     check_shared_arguments,
     option,
     parse_config_overrides,
+    settle_sizes,
     wanted_splits,
 )
 from attention_rnn.data import drop_empty, get_text, write_json_lines
@@ -62,7 +63,6 @@ from attention_rnn.training import (
     load_or_train_tokenizer,
     origin,
     read_examples,
-    settle_sizes,
     special_token_ids,
     start_run,
     train_new_tokenizer,

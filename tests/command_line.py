@@ -21,7 +21,9 @@ def refused(*arguments):
 @pytest.fixture(scope="module", autouse=True)
 def messages():
     """The command leaves out messages, which tests of other files look for."""
-    loggers = [logging.getLogger(name) for name in ("attention_rnn", "accelerate", "transformers")]
+    loggers = [
+        logging.getLogger(name) for name in ("attention_rnn", "attention_rnn.forecasting", "accelerate", "transformers")
+    ]
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):

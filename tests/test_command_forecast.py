@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from command_line import messages, refused, run  # noqa: F401
 
+from attention_rnn.inspection import Content
+from attention_rnn.tasks import is_series
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
 )
@@ -23,13 +26,15 @@ def hours(tmp_path_factory):
     return file
 
 
-def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys):
+def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     folder = hours.parent / "run"
     said = run(capsys, "forecast", hours, "-o", folder, *TINY)
+    assert "1 series of 480 to 480 values of load, one in h from 2024-01-01" in caplog.text
+    assert "Chosen by the data, a step being h: prediction_length 24" in caplog.text
     assert "ridge" in said
     assert "beat" in said
     names = {path.name for path in folder.iterdir()}
-    assert {"model.safetensors", "README.md", "scores.json", "forecast.csv", "forecasts.png"} <= names
+    assert {"model.safetensors", "README.md", "scores.json", "forecast.csv", "predictions.png"} <= names
     assert "attention-rnn forecast hours.csv" in (folder / "README.md").read_text()
 
     said = run(capsys, "forecast", hours, "-o", folder, *TINY)
@@ -61,3 +66,30 @@ def test_an_error_is_one_line(hours, arguments, message):
     said = refused("forecast", *[str(hours) if argument == "FILE" else argument for argument in arguments])
     assert message in said
     assert "\n" not in said
+
+
+def test_a_training_on_texts_sends_series_to_the_forecast(hours):
+    assert f"hours.csv holds time stamps and numbers: attention-rnn forecast {hours}" in refused("train", hours)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("2024-01-31", "3.5"), ("2024-02-29", "")], True),
+        ([("31.01.2024 13:00", "-3"), ("31.01.2024 14:00", "4")], True),
+        ([("2024-01", 3), ("2024-02", 4)], True),
+        ([(pd.Timestamp("2024-01-31"), 3.5)], True),
+        ([("31.01.2024", "2024-01-31")], False),  # dates to be written in another form
+        ([("2024-01-31", "")], False),
+        ([("January 31", "3.5")], False),
+        ([("3.5", "2.5")], False),
+    ],
+)
+def test_time_stamps_beside_numbers_are_series(rows, expected):
+    assert is_series(Content("f", [dict(zip("ab", row, strict=True)) for row in rows])) is expected
+
+
+def test_what_says_something_else_than_the_name_of_a_series_is_a_text():
+    rows = [{"date": f"2024-01-{day:02}", "stars": "4", "said": f"day {day} was good"} for day in range(1, 31)]
+    assert not is_series(Content("reviews", rows))
+    assert is_series(Content("shops", [{**row, "said": "bern"} for row in rows]))

@@ -219,6 +219,36 @@ def test_days_come_before_months_where_they_must():
     assert str(read(dashes).start) == "2023-12-11 00:00:00"  # no offset from UTC
 
 
+def test_a_file_is_recognised_by_more_than_its_first_row(tmp_path):
+    days = pd.date_range("2021-01-01", periods=20)
+    frame = pd.DataFrame({"date": days.strftime("%d.%m.%Y"), "visits": range(20), "sales": [None, *range(19)]})
+    frame.to_csv(tmp_path / "days.csv", index=False)
+    series = read(str(tmp_path / "days.csv"))
+    assert (series.start, series.length) == (days[0], 20)
+    assert series.columns.targets == ["visits", "sales"]
+
+
+def test_a_day_stands_before_points():
+    frame = pd.DataFrame({"date": ["01.01.2021", "01.02.2021", "01.03.2021", "01.04.2021"], "v": 1.0})
+    assert read(frame).frequency == "MS"
+
+
+def test_semicolons_leave_commas_to_numbers(tmp_path):
+    file = tmp_path / "s.csv"
+    file.write_text("date;load;wind\n2024-01-01;1,5;2\n2024-01-02;;-3,25\n2024-01-03;7;1.5\n", encoding="utf-8")
+    series = read(str(file))
+    assert series.columns.targets == ["load", "wind"]
+    np.testing.assert_array_equal(series.series[0].values, [[1.5, 2], [np.nan, -3.25], [7, 1.5]])
+
+
+def test_without_a_column_of_numbers_is_said_what_there_is():
+    frame = pd.DataFrame({"date": ["2024-01-01"] * 3, "price": ["$1.5"] * 3, "note": None})
+    with pytest.raises(
+        ValueError, match=r"left for the target, got '2024-01-01' in 'date', '\$1.5' in 'price', nothing"
+    ):
+        read(frame)
+
+
 @pytest.mark.parametrize(
     ("stamps", "message"),
     [
@@ -376,6 +406,7 @@ def test_a_season_is_found_and_a_random_walk_has_none():
     assert find_season(numbered(np.cumsum(noise), **hours), [(0, 2000)]) == 1
     assert find_season(numbered(noise, **hours), [(0, 2000)]) == 1
     assert find_season(numbered(np.arange(2000.0), **hours), [(0, 2000)]) == 1
+    assert find_season(numbered(day + 0.3 * noise + 0.5 * np.arange(2000), **hours), [(0, 2000)]) == 24
     assert find_season(numbered(np.tile(noise[:7], 40)), [(0, 280)]) == 7  # steps that are numbered
 
 
@@ -391,6 +422,7 @@ def test_settings_suit_the_frequency_and_what_is_given_stays(caplog):
     assert choose_settings(numbered(changed, frequency="h", start=series.start)) == settings
     months = numbered(np.arange(40.0), frequency="MS", start=pd.Timestamp("2020-01-01"))
     assert choose_settings(months).prediction_length == 8  # of 12 a fifth of the series is left
+    assert choose_settings(months, season=12).patch_length == 6  # of 12 values too many
     with pytest.raises(ValueError, match="season must be at least 1, got 0"):
         choose_settings(series, season=0)
 
@@ -499,12 +531,23 @@ def test_a_model_that_does_not_beat_the_best_baseline_is_told_so():
     assert "The model beats what needs no training: its mase on the test is 0.900" in compare(tables, "mase")[1]
 
 
+def test_a_model_that_wins_on_the_test_alone_is_told_so():
+    tables = {
+        "validation": {"this model": {"mae": 1.1}, "repeat-last": {"mae": 1.0}},
+        "test": {"this model": {"mae": 0.9}, "repeat-last": {"mae": 1.0}},
+    }
+    verdict = compare(tables, "mase")[1]
+    assert "on the test alone, which may be chance: its mae on the test is 0.900, that of repeat-last 1.000" in verdict
+    assert "**its mae on the validation is 1.100, that of repeat-last 1.000**" in verdict
+
+
 # Pictures
 
 
 def test_pictures_show_the_forecast_its_bands_and_where_it_looked():
     panel = {
-        "title": "sales, $",
+        "title": "bern, $",
+        "name": "sales, $",
         "past_stamps": DAYS,
         "past": np.arange(6),
         "stamps": pd.date_range("2024-01-07", periods=2),
@@ -516,6 +559,9 @@ def test_pictures_show_the_forecast_its_bands_and_where_it_looked():
     figure = plot_forecasts([panel, panel])
     assert len(figure.axes) == 2
     assert len(figure.axes[0].collections) == 2  # two bands
+    assert figure.axes[0].get_ylabel() == "sales, $"
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["80 %", "50 %", "what came", "forecast"]
     weights = torch.softmax(torch.randn(2, 3), dim=-1).numpy()
     figure = plot_forecast_attention(weights, panel["stamps"], DAYS[1:], patch_length=2)
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]

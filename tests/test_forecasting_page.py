@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from attention_rnn import cli
 
@@ -35,7 +36,8 @@ def test_the_page_is_true(tmp_path, monkeypatch, capsys):
     ]
     pd.concat(frames).to_csv("sales.csv", index=False)
     pd.concat(frames).to_csv("newer.csv", index=False)
-    assert [kind for kind, _ in BLOCKS] == ["bash", "bash", "bash", "python", "bash", "python", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["bash", "bash", "python", "bash", "python", "bash", *["python"] * 4]
+    blocks = {}
     for kind, block in BLOCKS:
         if kind == "bash":
             words = shlex.split(block.replace("\\\n", " "))
@@ -49,8 +51,13 @@ def test_the_page_is_true(tmp_path, monkeypatch, capsys):
         else:
             names = {}
             exec(block, names)
+            blocks |= dict.fromkeys({"Windows", "fit_readout"} & names.keys(), names)
     assert pd.read_csv("forecast.csv").columns.tolist() == ["item_id", "timestamp", "target", "0.1", "0.5", "0.9"]
-    assert names["batch"]["past_values"].shape == (2, names["settings"].context_length)
+    assert blocks["Windows"]["batch"]["past_values"].shape == (2, blocks["Windows"]["settings"].context_length)
+    assert "3" in capsys.readouterr().out.splitlines()  # where the value is that was made unlikely
+    wave, model = (blocks["fit_readout"][name] for name in ("wave", "model"))
+    path = model.generate(wave[:, :900], prediction_length=50).sequences[:, 0]
+    torch.testing.assert_close(path, wave[:, 900:950], atol=0.1, rtol=0)
     assert len(pd.read_csv("runs/sales/scores_by_series.csv")) == 2
 
 

@@ -30,6 +30,7 @@ from attention_rnn.tokenizer_training import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "quality"))
+import mackey_glass
 import report
 import run
 import speech
@@ -261,6 +262,46 @@ def test_the_plot_compares_scores_by_length(tmp_path, monkeypatch):
     assert not report.PLOT.exists()
     report.plot_by_length({"mt_multi30k_ende": {"runs": runs}, "summ_aeslc": None})
     assert report.PLOT.stat().st_size > 1000
+
+
+# forecasting
+
+
+def test_forecasters_are_scored_together_as_each_is_alone(tmp_path, monkeypatch):
+    rates = np.random.default_rng(0).normal(size=(600, 8)).cumsum(axis=0)
+    write(tmp_path / "exchange_rate.txt", *(",".join(f"{rate:.4f}" for rate in row) for row in rates))
+    arguments = ["ts_exchange_rate", "--data_dir", str(tmp_path), "--settings", "96_mse", "--seeds", "1"]
+    arguments += ["--runs_dir", str(tmp_path), "--threads", "1", "--config_overrides", "hidden_size=4"]
+    arguments += ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--warmup_steps", "0"]
+    script = import_module("run_forecasting").main
+    monkeypatch.setattr(run.subprocess, "call", lambda command, **_: script(command[2:]) and 0)
+    run.main(arguments)
+    results = json.loads((tmp_path / "trial" / "results" / "ts_exchange_rate.json").read_text())
+    folder = tmp_path / "trial" / "ts_exchange_rate" / "96_mse" / "seed1"
+    together = run.test_ensemble(TASKS["ts_exchange_rate"], [folder, folder], "test", threads=1)
+    assert together == pytest.approx(results["runs"][0]["test"], rel=1e-4)
+
+
+def test_an_echo_state_network_runs_freely_on_mackey_glass(monkeypatch):
+    for name, value in {"WASHOUT": 100, "TRAINED": 500, "STARTS": 3, "HORIZON": 10, "LONG_RUN": 50}.items():
+        monkeypatch.setattr(mackey_glass, name, value)
+    of_a_run = mackey_glass.measure(units=50, tau=17, seed=1)
+    assert of_a_run["error"] < 0.3  # that of the mean is 1
+    assert of_a_run["lowest of the run"] >= of_a_run["lowest of the series"] - 0.2
+    of_another = {**of_a_run, "error": 0.02, "highest of the series": 0.5, "lowest of the series": -0.75}
+    text = mackey_glass.section({(1000, 17): [{**of_another, "error": 0.01}, of_another]})
+    assert "| **1,000 units, tau 17** (2 seeds) | 0.0150 ± 0.0071 |" in text
+    assert "| -0.75 to 0.50 |" in text
+    assert "| goal | ≤ 0.008 |" in text
+
+
+def test_mackey_glass_obeys_its_equation():
+    values = np.arctanh(mackey_glass.mackey_glass(400, tau=17).numpy()) + 1
+    slopes = (values[2:] - values[:-2]) / 2
+    late, now = values[:-18], values[17:-1]
+    expected = 0.2 * late / (1 + late**10) - 0.1 * now
+    np.testing.assert_allclose(slopes[16:], expected, atol=0.01)
+    assert values.std() > 0.1
 
 
 # speech

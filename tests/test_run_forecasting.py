@@ -50,7 +50,7 @@ def test_a_run_leaves_everything_in_its_folder(finished):
     output_dir, scores, _ = finished
     names = {path.name for path in output_dir.iterdir()}
     assert names >= {"config.json", "model.safetensors", "README.md", "predictions.csv", "forecast.csv", "scores.json"}
-    assert names >= {"forecasts.png", "attention.png", "calibration.png", "scores_by_series.csv", "all_results.json"}
+    assert names >= {"predictions.png", "attention.png", "calibration.png", "scores_by_series.csv", "all_results.json"}
     results = json.loads((output_dir / "all_results.json").read_text())
     assert results["predict_mase"] == scores["test"]["mase"]
     assert scores["validation"].keys() == scores["test"].keys() >= {"mse", "mae", "crps", "mase", "coverage"}
@@ -87,7 +87,7 @@ def test_baselines_stand_beside_and_the_card_says_who_is_best(finished):
     beaten = scores["test"]["mase"] < tables["test"][best]["mase"]
     card = ModelCard.load(output_dir / "README.md")
     assert ("The model beats what needs no training" if beaten else f"**The model does not beat {best}**") in card.text
-    for part in ("| test, seasonal naive |", "(forecasts.png)", "(calibration.png)", "time-series-forecasting"):
+    for part in ("| test, seasonal naive |", "(predictions.png)", "(calibration.png)", "time-series-forecasting"):
         assert part in card.content
     values = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
     assert values["test", "mase"] == round(scores["test"]["mase"], 4)

@@ -94,6 +94,9 @@ def test_an_input_on_another_device_is_named(name):
     inputs = {**past, "future_values": future, **observed}
     with pytest.raises(ValueError, match=f"`{name}` must be on the device|on the device of `{name}`"):
         model(**{**inputs, name: inputs[name].to("meta")})
+    without_masks = {other: value for other, value in inputs.items() if other == name or "mask" not in other}
+    with pytest.raises(ValueError, match=f"`{name}` must be on the device|on the device of `{name}`"):
+        model(**{**without_masks, name: inputs[name].to("meta")})
 
 
 def test_what_is_no_tensor_is_refused():
@@ -131,6 +134,7 @@ def test_a_single_channel_may_have_an_axis():
         ({"scaling": "minmax"}, ValueError, "`scaling` must be one of"),
         ({"decoding": "beam"}, ValueError, "`decoding` must be one of"),
         ({"distribution_output": "gamma"}, ValueError, "`distribution_output` must be one of"),
+        ({"distribution_output": ["point"]}, ValueError, "`distribution_output` must be one of"),
         ({"loss": "mse"}, ValueError, '`loss` must be "pinball" for `distribution_output="quantile"`'),
         ({"distribution_output": "point", "loss": "nll"}, ValueError, '`loss` must be "mae" or "mse"'),
         ({"quantile_levels": [0.5, 0.1]}, ValueError, "`quantile_levels` must be increasing numbers between 0 and 1"),

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from attention_rnn import AttentionRnnForecastEnsemble
+from attention_rnn.forecasting import Features, Windows, batches, read_series, split_by_time, standardizers
+from attention_rnn.forecasting.metrics import Scores
+
 HORIZONS = (96, 192, 336, 720)
+ALONE = "alone"  # a model beside which there is no ridge regression
+LENGTH = {"num_train_epochs": 8, "per_device_train_batch_size": 64}  # of a training, whatever the horizon
 NOTES = (
     "All channels are forecast, z-scored by the training part, from every time step of the test part, the last batch "
     "included. MSE and MAE are of a model trained by one of the two; CRPS is the mean of twice the quantile losses of "
@@ -34,21 +42,25 @@ def read_exchange_rate(data_dir: Path, setting: str, split: str) -> Iterator[dic
 
 def setting_arguments(setting: str) -> list[str]:
     """Of a setting such as `96_mse`; every window of the test set counts."""
-    return ["--prediction_length", setting.split("_")[0], "--cutoff_stride", "1", "--num_pictures", "0"]
+    horizon, *others = setting.split("_")
+    highway = ["--fit_highway", "False"] if ALONE in others else []
+    return ["--prediction_length", horizon, "--cutoff_stride", "1", "--num_pictures", "0", *highway]
 
 
 def settings() -> dict[str, str]:
-    """Each horizon trained by both errors, and the first one for quantiles."""
+    """Each horizon trained by both errors, by the absolute one also without ridge regression, and 96 for quantiles."""
     points = {f"{h}_{loss}": f"distribution_output=point,loss={loss}" for h in HORIZONS for loss in ("mse", "mae")}
-    return {**points, "96_quantiles": ""}
+    alone = {f"{h}_mae_{ALONE}": points[f"{h}_mae"] for h in HORIZONS}
+    return {**points, **alone, f"96_quantiles_{ALONE}": "distribution_output=student_t"}
 
 
 def results() -> dict[str, list[str]]:
     lines = {}
-    for loss in ("mse", "mae"):
-        lines |= {f"{horizon}, {loss.upper()} loss": [f"{horizon}_{loss}"] for horizon in HORIZONS}
-        lines[f"mean, {loss.upper()} loss"] = [f"{horizon}_{loss}" for horizon in HORIZONS]
-    return {**lines, "96, 9 quantiles": ["96_quantiles"]}
+    losses = {"MSE loss": "mse", "MAE loss": "mae", "MAE loss, without a highway": f"mae_{ALONE}"}
+    for name, loss in losses.items():
+        lines |= {f"{horizon}, {name}": [f"{horizon}_{loss}"] for horizon in HORIZONS}
+        lines[f"mean, {name}"] = [f"{horizon}_{loss}" for horizon in HORIZONS]
+    return {**lines, "96, 9 quantiles of Student's t, without a highway": [f"96_quantiles_{ALONE}"]}
 
 
 def by_horizon(systems: dict[str, list[tuple[float, ...]]]) -> dict[str, dict[str, float]]:
@@ -58,3 +70,23 @@ def by_horizon(systems: dict[str, list[tuple[float, ...]]]) -> dict[str, dict[st
         for index, horizon in enumerate(HORIZONS)
         for system, of_system in systems.items()
     }
+
+
+@torch.no_grad()
+def score_together(folders: list[Path], files: dict[str, Path]) -> dict[str, float]:
+    """The scores of models whose forecasts are averaged, on the last of these files, as the script scores one."""
+    ensemble = AttentionRnnForecastEnsemble.from_pretrained(folders)
+    config: Any = ensemble.config
+    features, length = Features(**config.features), config.prediction_length
+    series = read_series({split: str(file) for split, file in files.items()})
+    parts = split_by_time(series, length)
+    scales = standardizers(series, parts["train"])
+    part = parts[list(files)[-1]]
+    windows = Windows(series, part, config.context_length, length, features, scales=scales, sees_before=True)
+    levels = [] if config.distribution_output == "point" else config.quantile_levels
+    scores = Scores(series, parts["train"], features.season, scales, levels)
+    for indices, batch in batches(windows):
+        outputs = ensemble(**batch)
+        quantiles = outputs.full_predictions[..., 1:].numpy() if levels else None
+        scores.add(windows, indices, batch["future_values"].numpy(), outputs.mean_predictions.numpy(), quantiles)
+    return scores.result()

@@ -19,6 +19,7 @@ from attention_rnn.recipes import as_arguments
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 AUTO = RESULTS / "auto"  # of `attention-rnn train` without a recipe
+MACKEY_GLASS = RESULTS / "mackey_glass.md"  # a section that a script of its own has written
 PLOT = HERE.parents[1] / "docs" / "quality_by_length.png"
 CARDS = HERE.parents[1] / "model_cards"
 # what the plot shows: the score, its heading, and the lines with their settings
@@ -59,6 +60,7 @@ def report_text(plot: bool = True) -> str:
     """The whole report; with `plot`, the plot that it shows is drawn too."""
     results = {name: read_results(RESULTS / f"{name}.json") for name in TASKS}
     parts = [INTRODUCTION, *(section(name, of_task) for name, of_task in results.items())]
+    parts += [MACKEY_GLASS.read_text(encoding="utf-8")] if MACKEY_GLASS.is_file() else []
     parts += [automatic_section()] if AUTO.is_dir() else []
     if plot:
         plot_by_length(results)
@@ -129,11 +131,11 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
         rows += goal(task, line, columns)
         if task.ensemble and ensembles:
             members = max(len(entry["seeds"]) for entry in ensembles)
-            entries = [entry for entry in ensembles if len(entry["seeds"]) == members]
-            rows.append(
-                [f"**ensemble of {members}**{coverage(entries, settings)}", *summary(task, entries, settings, columns)]
-            )
-            rows += goal(task, "ensemble", columns)
+            entries = [entry for entry in ensembles if len(entry["seeds"]) == members and entry["setting"] in settings]
+            if entries:
+                title = f"**ensemble of {members}**{coverage(entries, settings)}"
+                rows.append([title, *summary(task, entries, settings, columns)])
+                rows += goal(task, "ensemble", columns)
     for system, scores in task.published.items():
         rows.append(
             [f"*{system}*", *(f"*{scores[column]:.{task.digits}f}*" if column in scores else "" for column in columns)]

@@ -33,6 +33,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from forecasting import score_together
 from report import AUTO, RESULTS, automatic_section, read_results, section, write_report
 from safetensors import safe_open
 from tasks import TASKS, Row, Task, arguments_of, scores_by_length
@@ -229,8 +230,12 @@ def test(task: Task, setting: str, folder: Path, split: str) -> dict[str, Any]:
 
 
 def test_ensemble(task: Task, folders: list[Path], split: str, threads: int) -> dict[str, float]:
-    """The scores of the models of several seeds that decode together."""
+    """The scores of the models of several seeds that decode, or forecast, together."""
     torch.set_num_threads(threads)
+    if task.script == "run_forecasting.py":
+        files = {"train": "train", "validation": "dev"} | ({"test": "test"} if split == "test" else {})
+        scores = score_together(folders, {name: data_file(folders[0], task, of) for name, of in files.items()})
+        return {name: scores[name] for name in task.metrics}
     predictions = [row["prediction"] for row in read_jsonl(folders[0] / "generated_predictions.jsonl")]
     rows = read_rows(folders[0].parent, split)[: len(predictions)]
     ensemble, tokenizer = AttentionRnnEnsemble.from_pretrained(folders), AutoTokenizer.from_pretrained(folders[0])

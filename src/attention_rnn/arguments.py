@@ -30,6 +30,8 @@ SMALLEST_BATCH = 8
 STEPS_OF_AN_EPOCH = 40  # there are at least so many, unless batches would become smaller than that
 MOST_EPOCHS = 200
 
+FEW_EXAMPLES = 100_000  # of fewer, models are smaller than the config says
+
 
 def option(default: Any, help: str) -> Any:
     """A field of a dataclass of arguments; for lists see `dataclasses.field`."""
@@ -262,6 +264,25 @@ def parse_config_overrides(
             values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(value, value))
         except (ValueError, SyntaxError):
             values[name] = value  # a plain word, such as gru
+    return values
+
+
+def settle_sizes(
+    overrides: str | None,
+    examples: int | None,
+    sizes: Mapping[str, Any],
+    config_class: type[PreTrainedConfig] = AttentionRnnConfig,
+) -> dict[str, Any]:
+    """
+    The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
+    examples; those of the config are for many.
+    """
+    values = parse_config_overrides(overrides, config_class)
+    chosen = {name: size for name, size in sizes.items() if name not in values}
+    if chosen and examples is not None and examples < FEW_EXAMPLES:
+        values |= chosen
+        told = ", ".join(f"{name}={size}" for name, size in chosen.items())
+        logger.info(f"The model gets {told}, for {examples:,} training examples; --config_overrides changes that.")
     return values
 
 

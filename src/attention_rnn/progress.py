@@ -32,7 +32,8 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             best = (args.metric_for_best_model or "loss").removeprefix("eval_")
-            size = f"{kwargs['model'].num_parameters() / 1e6:.1f} million parameters"
+            count = kwargs["model"].num_parameters()
+            size = f"{count / 1e6:.1f} million parameters" if count >= 1e5 else f"{count:,} parameters"
             epochs = "1 epoch" if state.num_train_epochs == 1 else f"{state.num_train_epochs:,} epochs"
             length = f"{epochs}, {args.train_batch_size} examples a step"
             print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
@@ -46,7 +47,7 @@ class ProgressBar(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.loss = f"loss {float(logs['loss']):.2f}"
+            self.loss = f"training loss {float(logs['loss']):.4g}"
             self._show()
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class ProgressBar(TrainerCallback):
             return
         is_better = self.best is None or (score > self.best if args.greater_is_better else score < self.best)
         self.best = score if is_better else self.best
-        self.scored = f"{name} {score:.2f}, best {self.best:.2f}"
+        self.scored = f"{name} {score:.4g}, best {self.best:.4g}"
         if self.bar is None and state.is_world_process_zero:
             seconds = (time.monotonic() - self.start[0]) / max(1, state.global_step - self.start[1])
             left = f"{format_duration(seconds * (state.max_steps - state.global_step))} left"

@@ -13,6 +13,8 @@ from .inspection import SEPARATORS, Content, Row, is_number, looks_like_labels
 # the features of a form, as UniMorph writes them: V;IND;PRS;3;SG
 FEATURES = re.compile(r"[A-Z0-9][\w./+{}-]*(;[\w./+{}()-]+)*")
 _TOKENS = ("tokens", "words", "token")
+# a date, with or without its day, and the time of the day behind it
+_STAMP = re.compile(r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d\d|\d{4}))([ T]\d.*)?")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,18 @@ def find_task(content: Content) -> Task:
         or _rated_texts(columns)
         or _pairs(columns)
     )
+
+
+def is_series(content: Content) -> bool:
+    """Whether these rows are time stamps and numbers, beside names of series at most: to forecast, not to read."""
+    columns = {
+        name: [str(row[name]).strip() for row in content.rows if row.get(name) not in (None, "")]
+        for name in (content.rows[0] if content.rows else ())
+    }
+    stamps = {name for name, values in columns.items() if values and all(map(_STAMP.fullmatch, values))}
+    numbers = {name for name, values in columns.items() if values and is_number(values)} - stamps
+    others = [values for name, values in columns.items() if name not in stamps | numbers]
+    return bool(stamps and numbers) and all(map(looks_like_labels, filter(None, others)))
 
 
 def _are_labels(values: Sequence[Any]) -> bool:

@@ -33,7 +33,6 @@ from typing import Any, cast
 
 from transformers import (
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     PrinterCallback,
@@ -46,13 +45,11 @@ from .arguments import (
     ScriptTrainingArguments,
     expand_config_file,
     parse_arguments,
-    parse_config_overrides,
     wanted_splits,
 )
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import TRAINING_CURVES, write_model_card
-from .models.configuration_attention_rnn import AttentionRnnConfig
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
@@ -60,7 +57,6 @@ from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
 logger = logging.getLogger(__name__)
 
 Scores = dict[str, float | str]
-FEW_EXAMPLES = 100_000
 
 
 @dataclass
@@ -345,25 +341,6 @@ def train_new_tokenizer(
             f"{len(tokenizer):,} tokens. Those of bpe and unigram are as many as you ask for."
         )
     return tokenizer
-
-
-def settle_sizes(
-    overrides: str | None,
-    examples: int | None,
-    sizes: Mapping[str, Any],
-    config_class: type[PreTrainedConfig] = AttentionRnnConfig,
-) -> dict[str, Any]:
-    """
-    The fields of the config that a command line sets, and `sizes` where it says nothing of them and there are few
-    examples; those of the config are for many.
-    """
-    values = parse_config_overrides(overrides, config_class)
-    chosen = {name: size for name, size in sizes.items() if name not in values}
-    if chosen and examples is not None and examples < FEW_EXAMPLES:
-        values |= chosen
-        told = ", ".join(f"{name}={size}" for name, size in chosen.items())
-        logger.info(f"The model gets {told}, for {examples:,} training examples; --config_overrides changes that.")
-    return values
 
 
 def read_examples(

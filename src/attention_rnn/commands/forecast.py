@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
     words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none", "--command", command]
     words += ["--resume_from_checkpoint", "True", "--overwrite_output_dir", "True", *others]
     quiet()
+    logging.getLogger("attention_rnn.forecasting").setLevel(logging.INFO)  # what it finds and chooses
     try:
         run_forecasting.main(words)
     except KeyboardInterrupt as error:
@@ -78,7 +80,7 @@ def tell_results(folder: Path) -> None:
         print(f"{system:16}" + "".join(f"{of_it[name]:10.3f}" if name in of_it else " " * 10 for name in names))
     _, verdict = compare(scores, deciding_metric(open_config(str(folder))))
     print(verdict.replace("**", ""))
-    shown = ["forecast.csv", "forecasts.png", "attention.png", "README.md"]
+    shown = ["forecast.csv", "forecast.png", "predictions.png", "attention.png", "README.md"]
     print(f"look at    {', '.join(str(folder / name) for name in shown if (folder / name).exists())}")
     print(f"use it     attention-rnn forecast NEWER --model {folder}")
 

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             print(f"{split:10} {', '.join(told)}")
     if settings := read_settings(folder):
         print(f"made by    attention-rnn {settings.get('command', 'train')} {' '.join(settings['arguments'])}")
-    names = ("README.md", "predictions.tsv", "forecast.csv", "forecasts.png", "training.png")
+    names = ("README.md", "predictions.tsv", "forecast.csv", "forecast.png", "training.png")
     files = [folder / name for name in (*names, "attention_maps/attention.html")]
     if shown := [str(file) for file in files if file.exists()]:
         print(f"look at    {', '.join(shown)}")

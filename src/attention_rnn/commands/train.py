@@ -24,7 +24,7 @@ from ..recipes import (
     choose_pair_recipe,
     load_recipe,
 )
-from ..tasks import Task, find_task, spell, spell_lemma
+from ..tasks import Task, find_task, is_series, spell, spell_lemma
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
 from .results import tell_results, write_marked_predictions
@@ -156,6 +156,11 @@ _OF_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
 
 
 def settle_task(content: Content, options: argparse.Namespace) -> Task:
+    if options.task is None and not options.columns and is_series(content):
+        raise UsageError(
+            f"{content.file} holds time stamps and numbers: attention-rnn forecast {options.file[0]}; --task pairs or "
+            "classification reads them as texts"
+        )
     if options.columns and content.text is not None:
         raise UsageError(f"--columns are of a table, and {content.file} holds running text")
     found = find_task(content)

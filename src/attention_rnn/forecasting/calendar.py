@@ -11,9 +11,9 @@ _STRETCHES = 50  # in which a frequency is looked for
 CYCLES: dict[str, tuple[float, Callable[[Any], Any]]] = {
     "hour": (3600.0, lambda stamps: (stamps.minute + stamps.second / 60) / 60),
     "day": (86400.0, lambda stamps: (stamps.hour + stamps.minute / 60) / 24),
-    "week": (7 * 86400.0, lambda stamps: stamps.dayofweek / 7),
+    "week": (7 * 86400.0, lambda stamps: stamps.day_of_week / 7),
     "month": (30 * 86400.0, lambda stamps: (stamps.day - 1) / stamps.days_in_month),
-    "year": (365 * 86400.0, lambda stamps: (stamps.dayofyear - 1) / 366),
+    "year": (365 * 86400.0, lambda stamps: (stamps.day_of_year - 1) / 366),
 }
 
 

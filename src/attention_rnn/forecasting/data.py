@@ -7,6 +7,7 @@ missing value; one that occurs twice, stands in the wrong order or fits no regul
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -232,7 +233,9 @@ class _Collected:
                 f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
                 f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
-        for form in self.forms:
+        # what stands between points begins with the day, wherever it is written so
+        forms = self.forms[::-1] if re.match(r"\d\d?\.\d\d?\.", texts.iloc[0]) else self.forms
+        for form in forms:
             try:
                 stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
             except (ValueError, OverflowError) as error:
@@ -286,8 +289,10 @@ class _Collected:
                 f"{missing:,} time stamps are missing in {len(self.gaps):,} of {len(series):,} series, the first one "
                 f"in {name!r} after {before}; they count as missing values."
             )
-        start = calendar[0]
-        return SeriesSet(series, self.columns, int(start) if self.kind == "number" else start, chosen, len(calendar))
+        start = int(calendar[0]) if self.kind == "number" else calendar[0]
+        read = SeriesSet(series, self.columns, start, chosen, len(calendar))
+        logger.info(read.summary())
+        return read
 
     def _index(self, name: str, stamps: np.ndarray) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(stamps.astype("datetime64[ns]"))
@@ -385,4 +390,6 @@ def _check_order(name: str, stamps: Any, columns: Columns) -> None:
             if getattr(stamp, "hour", 0) and stamp.tzinfo is None:
                 hint += " Where the clock was set back, name the time zone."
             raise ValueError(f"series {name!r}: the time stamp {stamp} must occur once, got it twice.{hint}")
-        raise ValueError(f"series {name!r}: time stamps must ascend, got {stamp} after {before}")
+        raise ValueError(
+            f"series {name!r}: time stamps must ascend, got {stamp} after {before}. Sort rows by time, oldest first."
+        )

@@ -189,7 +189,8 @@ def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str
         metric (`str`): what decides; `"mae"` where there is none of it.
 
     Returns:
-        a table in Markdown, and a sentence that says whether the model beats all others on the last split.
+        a table in Markdown, and a sentence that says whether the model beats all others on the last split, and on those
+        before it.
     """
     names = list(dict.fromkeys(name for table in tables.values() for of_it in table.values() for name in of_it))
     lines = [["", *names], ["---"] * (len(names) + 1)]
@@ -197,13 +198,24 @@ def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str
         for system, of_it in table.items():
             cells = [f"{of_it[name]:.3f}" if name in of_it else "" for name in names]
             lines.append([f"{split}, {system}", *cells])
-    split, (model, *others) = list(tables)[-1], list(tables[list(tables)[-1]])
-    last = tables[split]
-    metric = metric if all(metric in of_it for of_it in last.values()) else "mae"
-    best = min(others, key=lambda name: last[name][metric])
-    told = f"its {metric} on the {split} is {last[model][metric]:.3f}, that of {best} {last[best][metric]:.3f}"
-    if last[model][metric] < last[best][metric]:
-        verdict = f"The model beats what needs no training: {told}."
-    else:
+    model = next(iter(tables[list(tables)[-1]]))
+
+    def race(split: str) -> tuple[bool, str, str]:
+        """Whether the model wins on a split, the best of the others, and the scores of both in words."""
+        scores = tables[split]
+        decides = metric if all(metric in of_it for of_it in scores.values()) else "mae"
+        best = min((name for name in scores if name != model), key=lambda name: scores[name][decides])
+        mine, others = scores[model][decides], scores[best][decides]
+        return mine < others, best, f"its {decides} on the {split} is {mine:.3f}, that of {best} {others:.3f}"
+
+    *earlier, split = tables
+    wins, best, told = race(split)
+    if not wins:
         verdict = f"**The model does not beat {best}**, which needs no training: {told}. Use {best}."
+    elif lost := [told for wins, _, told in map(race, earlier) if not wins]:
+        verdict = (
+            f"The model beats what needs no training on the {split} alone, which may be chance: {told}; **{lost[0]}**."
+        )
+    else:
+        verdict = f"The model beats what needs no training: {told}."
     return "\n".join(f"| {' | '.join(line)} |" for line in lines), verdict

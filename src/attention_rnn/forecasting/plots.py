@@ -1,6 +1,7 @@
 """Pictures of forecasts: what came before, what was said and what came; where the model looked; how honest it is."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = {
-    "forecasts.png": "Forecasts (blue, with bands) behind what came before, and what came (black)",
+    "forecast.png": "What comes next (blue, with bands)",
+    "predictions.png": "What was forecast at the last cut-off (blue, with bands), and what came (black)",
     "worst.png": "The series that are forecast worst",
     "attention.png": "Where each step of the first forecast looked",
     "calibration.png": "The share of the values below each quantile; on the diagonal quantiles say what they mean",
@@ -36,7 +38,7 @@ def plot_forecasts(panels: Sequence[Mapping[str, Any]]) -> "Figure":
     Args:
         panels (`Sequence[dict[str, Any]]`): each with
 
-            - `title` (`str`);
+            - `title`, `name` (`str`): of the series and of its values;
             - `past_stamps`, `past` (time,): what came before;
             - `stamps`, `mean` (horizon,): the forecast;
             - `quantiles` (horizon, levels), `levels`, optional: bands between the outer ones, the next ones, ...;
@@ -53,15 +55,23 @@ def _draw_forecast(axes: "Axes", panel: Mapping[str, Any]) -> None:
     stamps, levels = panel["stamps"], list(panel.get("levels") or ())
     for index in range(len(levels) // 2):
         low, high = panel["quantiles"][:, index], panel["quantiles"][:, -1 - index]
-        label = f"{100 * (levels[-1 - index] - levels[index]):.0f} %" if index == 0 else None
-        axes.fill_between(stamps, low, high, color=_BLUE, alpha=0.6 / (len(levels) // 2), linewidth=0, label=label)
+        label = f"{100 * (levels[-1 - index] - levels[index]):.0f} %"
+        shade = _shade(0.6 * (index + 1) / (len(levels) // 2))
+        axes.fill_between(stamps, low, high, color=shade, linewidth=0, label=label)
     if panel.get("truth") is not None:
-        axes.plot(stamps, panel["truth"], color=_BLACK, linewidth=1, label="what came")
+        came = np.concatenate([panel["past"][-1:], panel["truth"]])
+        axes.plot(panel["past_stamps"][-1:].append(stamps), came, color=_BLACK, linewidth=1, label="what came")
     axes.plot(stamps, panel["mean"], color=_BLUE, linewidth=1.5, label="forecast")
     axes.set_title(panel["title"], fontsize=10, loc="left", parse_math=False)
+    axes.set_ylabel(panel["name"], fontsize=8, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _shade(share: float) -> tuple[float, ...]:
+    """White with a share of blue. A colour that is clear would be the same for all bands in the legend."""
+    return tuple(1 - share * (1 - int(_BLUE[place : place + 2], 16) / 255) for place in (1, 3, 5))
 
 
 def plot_forecast_attention(
@@ -124,8 +134,8 @@ def plot_calibration(shares: Mapping[float, float]) -> "Figure":
 
 def draw_pictures(folder: Path, model: Any, windows: Windows, scores: Scores, count: int) -> dict[str, str]:
     """
-    Draw the forecasts of a model into a folder: of `count` series, of those that it forecasts worst, where it looked,
-    and its calibration.
+    Draw the forecasts of a model into a folder: of `count` series what comes next and what was forecast at the last
+    cut-off, this too of those that it forecasts worst, where it looked, and its calibration.
 
     Returns:
         `dict[str, str]`: what each file shows, of `PICTURES`.
@@ -137,7 +147,12 @@ def draw_pictures(folder: Path, model: Any, windows: Windows, scores: Scores, co
     channels = windows.series.columns.targets
     worst = [(names.index(row.item_id), channels.index(row.channel)) for row in scores.by_series().itertuples()]
     shown = [(which, channel) for which in last for channel in range(len(channels))]
-    figures = {"forecasts.png": plot_forecasts(_panels(model, windows, last, shown[:count], scores.levels))}
+    figures = {}
+    with suppress(ValueError):  # where it is not told what must be known ahead
+        ahead = _ahead(windows)
+        ends = dict(enumerate(range(len(ahead))))
+        figures["forecast.png"] = plot_forecasts(_panels(model, ahead, ends, shown[:count], scores.levels))
+    figures["predictions.png"] = plot_forecasts(_panels(model, windows, last, shown[:count], scores.levels))
     if len(worst) > count:
         figures["worst.png"] = plot_forecasts(_panels(model, windows, last, worst[:count], scores.levels))
     which, channel = shown[0]
@@ -147,13 +162,28 @@ def draw_pictures(folder: Path, model: Any, windows: Windows, scores: Scores, co
         begin = one.first + max(0, cut - windows.context_length)
         stamps = windows.series.stamps(one.first + cut, one.first + cut + windows.prediction_length)
         past = windows.series.stamps(begin, one.first + cut)
-        title = f"{one.item_id}, {channels[channel]}"
+        title = _title(windows, which, channel)
         figures["attention.png"] = plot_forecast_attention(weights, stamps, past, model.config.patch_length, title)
     if scores.levels:
         figures["calibration.png"] = plot_calibration(scores.calibration())
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=150)
     return {name: PICTURES[name] for name in figures}
+
+
+def _ahead(windows: Windows) -> Windows:
+    """The windows behind the ends of the same series."""
+    ends = [(0, len(one)) for one in windows.series.series]
+    lengths = windows.context_length, windows.prediction_length
+    return Windows(windows.series, ends, *lengths, windows.features, scales=windows.scales, beyond=True)
+
+
+def _title(windows: Windows, which: int, channel: int) -> str:
+    """A series and its channel, as far as they have names of their own."""
+    columns, name = windows.series.columns, windows.series.series[which].item_id
+    if columns.item is None:
+        return str(columns.targets[channel])
+    return f"{name}, {columns.targets[channel]}" if len(columns.targets) > 1 else name
 
 
 @torch.no_grad()
@@ -165,21 +195,22 @@ def _panels(
         index, one = last[which], windows.series.series[which]
         window = windows[index]
         batch = {name: values.to(model.device) for name, values in collate([window]).items()}
-        truth = batch.pop("future_values")
+        truth = batch.pop("future_values", None)
         outputs = model.eval()(**batch)
-        mean, came = (windows.unscaled([index], values.float().cpu()) for values in (outputs.mean_predictions, truth))
+        mean = windows.unscaled([index], outputs.mean_predictions.float().cpu())
+        came = None if truth is None else windows.unscaled([index], truth.cpu())[0, :, channel]
         quantiles = windows.unscaled([index], outputs.full_predictions.float().cpu(), has_levels=True)[..., 1:]
         shown = min(len(window["past_values"]), 3 * windows.prediction_length + 24)
         cut = one.first + windows.locate(index)[1]
-        names = windows.series.columns.targets
         panels.append(
             {
-                "title": f"{one.item_id}, {names[channel]}" if len(names) > 1 else one.item_id,
+                "title": _title(windows, which, channel),
+                "name": str(windows.series.columns.targets[channel]),
                 "past_stamps": windows.series.stamps(cut - shown, cut),
                 "past": windows.unscaled([index], window["past_values"][None])[0, -shown:, channel],
                 "stamps": windows.series.stamps(cut, cut + windows.prediction_length),
                 "mean": mean[0, :, channel],
-                "truth": came[0, :, channel],
+                "truth": came,
                 "quantiles": quantiles[0, :, channel],
                 "levels": levels,
             }

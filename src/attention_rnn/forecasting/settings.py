@@ -73,8 +73,9 @@ def choose_settings(series: SeriesSet, train: Part | None = None, **given: int |
     context = given.get("context_length")
     patch = given.get("patch_length")
     if patch is None:
-        divisors = [n for n in range(1, min(season, 48) + 1) if season % n == 0]
-        patch = max(1, min(divisors[-1] if season > 1 else 8, max(prediction, 2), (context or longest // 2) // 2))
+        most = max(1, min(season if season > 1 else 8, 48, max(prediction, 2), (context or longest // 2) // 2))
+        divisors = [n for n in range(-(-most // 2), most + 1) if season % n == 0]
+        patch = divisors[-1] if divisors else most
     if context is None:
         wanted = max(SEASONS_OF_A_CONTEXT * season if season > 1 else 0, 4 * prediction, 32)
         context = min(wanted, max(LONGEST_CONTEXT, 2 * season, prediction), max(longest // 2, 1))
@@ -102,7 +103,7 @@ def find_season(series: SeriesSet, train: Part) -> int:
     After how many steps the series resemble themselves most, 1 if at none.
 
     Candidates are the cycles of the calendar; where steps are numbered, all up to 200. A season must beat by 5 % what
-    values that lie closer together differ by, which a trend or a random walk does not.
+    values that lie closer together differ by, which a random walk does not. A straight trend does not count.
     """
     longest = max(end - begin for begin, end in train)
     seconds = step_seconds(series.frequency)
@@ -116,9 +117,7 @@ def find_season(series: SeriesSet, train: Part) -> int:
             candidates = [length for length in (5, 261) if length <= longest // 3]
     order = sorted(range(len(train)), key=lambda index: train[index][0] - train[index][1])[:20]
     samples = [series.series[index].values[slice(*train[index])][-10_000:] for index in order]
-    samples = [sample - np.nanmean(sample, axis=0) for sample in samples if not np.isnan(sample).all(axis=0).any()]
-    scales = [np.nanstd(sample, axis=0) for sample in samples]
-    samples = [sample / np.where(scale > 0, scale, 1) for sample, scale in zip(samples, scales, strict=True)]
+    samples = [_without_trend(sample) for sample in samples if not np.isnan(sample).all(axis=0).any()]
 
     def difference(lag: int) -> float:
         """The mean of the absolute differences over this lag."""
@@ -134,3 +133,15 @@ def find_season(series: SeriesSet, train: Part) -> int:
         if is_season and of_candidate < min(0.98 * best, best - 1e-3):  # of series without noise the shortest
             best, season = of_candidate, candidate
     return season
+
+
+def _without_trend(values: np.ndarray) -> np.ndarray:
+    """What a straight line leaves of each channel (time, channels), of deviation 1, or zero where it leaves nothing."""
+    steps, left = np.arange(len(values)), np.empty(values.shape)
+    for channel, of_channel in enumerate(values.T.astype(np.float64)):
+        known = ~np.isnan(of_channel)
+        line = np.polyfit(steps[known], of_channel[known], min(1, known.sum() - 1))
+        rest, spread = of_channel - np.polyval(line, steps), np.std(of_channel[known])
+        deviation = np.std(rest[known])
+        left[:, channel] = rest / deviation if deviation > 1e-6 * spread else 0 * rest
+    return left

@@ -5,14 +5,14 @@ a column for each channel), and what their columns hold.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..data import brief, read_lines, read_rows
+from ..data import brief, extension, read_lines, read_rows
 
 # what columns are usually called, in lower case
 TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
@@ -142,14 +142,25 @@ def _read_rows(
             yield frame.set_axis([f"{file}, row {number + row}" for row in range(1, len(frame) + 1)])
             number += len(frame)
         return
-    wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(file)]
-    rows = read_rows(file, file_format=file_format, column_names=column_names, wanted_columns=wanted)
-    size = 1  # until a row has told whether it holds lists
-    while chunk := list(islice(rows, size)):
+    line = next(read_lines(file), "").strip()
+    separator = _separator(line)
+    wanted = [*columns.numbers, columns.timestamp, columns.item, *_header(line, separator)]
+    has_semicolons = separator == ";" and (file_format or extension(file)) == "csv"
+    rows = read_rows(
+        file,
+        file_format=file_format,
+        column_names=column_names,
+        wanted_columns=wanted,
+        separator=";" if has_semicolons else None,
+    )
+    first = list(islice(rows, 1))
+    has_lists = any(isinstance(value, list) for _, row in first for value in row.values())
+    rows = chain(first, rows)
+    while chunk := list(islice(rows, SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK)):
         places, values = zip(*chunk, strict=True)
-        has_lists = any(isinstance(value, list) for value in values[0].values())
-        size = SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK
-        yield pd.DataFrame(list(values), index=list(places), dtype=object)
+        frame = pd.DataFrame(list(values), index=list(places), dtype=object)
+        # where columns are not separated by commas, these are those of 3,5
+        yield frame.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True) if has_semicolons else frame
 
 
 def _explode(chunk: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -171,10 +182,14 @@ def _explode(chunk: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield rows.explode(lists)
 
 
-def _header(file: str) -> list[str]:
+def _separator(line: str) -> str:
+    """What separates the columns of a table with this first line."""
+    return max("\t;,", key=line.count) if any(mark in line for mark in "\t;") else ","
+
+
+def _header(line: str, separator: str) -> list[str]:
     """The values of the first line if they may be names: none of them is a number."""
-    line = next(read_lines(file), "").strip()
-    names = [name.strip('"') for name in line.split("\t" if "\t" in line else ",")]
+    names = [name.strip('"') for name in line.split(separator)]
     return names if all(as_number(name) is None and not is_time(name) for name in names) else []
 
 
@@ -225,10 +240,9 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
         numeric = [name for name in left if as_number(_first(rows[name])) is not None]
         targets = [usual_target] if usual_target is not None and (item is not None or len(numeric) == 1) else numeric
         if not targets:
-            raise ValueError(
-                f"{place}: there must be a column of numbers left for the target, got the columns "
-                f"{brief(list(rows.columns))}"
-            )
+            firsts = {name: _first(rows[name]) for name in rows.columns[:5]}
+            told = ", ".join(f"{'nothing' if v is None else brief(v)} in {name!r}" for name, v in firsts.items())
+            raise ValueError(f"{place}: there must be a column of numbers left for the target, got {told}")
     return replace(given, timestamp=timestamp, item=item, targets=list(targets))
 
 

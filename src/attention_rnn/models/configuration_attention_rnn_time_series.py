@@ -259,7 +259,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.quantile_levels is None:
             self.quantile_levels = [tenth / 10 for tenth in range(1, 10)]
-        if self.loss is None and self.distribution_output in LOSSES:
+        if self.loss is None and self.distribution_output in list(LOSSES):  # which a list may be asked for
             self.loss = LOSSES[self.distribution_output][0]
         if self.bridge is None:
             self.bridge = "copy" if self.states_fit else "linear"

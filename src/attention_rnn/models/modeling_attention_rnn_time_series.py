@@ -353,6 +353,7 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
         """Future values, checked and scaled, (batch * channels, prediction length, channels)."""
         config = self.config
         values = read_values("future_values", future_values, future_observed_mask, config)
+        self.check_device("future_values", values)
         batch_size = series.loc.shape[0] * config.channels_together // config.num_channels
         if values.shape[:2] != (batch_size, config.prediction_length):
             raise ValueError(
