@@ -3,7 +3,7 @@ The step of the decoder made ready for `generate()`, which takes many with the s
 
 The equations are those of `AttentionRnnDecoder.step`. Only its products change: large matrices are laid out once, and
 the products with the context are made once for each position of the source (`prepared_linear.py`). All this happens in
-a twin of the decoder, which shares its parameters.
+a twin of the decoder, which shares its parameters, and whose modules are called without looking for hooks.
 """
 
 import copy
