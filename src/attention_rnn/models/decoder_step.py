@@ -3,19 +3,16 @@ The step of the decoder made ready for `generate()`, which takes many with the s
 
 The equations are those of `AttentionRnnDecoder.step`. Only its products change: large matrices are laid out once, and
 the products with the context are made once for each position of the source (`prepared_linear.py`). All this happens in
-a twin of the decoder, which shares its parameters, and whose modules are called without looking for hooks.
+a twin of the decoder, which shares its parameters.
 """
 
 import copy
 from collections.abc import Mapping
-from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention import (
     AdditiveAttention,
@@ -31,7 +28,7 @@ from .cells import Cell
 from .decoder import AttentionRnnDecoder, DecoderState, Noise
 from .decoder_layer import AttentionRnnDecoderLayer
 from .dropout import NO_NOISE
-from .prepared_linear import MIN_WEIGHTS, ContextReader, Int8Linear, PreparedLinear, is_intercepted, is_plain
+from .prepared_linear import MIN_WEIGHTS, ContextReader, Int8Linear, PreparedLinear, is_plain
 from .readout import AttentionRnnReadout, CopyGate, mix_copies
 
 # Of these the context is the mean of the values, which nothing else of them reads. Multi-head attention has a matrix of
@@ -45,8 +42,6 @@ _MEANS_OF_VALUES = (
     LocationAttention,
     ScaledDotAttention,
 )
-# Those that look for hooks and then call `forward`.
-_USUAL_CALLS = (nn.Module.__call__, GradientCheckpointingLayer.__call__)
 
 
 class DecoderStep:
@@ -231,25 +226,12 @@ def _can_be_prepared(module: Any, kinds: tuple[type, ...] = (nn.Linear,)) -> boo
 
 
 def _twin(module: nn.Module, replaced: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """
-    A module of the same parameters, some of its descendants replaced. `module` itself stays as it is.
-
-    A call of a twin is a call of its `forward`: what torch does about hooks takes as long as a small product.
-    """
+    """A module of the same parameters, some of its descendants replaced. `module` itself stays as it is."""
     if module in replaced:
-        twin = replaced[module]
-    elif is_plain(module, (nn.Linear, Int8Linear)):  # other modules ask whether it is; and it keeps rounded weights
+        return replaced[module]
+    children = {name: child and _twin(child, replaced) for name, child in module._modules.items()}
+    if all(child is module._modules[name] for name, child in children.items()):
         return module
-    else:
-        twin = copy.copy(module)
-        twin._modules = {name: child and _twin(child, replaced) for name, child in module._modules.items()}
-        vars(twin).update(twin._modules)  # where they are found at once
-    kind: Any = type(twin)
-    if kind.__call__ in _USUAL_CALLS and not is_intercepted(module) and not _has_any_global_hook():
-        twin.__class__ = _without_hooks(kind)
+    twin = copy.copy(module)
+    twin._modules = children
     return twin
-
-
-@cache
-def _without_hooks(kind: Any) -> Any:
-    return type(kind.__name__, (kind,), {"__call__": kind.forward, "__module__": kind.__module__})
