@@ -13,7 +13,7 @@ from tokenizers import Encoding
 
 from .reading import whole_offsets
 
-FORMAT, FORMAT_VERSION = "attention-rnn-onnx", 1
+FORMAT, FORMAT_VERSION = "attention-rnn-onnx", 2
 CONFIG, ENCODER, STEP, MODEL = "config.json", "encoder.onnx", "step.onnx", "model.onnx"
 SEQ2SEQ, CAUSAL = "text2text-generation", "text-generation"
 CLASSIFICATION, LABELLING, ANSWERING = "text-classification", "token-classification", "question-answering"
