@@ -28,7 +28,7 @@ export interface Runner {
   readonly config: Record<string, unknown>;
   /** How many bytes were read, and how long that took. */
   readonly loaded: { size: number; milliseconds: number };
-  /** What the model makes of a text, the best first. */
+  /** What the model makes of a text, the best first. A model of inflection reads a lemma with its features, "gehen V;PST". */
   generate(text: string, options?: GenerationOptions): Promise<Generated[]>;
 }
 

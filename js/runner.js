@@ -8,7 +8,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor, env } from "onnxruntime-web";
 
 const FORMAT = "attention-rnn-onnx";
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 const TASKS = ["text2text-generation", "text-generation"];
 const MEMORY = ["keys", "values", "mask"];
 const IMPOSSIBLE = -1e9; // added to the score of what must not be chosen
@@ -70,6 +70,16 @@ function check(config) {
   }
 }
 
+/** A lemma with its features behind a tab or a space, letter by letter: see onnx/spelling.py of the package. */
+function readLemma(text) {
+  const [, lemma, features] = text.trim().match(text.includes("\t") ? /^(.*)\t(.*)$/su : /^(.*) (.*)$/su) ?? [];
+  if (!/^[A-Z0-9][\p{L}\p{N}_./+{}-]*(;[\p{L}\p{N}_./+{}()-]+)*$/u.test(features?.trim() ?? "")) {
+    throw new TypeError(`This model needs a lemma and its features, such as "gehen V;PST", got "${text}"`);
+  }
+  const letters = Array.from(lemma.trim(), (letter) => (letter === " " ? "␣" : letter));
+  return [...letters, ...features.trim().split(";").map((feature) => `[${feature}]`)].join(" ");
+}
+
 class Runner {
   #tokenizer;
   #target;
@@ -98,7 +108,7 @@ class Runner {
   async #generate(text, options) {
     const settings = this.#settings(options);
     if (typeof text !== "string" || !text.trim()) throw new TypeError("The text must be a string that is not empty");
-    const ids = this.#tokenizer.encode(text).ids;
+    const ids = this.#tokenizer.encode(this.config.spelt ? readLemma(text) : text).ids;
     const limit = this.config.max_source_length;
     if (!ids.length) throw new RangeError("The text must hold a token");
     if (limit !== null && ids.length > limit) throw new RangeError(`The text may have ${limit} tokens, got ${ids.length}`);
@@ -154,7 +164,8 @@ class Runner {
   }
 
   #decode(prompt, tokens) {
-    return this.#target.decode([...prompt, ...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    const text = this.#target.decode([...prompt, ...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    return this.config.spelt ? text.replaceAll(" ", "").replaceAll("␣", " ") : text;
   }
 
   /** The tokens that may come after those so far, of each row. */

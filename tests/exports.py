@@ -60,6 +60,10 @@ VARIANTS = {
         lambda: random_model("AttentionRnnForCausalLM", hidden_size=12, past_attention_window=3),
         lambda: train_tokenizer(["abcdefgh ijkl mnop"], kind="character", vocab_size=19, causal=True),
     ),
+    "inflection": (
+        lambda: tiny_model(**SMALL, vocab_size=29),
+        lambda: train_tokenizer(["a b c d e f g h i j k l m n o p é ␣ [V] [PST] [N] [PL]"], kind="word", vocab_size=29),
+    ),
     "classifier": (lambda: random_model("AttentionRnnForSequenceClassification", pooling_heads=2, **NAMED), characters),
     "tagger": (
         lambda: random_model(
@@ -86,5 +90,5 @@ def export(variant, tmp_path_factory):
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / "README.md").exists():  # which is written last
-            export_onnx(model, tokenizer, folder)
+            export_onnx(model, tokenizer, folder, spelt=variant == "inflection")
     return SimpleNamespace(model=model, tokenizer=tokenizer, folder=folder, runner=OnnxRunner([folder]))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_model
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from transformers import GenerationConfig, GenerationMixin, MaxTimeCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
@@ -650,6 +651,28 @@ def test_large_plain_matrices_are_prepared():
     assert isinstance(twins.lm_head, PreparedLinear)
     assert isinstance(twins.decoder.attention.query, PreparedLinear)
     assert type(twins.decoder.attention.energy) is nn.Linear
+
+
+def test_a_hook_on_all_modules_sees_those_of_each_step():
+    calls = []
+    handle = register_module_forward_hook(lambda module, *args: calls.append(type(module).__name__))
+    try:
+        tokens = generate(tiny_model(), min_new_tokens=9)
+    finally:
+        handle.remove()
+    assert calls.count("AttentionRnnReadout") == tokens.shape[1] - 1
+
+
+def test_a_module_that_is_called_in_its_own_way_is_called_so():
+    class Louder(AttentionRnnReadout):
+        def __call__(self, *args):
+            return 2 * super().__call__(*args)
+
+    model = tiny_model()
+    model.model.decoder.readout.__class__ = Louder
+    options = {"return_dict_in_generate": True, "output_logits": True, "min_new_tokens": 9}
+    ours, theirs = (generate(model, own, **options) for own in (True, False))
+    torch.testing.assert_close(ours.logits, theirs.logits)
 
 
 @pytest.mark.parametrize("returned", [1, 2])

@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from attention_rnn.inspection import Content, Known, read_content, text_of
-from attention_rnn.tasks import find_task, spell_lemma, unspell
+from attention_rnn.onnx.spelling import spell_lemma, unspell
+from attention_rnn.tasks import find_task
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
 TSV = "".join(f"{source}\t{target}\n" for source, target in WORDS)

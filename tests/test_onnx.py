@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,8 +21,12 @@ from exports import LABELS, NAMED, SMALL, SOURCES, WORDS, characters, random_mod
 from tiny import tiny_model  # noqa: E402
 
 from attention_rnn import OnnxRunner, cli, export_onnx  # noqa: E402
+from attention_rnn.commands.models import COMMAND, Model  # noqa: E402
 from attention_rnn.copy_vocabulary import CopyVocabulary  # noqa: E402
+from attention_rnn.tasks import Task  # noqa: E402
 from attention_rnn.tokenizer_training import train_tokenizer  # noqa: E402
+
+INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
 
 
 def generate(export, texts, **options):
@@ -59,6 +64,13 @@ def test_greedy_decoding_gives_the_tokens_of_generate(exported, variant):
     export, texts = exported(variant), texts_for(variant)
     expected, _ = generate(export, texts, max_new_tokens=9)
     assert [result["token_ids"] for result in export.runner(texts, max_new_tokens=9)] == expected
+
+
+@pytest.mark.parametrize("variant", ["parallel", "language model"])
+def test_a_model_without_a_limit_writes_as_many_tokens_as_generate(exported, variant):
+    export = exported(variant)
+    (expected,), _ = generate(export, SOURCES[1:2])
+    assert export.runner(SOURCES[1])["token_ids"] == expected
 
 
 @every_generator
@@ -412,8 +424,8 @@ def test_a_folder_is_served(exported):
 
 
 def test_the_command_exports_a_checkpoint(tmp_path, monkeypatch, capsys):
-    def write(model, tokenizer, folder, weights):
-        given.append((type(model).__name__, model.config.vocab_size, len(tokenizer), weights))
+    def write(model, tokenizer, folder, weights, spelt):
+        given.append((type(model).__name__, model.config.vocab_size, len(tokenizer), weights, spelt))
         folder.mkdir()
         (folder / "step.onnx").write_bytes(b"0" * 30_000)
 
@@ -421,10 +433,29 @@ def test_the_command_exports_a_checkpoint(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("attention_rnn.onnx.export.export_onnx", write)
     for part in (tiny_model(**SMALL), characters()):
         part.save_pretrained(tmp_path / "words")
+    (tmp_path / "words" / COMMAND).write_text(json.dumps({"task": vars(INFLECTION)}), encoding="utf-8")
     cli.main(["export", str(tmp_path / "words"), "--weights", "stored-int8"])
-    assert given == [("AttentionRnnForConditionalGeneration", 19, 19, "stored-int8")]
+    assert given == [("AttentionRnnForConditionalGeneration", 19, 19, "stored-int8", True)]
     output = capsys.readouterr().out
     assert f"0.03 MB  {tmp_path}/words-onnx/step.onnx" in output
+
+
+def test_a_model_of_inflection_reads_and_writes_as_the_command_does(exported, tmp_path):
+    export = exported("inflection")
+    for part in (export.model, export.tokenizer):
+        part.save_pretrained(tmp_path)
+    (tmp_path / COMMAND).write_text(json.dumps({"task": vars(INFLECTION)}), encoding="utf-8")
+    texts = ["ab cé V;PST", "ab cé\tN;PL", " dad  N"]
+    expected = [answer.text for (answer,) in Model(str(tmp_path)).answers(texts, num_beams=2)]
+    assert [found["text"] for found in export.runner(texts, num_beams=2)] == expected
+    alone = {**os.environ, "PYTHONPATH": ""}
+    command = [sys.executable, export.folder / "run_onnx.py", *texts, "--num_beams", "2"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, env=alone).stdout.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == expected
+    whole = export.runner(texts[0])["text"]
+    assert "".join(export.runner(texts[0], stream=True)) == whole
+    with pytest.raises(ValueError, match="a lemma and its features, such as 'gehen V;PST', got 'ab cé'"):
+        export.runner("ab cé")
 
 
 def test_a_checkpoint_of_another_kind_is_not_exported(tmp_path):

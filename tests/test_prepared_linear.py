@@ -17,6 +17,15 @@ def test_a_prepared_product_equals_linear(width, has_bias):
         torch.testing.assert_close(product(inputs), layer(inputs))
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+@pytest.mark.parametrize(("rows", "width", "expected"), [(1, 300, False), (2, 300, True), (2, 100, False)])
+def test_few_multiplications_are_not_worth_a_call_of_onednn(rows, width, expected):
+    product = prepare_product(torch.randn(7 * width, width), None, rows)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        product(torch.randn(rows, width))
+    assert any("mkldnn" in event.key for event in profile.key_averages()) == expected
+
+
 def test_a_prepared_product_in_half_precision_takes_and_gives_single():
     layer = torch.nn.Linear(20, 30)
     inputs = torch.randn(4, 20)

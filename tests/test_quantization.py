@@ -8,6 +8,7 @@ from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_config, tiny_model
 from transformers import AutoModelForSeq2SeqLM
 
 from attention_rnn import AttentionRnnForCausalLM, AttentionRnnModel, quantization, quantize
+from attention_rnn.models import decoder_step, prepared_linear
 from attention_rnn.models.attention import Memory
 from attention_rnn.models.decoder_step import prepare
 from attention_rnn.models.prepared_linear import Int8Linear
@@ -116,6 +117,26 @@ def test_weights_that_change_are_rounded_anew():
         layer.weight.mul_(2)
         layer.bias.mul_(2)
         torch.testing.assert_close(layer(inputs), 2 * before)
+
+
+def test_weights_are_rounded_once_for_many_calls(monkeypatch):
+    monkeypatch.setattr(decoder_step, "MIN_WEIGHTS", 2)
+    monkeypatch.setattr(prepared_linear, "MIN_INT8_WEIGHTS", 2)
+    rounded, round_weights = [], prepared_linear.prepare_int8_product
+
+    def count(weight, bias):
+        rounded.append(weight)
+        return round_weights(weight, bias)
+
+    monkeypatch.setattr(prepared_linear, "prepare_int8_product", count)
+    model = quantize(tiny_model())
+    batch = tiny_batch(model)
+    batch.pop("labels")
+    expected = model.generate(**batch, max_new_tokens=9, min_new_tokens=9)
+    assert rounded
+    rounded.clear()
+    assert torch.equal(model.generate(**batch, max_new_tokens=9, min_new_tokens=9), expected)
+    assert not rounded
 
 
 def test_a_copy_of_a_copy_generates_too():

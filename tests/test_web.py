@@ -17,7 +17,7 @@ from attention_rnn import cli
 pytest.importorskip("onnxscript")
 
 JS = Path(__file__).parents[1] / "js"
-MODELS = ["parallel", "two vocabularies", "subwords", "language model"]
+MODELS = ["parallel", "two vocabularies", "subwords", "language model", "inflection"]
 OPTIONS = [
     {},
     {"num_beams": 4, "num_return_sequences": 3},
@@ -36,6 +36,10 @@ def texts(count):
     return [("a" + "".join(random_.choices(letters, k=random_.randint(0, 12)))).strip() for _ in range(count)]
 
 
+def texts_for(model):
+    return [f"{text} N;PL" for text in texts(12)] if model == "inflection" else texts(12)
+
+
 def as_json(value):
     return np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
 
@@ -52,13 +56,13 @@ def test_the_runner_in_node_finds_what_python_finds(exported, tmp_path):
         shutil.copytree(export.folder, tmp_path / model)
         attends = {} if model == "language model" else {"return_attention": True}
         for options in OPTIONS:
-            results = export.runner(texts(12), max_new_tokens=9, **options, **attends)
+            results = export.runner(texts_for(model), max_new_tokens=9, **options, **attends)
             results = [result if isinstance(result, list) else [result] for result in results]
             cases.append(
                 {
                     "model": model,
                     "options": {"maxNewTokens": 9, **{in_camel_case(name): value for name, value in options.items()}},
-                    "texts": texts(12),
+                    "texts": texts_for(model),
                     "expected": [
                         [{name: as_json(value) for name, value in one.items()} for one in of_text]
                         for of_text in results

@@ -1,6 +1,7 @@
 """
-Time of an exported folder in ONNX Runtime against `generate()` of the same model in torch, and how soon a fresh process
-has its first answer.
+Time of an exported folder in ONNX Runtime, and of `quantize`, against `generate()` of the same model in torch, and
+against a Marian transformer with as many parameters in CTranslate2, where that is installed; and how soon a fresh
+process has its first answer, in how much memory.
 
     python benchmarks/speed/deployment.py
     python benchmarks/speed/deployment.py --rounds 20 --threads 1
@@ -19,9 +20,10 @@ from typing import Any
 
 import torch
 from comparison import Line, compare
-from generation import NEW_TOKENS, SOURCE_LENGTH
+from generation import NEW_TOKENS, SOURCE_LENGTH, build_marian
+from others import build_ctranslate2
 
-from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration, OnnxRunner, export_onnx
+from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration, OnnxRunner, export_onnx, quantize
 from attention_rnn.tokenizer_training import train_tokenizer
 
 # the default of the family, and one for characters
@@ -29,9 +31,11 @@ MODELS = {
     "11.0M": {"vocab_size": 8000, "embedding_size": 256, "hidden_size": 512},
     "2.3M": {"vocab_size": 60, "embedding_size": 128, "hidden_size": 256},
 }
-SEARCHES = [(1, 1), (32, 1), (32, 5)]  # batch size, beams
-FIRST_ANSWER = """
-import sys
+# batch size, beams, and the ratio to CTranslate2 that we aim at
+SEARCHES = [(1, 1, 1.3), (32, 1, 1.4), (32, 5, 1.7)]
+FIRST_ANSWER = r"""
+import re, sys
+from pathlib import Path
 if sys.argv[1] == "onnx":
     from attention_rnn import OnnxRunner
     OnnxRunner.from_pretrained(sys.argv[2])(sys.argv[3], max_new_tokens=5)
@@ -40,6 +44,9 @@ else:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
     model, tokenizer = (kind.from_pretrained(sys.argv[2]) for kind in (AutoModelForSeq2SeqLM, AutoTokenizer))
     model.generate(**tokenizer([sys.argv[3]], return_tensors="pt", return_token_type_ids=False), max_new_tokens=5)
+status = Path("/proc/self/status")  # getrusage would count the process that has started this one
+peak = re.search(r"VmHWM:\s+(\d+)", status.read_text() if status.is_file() else "")
+print(int(peak[1]) // 1024 if peak else "?")
 """
 
 
@@ -56,7 +63,7 @@ def main() -> None:
 
 
 def measure(rounds: int = 9) -> Iterator[Line]:
-    """Each comparison in turn, with as many threads as torch has; "theirs" is torch."""
+    """Each comparison in turn, with as many threads as torch has."""
     for size, overrides in MODELS.items():
         torch.manual_seed(0)
         model = AttentionRnnForConditionalGeneration(AttentionRnnConfig(**overrides)).eval()
@@ -67,24 +74,62 @@ def measure(rounds: int = 9) -> Iterator[Line]:
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(f"{folder}/torch")
             tokenizer.save_pretrained(f"{folder}/torch")
+            in_float, in_int8 = (partial(generate, one, tokenizer) for one in (model, quantize(model)))
+            for batch_size, beams, _ in SEARCHES:
+                yield compare(
+                    f"{title(size, batch_size, beams)}: torch int8 against torch float32",
+                    partial(in_int8, texts[:batch_size], **settings(beams)),
+                    partial(in_float, texts[:batch_size], **settings(beams)),
+                    rounds,
+                    1.0,
+                )
             for weights in ("float32", "int8"):
                 exported = export_onnx(model, tokenizer, f"{folder}/{weights}", weights)
                 runner = OnnxRunner.from_pretrained(exported, threads=torch.get_num_threads())
-                for batch_size, beams in SEARCHES:
-                    settings = {"num_beams": beams, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
-                    search = "greedy" if beams == 1 else f"beam {beams}"
+                for batch_size, beams, _ in SEARCHES:
                     yield compare(
-                        f"{size}, batch {batch_size}, {search}: ONNX {weights} against torch float32",
-                        partial(runner, texts[:batch_size], **settings),
-                        partial(generate, model, tokenizer, texts[:batch_size], **settings),
+                        f"{title(size, batch_size, beams)}: ONNX {weights} against torch float32",
+                        partial(runner, texts[:batch_size], **settings(beams)),
+                        partial(in_float, texts[:batch_size], **settings(beams)),
                         rounds,
                     )
+            if overrides["vocab_size"] == build_marian().config.vocab_size:
+                yield from against_ctranslate2(size, runner, texts, rounds)
+            sides = [("onnx", exported), ("torch", Path(folder) / "torch")]
+            sizes = [
+                f"{kind}, {first_answer(kind, of_kind, texts[0])} MB of memory, {megabytes(of_kind):.1f} MB of files"
+                for kind, of_kind in sides
+            ]
             yield compare(
-                f"{size}, a fresh process to its first answer: ONNX int8 against torch",
-                partial(first_answer, "onnx", exported, texts[0]),
-                partial(first_answer, "torch", Path(folder) / "torch", texts[0]),
+                f"{size}, a fresh process to its first answer: {' against '.join(sizes)}",
+                *(partial(first_answer, kind, of_kind, texts[0]) for kind, of_kind in sides),
                 min(rounds, 3),
             )
+
+
+def against_ctranslate2(size: str, runner: OnnxRunner, texts: list[str], rounds: int) -> Iterator[Line]:
+    try:
+        translate = build_ctranslate2(build_marian(), "int8")
+    except ImportError as error:
+        print(f"CTranslate2 is skipped: {error}. benchmarks/speed/others.py says how to install it.")
+        return
+    sources = torch.tensor([encoding.ids for encoding in runner.tokenizer.encode_batch(texts)])
+    for batch_size, beams, goal in SEARCHES:
+        yield compare(
+            f"{title(size, batch_size, beams)}: ONNX int8 against a Marian of this size in CTranslate2 int8",
+            partial(runner, texts[:batch_size], **settings(beams)),
+            partial(translate, sources[:batch_size], beams, NEW_TOKENS),
+            rounds,
+            goal,
+        )
+
+
+def title(size: str, batch_size: int, beams: int) -> str:
+    return f"{size}, batch {batch_size}, {'greedy' if beams == 1 else f'beam {beams}'}"
+
+
+def settings(beams: int) -> dict[str, int]:
+    return {"num_beams": beams, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 
 
 def generate(model: Any, tokenizer: Any, texts: list[str], **settings: Any) -> list[str]:
@@ -92,8 +137,16 @@ def generate(model: Any, tokenizer: Any, texts: list[str], **settings: Any) -> l
     return tokenizer.batch_decode(model.generate(**inputs, do_sample=False, **settings), skip_special_tokens=True)
 
 
-def first_answer(kind: str, folder: Path, text: str) -> None:
-    subprocess.run([sys.executable, "-c", FIRST_ANSWER, kind, str(folder), text], check=True, capture_output=True)
+def first_answer(kind: str, folder: Path, text: str) -> str:
+    """Of a fresh process; returns the most memory that it had, in MB."""
+    command = [sys.executable, "-c", FIRST_ANSWER, kind, str(folder), text]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def megabytes(folder: Path) -> float:
+    """What a program needs of a folder."""
+    needed = {"encoder.onnx", "step.onnx", "config.json", "tokenizer.json", "model.safetensors"}
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name in needed) / 1e6
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ from typing import Any
 
 from .data import COLUMN_NAMES, OTHER_NAMES, brief, choose_columns
 from .inspection import SEPARATORS, Content, Row, is_number, looks_like_labels
+from .onnx.spelling import FEATURES
 
-# the features of a form, as UniMorph writes them: V;IND;PRS;3;SG
-FEATURES = re.compile(r"[A-Z0-9][\w./+{}-]*(;[\w./+{}()-]+)*")
 _TOKENS = ("tokens", "words", "token")
 # a date, with or without its day, and the time of the day behind it
 _STAMP = re.compile(r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d\d|\d{4}))([ T]\d.*)?")
@@ -208,18 +207,3 @@ def _pairs(columns: dict[str, list[str]]) -> Task:
     names = [name for name in columns if name.lower() not in ("id", "idx", "index")]
     source, target = choose_columns(names, "the file", source=None, target=None)
     return Task("pairs", {"source": [source], "target": [target]}, "two different texts in each row")
-
-
-def spell(text: str) -> str:
-    """The characters of a text between spaces, as the recipe for inflection reads them."""
-    return " ".join("␣" if character == " " else character for character in text)
-
-
-def spell_lemma(lemma: str, features: str) -> str:
-    """A lemma with its features: "gehen", "V;PST" as "g e h e n [V] [PST]"."""
-    return " ".join([spell(lemma), *(f"[{feature}]" for feature in features.split(";"))])
-
-
-def unspell(text: str) -> str:
-    """The text that was spelt."""
-    return text.replace(" ", "").replace("␣", " ")

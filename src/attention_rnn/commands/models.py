@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..tasks import FEATURES, Task, spell_lemma, unspell
+from ..onnx.spelling import read_lemma, unspell
+from ..tasks import Task
 
 COMMAND = "command.json"  # what `attention-rnn train` leaves in its folder of how it read the data
 
@@ -211,12 +212,7 @@ class Model:
                 what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
                 raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
             return first, second
-        if not self.is_spelt:
-            return text
-        lemma, separator, features = text.strip().rpartition("\t" if "\t" in text else " ")
-        if not separator or not FEATURES.fullmatch(features.strip()):
-            raise ValueError(f"this model needs a lemma and its features, such as {'gehen V;PST'!r}, got {text!r}")
-        return spell_lemma(lemma.strip(), features.strip())
+        return read_lemma(text) if self.is_spelt else text
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..data import get_value, write_json_lines
 from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
+from ..onnx.spelling import spell_lemma, spell_text
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -24,7 +25,7 @@ from ..recipes import (
     choose_pair_recipe,
     load_recipe,
 )
-from ..tasks import Task, find_task, is_series, spell, spell_lemma
+from ..tasks import Task, find_task, is_series
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import COMMAND
 from .results import tell_results, write_marked_predictions
@@ -248,7 +249,7 @@ def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[
             source = {"source": spell_lemma(*sources) if task.spelt else " ".join(sources)}
             if is_labelled:
                 target = text_of(row, columns["target"][0], place)
-                source["target"] = spell(target) if task.spelt else target
+                source["target"] = spell_text(target) if task.spelt else target
             yield source
 
 

@@ -16,6 +16,8 @@ from torch.nn.functional import linear
 
 # A smaller matrix gains nothing from oneDNN.
 MIN_WEIGHTS = 2**16
+# Nor do fewer multiplications, rows x weights: each call costs as much as some of them.
+MIN_PRODUCTS = 2**20
 # In a smaller one, the rounding of what it is multiplied with takes more time than eight bits save.
 MIN_INT8_WEIGHTS = 2**18
 
@@ -29,20 +31,33 @@ class Int8Linear(nn.Linear):
     """
     A linear layer that multiplies in eight bits outside of training, on a CPU: the weights rounded for each output, the
     inputs as they come (dynamic quantisation). The parameters are those of a linear layer.
+
+    The rounded weights are kept, since rounding takes as long as a hundred products: of the whole matrix, and of what
+    is left of it where some columns are multiplied elsewhere.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training or is_watched():
             return super().forward(inputs)
-        weight, bias = self.weight, self.bias
-        state = [(part.data_ptr(), part._version) for part in (weight, bias) if part is not None]
-        packed = vars(self).get("_packed")
-        if packed is None or packed[0] != state:  # another thread that does the same does no harm
-            packed = self._packed = state, prepare_int8_product(weight, bias)
-        return packed[1](inputs)
+        return self.prepare()(inputs)
+
+    def prepare(self, start: int = 0, stop: int = 0) -> Callable[[Tensor], Tensor]:
+        """The product without the columns from `start` to `stop`."""
+        state = [(part.data_ptr(), part._version) for part in (self.weight, self.bias) if part is not None]
+        rounded = vars(self).setdefault("_rounded", {})
+        known_state, product = rounded.get((start, stop), (None, None))
+        if known_state != state:  # another thread that does the same does no harm
+            product = prepare_int8_product(without_columns(self.weight, start, stop), self.bias)
+            rounded[start, stop] = state, product
+        return product
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_packed"}
+        return {name: value for name, value in vars(self).items() if name != "_rounded"}
+
+
+def without_columns(weight: Tensor, start: int, stop: int) -> Tensor:
+    """(output, input) without the columns from `start` to `stop`."""
+    return weight if start == stop else torch.cat([weight[:, :start], weight[:, stop:]], dim=1)
 
 
 def prepare_int8_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
@@ -84,8 +99,9 @@ def prepare_product(
     """
     `x -> x W^T + b`, without gradients, for many `x` (rows, input) and the same weights.
 
-    In single precision on a CPU, oneDNN is faster than the library behind `linear`, by 1.1 to 1.9 on an AMD processor,
-    and equally precise; the weights are laid out for it once.
+    In single precision on a CPU, oneDNN is faster than the library behind `linear`, by up to two times on an AMD
+    processor, and equally precise; the weights are laid out for it once. Not so for a single row, which meets each
+    weight once in whatever order they lie.
 
     Args:
         weight: (output, input).
@@ -97,11 +113,9 @@ def prepare_product(
     low_weight, low_bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     if dtype != weight.dtype:
         return lambda inputs: linear(inputs.to(dtype), low_weight, low_bias).to(weight.dtype)
-    if not _prefers_onednn(weight):
+    if not _prefers_onednn(weight, rows):
         return lambda inputs: linear(inputs, weight, bias)
-    packed = weight.contiguous()
-    if rows > 1:  # a single row meets each weight once, in whatever order they lie
-        packed = torch.ops.mkldnn._reorder_linear_weight(packed, rows)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
     return lambda inputs: torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
 
 
@@ -111,11 +125,13 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
-def _prefers_onednn(weight: Tensor) -> bool:
+def _prefers_onednn(weight: Tensor, rows: int) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHTS
+        and rows > 1
+        and rows * weight.numel() >= MIN_PRODUCTS
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )
@@ -130,6 +146,9 @@ class PreparedLinear(nn.Module):
         rows: the number of rows of most calls.
     """
 
+    # the columns that are multiplied elsewhere, from the first up to the second
+    elsewhere: tuple[int, int] = (0, 0)
+
     def __init__(self, layer: nn.Linear, rows: int) -> None:
         super().__init__()
         self.layer, self.rows = layer, rows
@@ -137,14 +156,14 @@ class PreparedLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """What the inputs are multiplied with."""
-        return self.layer.weight
+        return without_columns(self.layer.weight, *self.elsewhere)
 
     @cached_property
     def _prepared(self) -> Callable[[Tensor], Tensor]:
-        weight, bias = self.weight, self.layer.bias
+        weight = self.weight
         if isinstance(self.layer, Int8Linear) and weight.numel() >= MIN_INT8_WEIGHTS:
-            return prepare_int8_product(weight, bias)
-        return prepare_product(weight, bias, self.rows)
+            return self.layer.prepare(*self.elsewhere)
+        return prepare_product(weight, self.layer.bias, self.rows)
 
     def product(self, inputs: Tensor) -> Tensor:
         return linear(inputs, self.weight, self.layer.bias) if is_watched() else self._prepared(inputs)
@@ -170,18 +189,14 @@ class ContextReader(PreparedLinear):
 
     def __init__(self, layer: nn.Linear, rows: int, start: int, size: int, place: tuple[int, int]) -> None:
         super().__init__(layer, rows)
-        self.start, self.size, self.place = start, size, place
+        self.elsewhere, self.place = (start, start + size), place
 
     def of_memory(self, values: Tensor) -> Tensor:
         """The products with what lies at each position, (sources, source, value) -> (sources, source, output)."""
-        return linear(values, self.layer.weight[:, self.start : self.start + self.size])
-
-    @property
-    def weight(self) -> Tensor:
-        weight = self.layer.weight
-        return torch.cat([weight[:, : self.start], weight[:, self.start + self.size :]], dim=1)
+        return linear(values, self.layer.weight[:, slice(*self.elsewhere)])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        before, contexts, after = inputs.tensor_split((self.start, self.start + self.place[1]), dim=-1)
+        start = self.elsewhere[0]
+        before, contexts, after = inputs.tensor_split((start, start + self.place[1]), dim=-1)
         own = contexts[..., self.place[0] : self.place[0] + self.layer.out_features]
         return self.product(torch.cat([before, after], dim=-1)) + own

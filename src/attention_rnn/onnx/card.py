@@ -77,7 +77,7 @@ console.log(open("{target}").decode(Array.from(sequences.data, Number), {{ skip_
 def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, ModelProto]) -> None:
     """Write `README.md` into the folder of these graphs."""
     task = config["task"]
-    example, arguments = '"a text"', '"a text"'
+    example = arguments = '"gehen V;PST"' if config["spelt"] else '"a text"'
     if task == ANSWERING:
         example, arguments = '{"question": "a question", "context": "a text"}', '"a question" "a text"'
     parts = [_HEAD.format(task=task, weights=config["weights"], example=example, arguments=arguments)]
@@ -97,7 +97,8 @@ def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, Mod
         target = "target_tokenizer.json" if config["has_target_tokenizer"] else "tokenizer.json"
         length = config["generation"]["max_new_tokens"] or config["max_length"]
         unknown = json.dumps(config["unk_token"])
-        parts.append(_GENERATE.format(target=target, text='"a text"', length=length, unknown=unknown))
+        text = '"g e h e n [V] [PST]"' if config["spelt"] else example
+        parts.append(_GENERATE.format(target=target, text=text, length=length, unknown=unknown))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 

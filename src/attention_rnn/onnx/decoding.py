@@ -14,7 +14,7 @@ from tokenizers import Encoding
 
 from .reading import whole_offsets
 
-FORMAT, FORMAT_VERSION = "attention-rnn-onnx", 1
+FORMAT, FORMAT_VERSION = "attention-rnn-onnx", 2
 CONFIG, ENCODER, STEP, MODEL = "config.json", "encoder.onnx", "step.onnx", "model.onnx"
 SEQ2SEQ, CAUSAL = "text2text-generation", "text-generation"
 CLASSIFICATION, LABELLING, ANSWERING = "text-classification", "token-classification", "question-answering"
@@ -34,10 +34,10 @@ def read_config(file: Path, tasks: tuple[str, ...] = TASKS, fields: Mapping[str,
         raise ValueError(f"{file} is damaged: {error}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{file} must be of the format {FORMAT!r}, which `export_onnx` writes.")
+    if isinstance(task := config.get("task"), str) and task not in tasks:
+        raise ValueError(f"{file} must be for one of the tasks {tasks}, got {task!r:.100}.")
     if faulty := [name for name, kind in fields.items() if not isinstance(config.get(name), kind)]:
         raise ValueError(f"{file} is damaged: it lacks {faulty}, or has something else there.")
-    if config["task"] not in tasks:
-        raise ValueError(f"{file} must be for one of the tasks {tasks}, got {config['task']!r:.100}.")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{file} has the version {config['format_version']}, and this runner knows {FORMAT_VERSION}.")
     return config

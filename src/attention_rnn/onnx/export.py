@@ -14,12 +14,13 @@ import attention_rnn
 
 from ..checkpoints import open_config
 from ..classes import list_labels
+from ..commands.models import read_task
 from ..labelling import word_label
 from ..models.configuration_attention_rnn import AttentionRnnConfig
 from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
-from . import WEIGHTS, Weights, decoding, reading, runner, speech
+from . import WEIGHTS, Weights, decoding, reading, runner, speech, spelling
 from .card import RUNNER, one_file, write_card
 from .decoding import (
     ANSWERING,
@@ -63,6 +64,7 @@ def export_onnx(
     tokenizer: PreTrainedTokenizerFast,
     folder: str | Path,
     weights: Weights = "float32",
+    spelt: bool = False,
 ) -> Path:
     """
     Write a model and its tokenizer as a folder that [`OnnxRunner`] runs without torch:
@@ -81,6 +83,7 @@ def export_onnx(
         weights: `"float32"`. `"int8"`: large products are made in eight bits, which is fastest on a processor; the
             results are not quite the same. `"stored-int8"`: the files have a quarter of the size, and as fast as
             `"float32"`; best for downloads.
+        spelt: whether `attention-rnn train` has spelt its lemmas and features, which the runner then does as well.
 
     Returns:
         The folder.
@@ -125,9 +128,10 @@ def export_onnx(
         "weights": weights,
         "states": states,
         "repeats_memory": looks_back,
+        "spelt": spelt,
     }
     (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    (folder / RUNNER).write_text(one_file(reading, decoding, runner), encoding="utf-8")
+    (folder / RUNNER).write_text(one_file(spelling, reading, decoding, runner), encoding="utf-8")
     write_card(folder, config, graphs)
     return folder
 
@@ -150,7 +154,8 @@ def export_checkpoint(name: str, folder: str | Path, weights: Weights = "float32
         raise ValueError(f"{name} must be a checkpoint of one of {', '.join(TASKS)}, got {architecture}.")
     model = getattr(attention_rnn, architecture).from_pretrained(name)
     tokenizer: Any = AutoTokenizer.from_pretrained(name)
-    return export_onnx(model, tokenizer, folder, weights)
+    task = read_task(name)
+    return export_onnx(model, tokenizer, folder, weights, spelt=task is not None and task.spelt)
 
 
 def _make_graphs(
@@ -197,6 +202,8 @@ def _generation_settings(model: Any) -> dict[str, Any]:
             f"export the model without; it knows {sorted(GENERATION)}."
         )
     settings = {**GENERATION, **{name: given[name] for name in GENERATION if given.get(name) is not None}}
+    if settings["max_new_tokens"] is None and config.max_length is None:
+        settings["max_new_tokens"] = 20  # as `generate()`, whatever the length of a prompt
     if given.get("min_length"):
         if not model.config.is_encoder_decoder:
             raise ValueError("`model.generation_config` sets `min_length`: set `min_new_tokens` to export the model.")
@@ -245,7 +252,7 @@ def _describe(model: Any, tokenizer: Any, task: str, settings: dict[str, Any]) -
         "max_word_length": getattr(tokenizer, "max_word_length", None) if config.character_size else None,
         "copy": config.copy and task == SEQ2SEQ,
         "generation": settings,
-        "max_length": (model.generation_config.max_length or 20) if generates else None,
+        "max_length": model.generation_config.max_length if generates else None,
         "labels": labels,
         "problem_type": getattr(config, "problem_type", None),
         "intents": config.intents if task == LABELLING else None,

@@ -49,9 +49,8 @@ class LogMel:
         self.bands, self.rate = settings["feature_size"], settings["sampling_rate"]
         self.length, self.hop = settings["window_length"], settings["hop_length"]
         self.normalization = settings["normalization"]
-        self.mean, self.deviation = (
-            None if settings[name] is None else np.array(settings[name]) for name in ("mean", "standard_deviation")
-        )
+        self.has_mean = settings["mean"] is not None
+        self.mean, self.deviation = (np.array(settings[name] or []) for name in ("mean", "standard_deviation"))
         self.fft_length = 2 ** math.ceil(math.log2(self.length))
         self.window = (np.hanning(self.length) ** 0.85).astype(np.float32)
         self.bank = self._bank()
@@ -62,7 +61,7 @@ class LogMel:
 
     def begin(self) -> FrameState:
         frames, total, total_of_squares = 0, np.zeros(self.bands), np.zeros(self.bands)
-        if self.normalization == "running" and self.mean is not None:
+        if self.normalization == "running" and self.has_mean:
             frames, total = _PRIOR_FRAMES, _PRIOR_FRAMES * self.mean
             total_of_squares = _PRIOR_FRAMES * (np.square(self.deviation) + np.square(self.mean))
         return FrameState(np.zeros(0, np.float32), frames, total, total_of_squares)

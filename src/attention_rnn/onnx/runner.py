@@ -35,6 +35,7 @@ from .decoding import (
     viterbi,
 )
 from .reading import UnknownWords, as_written, open_tokenizer, pad_rows, spell
+from .spelling import read_lemma, unspell
 
 TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
 GENERATION: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1, "max_new_tokens": None, "min_new_tokens": 0}
@@ -50,7 +51,8 @@ class OnnxRunner:
       `num_return_sequences` (a list of so many for each text), `max_new_tokens`, `min_new_tokens`, `length_penalty`,
       `early_stopping`; what is left open is settled by `config.json`. `return_attention=True` adds `source_tokens`,
       `target_tokens` and `attention`, (target, source), the mean over the heads. `stream=True` returns an iterator over
-      pieces of the text of one source, as they are found.
+      pieces of the text of one source, as they are found. A model of inflection reads a lemma with its features,
+      `"gehen V;PST"`, if `attention-rnn train` has made it.
     - `text-classification`: a list of `{"label", "score"}`, the best first.
     - `token-classification`: a list of `{"word", "label", "start", "end"}`, for what stands between white space. With
       intents, `{"words", "intent", "score"}`.
@@ -82,6 +84,7 @@ class OnnxRunner:
                     )
         if len(self.members) > 1 and self.task not in (SEQ2SEQ, CAUSAL):
             raise ValueError(f"`folders` must be one for the task {self.task}, got {len(self.members)}.")
+        self.is_spelt: bool = config.get("spelt", False)
         self.max_source_length = max_source_length or config["max_source_length"]
         folder = self.members[0].folder
         self.tokenizer = open_tokenizer(folder / TOKENIZER, config["source_vocab_size"], config["tokens"])
@@ -225,6 +228,8 @@ class OnnxRunner:
         return settings["max_new_tokens"] or max(1, self.config["max_length"] - prompt)
 
     def _begin(self, texts: list[str], attends: bool) -> tuple[Decoding, list[Encoding], list[list[str]]]:
+        if self.is_spelt:
+            texts = [read_lemma(text) if isinstance(text, str) else text for text in texts]
         encodings, inputs = self._encode(texts)
         unknown: list[list[str]] = [[] for _ in texts]
         memories: list[Arrays] = [{} for _ in self.members]
@@ -245,8 +250,10 @@ class OnnxRunner:
         return Decoding(self.members, prompts, memories, states, attends), encodings, unknown
 
     def _text(self, encoding: Encoding, tokens: list[int], words: list[str]) -> str:
-        if self.task == CAUSAL:
-            tokens = [*encoding.ids, *tokens]
+        text = self._decode([*encoding.ids, *tokens] if self.task == CAUSAL else tokens, words)
+        return unspell(text) if self.is_spelt else text
+
+    def _decode(self, tokens: list[int], words: list[str]) -> str:
         if self.unknown is not None:
             special = self.unknown.special_ids
             written = [self._token(token, words) for token in tokens if token not in special]

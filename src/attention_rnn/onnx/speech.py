@@ -160,10 +160,10 @@ def export_speech(
     readers: dict[str, Any] = {RECORDING: RecordingReader(network, task)}
     if task == TRANSCRIPTION and _streams(config):
         readers[CHUNK] = ChunkReader(network)
-    traced = {name: trace(reader) for name, reader in readers.items()}
-    graphs = {
-        name: store(round_products(graph) if weights == "int8" else graph, weights) for name, graph in traced.items()
-    }
+    graphs = {name: trace(reader) for name, reader in readers.items()}
+    if weights == "int8":
+        graphs = {name: round_products(graph) for name, graph in graphs.items()}
+    graphs = {name: store(graph, weights) for name, graph in graphs.items()}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
