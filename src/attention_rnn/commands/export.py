@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     try:
         from ..onnx.export import export_checkpoint
+        from ..onnx.hearing import RECORDING
         from ..onnx.site import export_site
     except ImportError as error:
         raise ImportError(f"an export needs {error.name}: pip install 'attention-rnn[onnx]'") from error
@@ -42,4 +43,5 @@ def main(arguments: Sequence[str]) -> None:
     export_checkpoint(options.model, output, options.weights or "float32")
     for file in sorted(output.glob("*.onnx")):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  {file}")
-    print(f"{output} holds the model: python {output}/run_onnx.py TEXT; {output}/README.md says more")
+    what = "FILE.wav" if (output / RECORDING).exists() else "TEXT"
+    print(f"{output} holds the model: python {output}/run_onnx.py {what}; {output}/README.md says more")
