@@ -148,8 +148,8 @@ class AttentionRnnPreTrainedModel(PreTrainedModel):
                 raise ValueError(f"The index of the weights must name files of its own folder, got {name!r}.")
         load: Any = PreTrainedModel._load_pretrained_model
         loaded = load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
-        # here, before transformers reports every weight that it misses
-        _refuse_another_architecture(model, loaded[0].missing_keys)
+        if checkpoint_files:  # here, before transformers reports every weight that it misses
+            _refuse_another_architecture(model, loaded[0].missing_keys)
         return loaded
 
     def option(self, name: str, value: bool | None) -> bool:
