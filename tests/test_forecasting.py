@@ -107,6 +107,31 @@ def test_a_wide_table_is_one_series_of_several_channels():
     assert series.series[0].values.T.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
+def test_the_index_of_a_table_tells_series_and_time_stamps(tmp_path):
+    by_both, expected = LONG.set_index(["item_id", "timestamp"]), values(read(LONG))
+    for frame in (by_both, by_both.rename_axis([None, None]), LONG.set_index("timestamp"), LONG.set_index("item_id")):
+        series = read(frame)
+        assert (series.frequency, str(series.start)) == ("D", "2024-01-01 00:00:00")
+        np.testing.assert_equal(values(series), expected)
+    wide = pd.DataFrame({"bern": range(6), "chur": range(6)}, index=DAYS)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    for source in (wide, wide.to_period("D"), wide.set_axis(DAYS.astype(str)), tmp_path / "wide.parquet"):
+        series = read(source)
+        assert (series.frequency, series.columns.targets) == ("D", ["bern", "chur"])
+    assert read(wide.reset_index(drop=True)).frequency == 1
+
+
+@pytest.mark.parametrize("stamp", ["1600-01-01", "2300-01-01", np.datetime64("1600-01-01"), 9 * 10**13])
+def test_years_that_nanoseconds_do_not_reach_are_refused(stamp):
+    with pytest.raises(ValueError, match="row 0: column 'timestamp' must hold time stamps of the years 1678 to 2261"):
+        read(pd.DataFrame({"timestamp": [stamp] * 3, "v": 1.0}))
+
+
+def test_a_column_is_not_known_ahead_and_forecast_at_once():
+    with pytest.raises(ValueError, match="column 'target' must be a target or among known, got it as both"):
+        read(LONG, columns=Columns(targets=["target"], known=["target"]))
+
+
 def test_values_behind_the_last_target_tell_what_is_known_ahead():
     frame = LONG[:6].assign(target=[1, 2, 3, 4, NAN, NAN])
     one = read(frame, columns=Columns(known=["price"])).series[0]

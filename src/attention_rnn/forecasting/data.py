@@ -191,6 +191,8 @@ class _Collected:
             self._settle_kind("number", chunk.index[0])
             return np.arange(len(chunk))
         values = chunk[name]
+        if isinstance(values.dtype, pd.PeriodDtype):
+            values = values.dt.to_timestamp()
         missing = np.flatnonzero(find_missing(values))
         if len(missing):
             raise ValueError(f"{values.index[missing[0]]}: column {name!r} must hold a time stamp, got nothing")
@@ -216,6 +218,12 @@ class _Collected:
             if self.time_zone is None:
                 self.time_zone = str(stamps.dt.tz) if pd.api.types.is_datetime64_any_dtype(values) else "UTC"
             stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
+        outside = np.flatnonzero((stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max))
+        if len(outside):
+            raise ValueError(
+                f"{values.index[outside[0]]}: column {name!r} must hold time stamps of the years 1678 to 2261, got "
+                f"{brief(str(values.iloc[outside[0]]))}"
+            )
         return stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)
 
     def _are_dates(self, numbers: pd.Series) -> bool:
