@@ -258,6 +258,60 @@ def test_a_day_stands_before_points():
     assert read(frame).frequency == "MS"
 
 
+@pytest.mark.parametrize("mark", ["/", "-"])
+@pytest.mark.parametrize(
+    ("stamps", "order"),
+    [
+        (pd.date_range("2019-01-01", periods=60, freq="MS"), "%d{0}%m{0}%Y"),  # not days of January
+        (pd.date_range("2019-01-01", periods=60, freq="MS"), "%m{0}%d{0}%Y"),
+        (pd.date_range("2019-02-01", periods=72, freq="h"), "%d{0}%m{0}%Y %H:%M"),
+        (pd.date_range("2019-01-01", periods=4, freq="YS"), "%d{0}%m{0}%Y"),
+    ],
+)
+def test_dates_that_can_be_read_both_ways_are_read_evenly(stamps, order, mark):
+    frame = pd.DataFrame({"date": stamps.strftime(order.format(mark)), "v": 1.0})
+    series = read(frame)
+    assert (series.start, series.frequency) == (stamps[0], stamps.freqstr)
+
+
+def test_dates_that_are_even_both_ways_are_refused():
+    frame = pd.DataFrame({"date": pd.date_range("2019-01-01", periods=12).strftime("%d/%m/%Y"), "v": 1.0})
+    with pytest.raises(ValueError, match=r"column 'date': dates such as 01/01/2019 .* Write them as 2024-01-31"):
+        read(frame)
+
+
+def test_a_later_row_tells_where_the_day_stands_in_all(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "ROWS_OF_A_CHUNK", 5)
+    days = pd.date_range("2019-02-01", periods=20)
+    pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "v": range(20)}).to_csv(tmp_path / "s.csv", index=False)
+    assert read(str(tmp_path / "s.csv")).stamps(0, 20).equals(days)
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "stamps", "frequency", "message"),
+    [
+        (["a"] * 9, pd.date_range("2024-01-01", periods=9), "h", "series 'a': its time stamps are one in D, .* in h"),
+        (["a"] * 9, pd.date_range("2024-01-01", periods=9, freq="MS"), "D", "series 'a': .* one in MS, .* in D"),
+        (
+            ["a"] * 40 + ["b"] * 9,
+            [*pd.date_range("2024-01-01", periods=40, freq="h"), *pd.date_range("2024-01-01", periods=9)],
+            None,
+            "series 'b': its time stamps are one in D, .* in h",
+        ),
+    ],
+)
+def test_series_of_another_frequency_are_refused(item_ids, stamps, frequency, message):
+    frame = pd.DataFrame({"item_id": item_ids, "timestamp": stamps, "v": 1.0})
+    with pytest.raises(ValueError, match=message):
+        read(frame, frequency=frequency)
+
+
+def test_many_missing_time_stamps_are_a_warning(caplog):
+    some = pd.date_range("2024-01-01", periods=30)[[0, 1, 9, 10, 28, 29]]
+    assert len(read(pd.DataFrame({"date": some, "v": 1.0}), frequency="D").series[0]) == 30
+    assert "24 time stamps are missing" in caplog.text
+
+
 def test_semicolons_leave_commas_to_numbers(tmp_path):
     file = tmp_path / "s.csv"
     file.write_text("date;load;wind\n2024-01-01;1,5;2\n2024-01-02;;-3,25\n2024-01-03;7;1.5\n", encoding="utf-8")

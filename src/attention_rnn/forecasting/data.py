@@ -18,7 +18,14 @@ import numpy as np
 import pandas as pd
 
 from ..data import brief
-from .calendar import check_frequency, frequency_of_counts, infer_frequency
+from .calendar import (
+    check_frequency,
+    frequency_of_counts,
+    infer_frequency,
+    other_frequency,
+    share_on_calendar,
+    swap_day_and_month,
+)
 from .tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
@@ -27,6 +34,7 @@ Part = list[tuple[int, int]]  # of each series, where a part of it begins and en
 
 # of time stamps in a text, the first that fits
 _FORMS = ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True})
+_DAY_AND_MONTH = r"^(?P<first>\d\d?)(?P<mark>[./-])(?P<second>\d\d?)(?P=mark)\d"  # in either order
 # integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
 _EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
 
@@ -81,8 +89,9 @@ class SeriesSet:
 
     def summary(self) -> str:
         lengths = [len(one) for one in self.series]
+        told = "" if min(lengths) == max(lengths) else f"{min(lengths):,} to "
         return (
-            f"{len(lengths):,} series of {min(lengths):,} to {max(lengths):,} values of "
+            f"{len(lengths):,} series of {told}{max(lengths):,} values of "
             f"{', '.join(map(str, self.columns.targets[:10]))}, one in {self.frequency} from {self.start} on."
         )
 
@@ -152,6 +161,7 @@ class _Collected:
         self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
         self.rows: dict[str, list[tuple[str, range | np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
         self.forms: list[dict[str, Any]] = list(_FORMS)
+        self.ambiguous: str | None = None  # a date, where all could have the day first as well as the month
         self.categories: dict[str, dict[str, str]] = {}  # by series and column
         self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
 
@@ -241,8 +251,7 @@ class _Collected:
                 f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
                 f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
-        # what stands between points begins with the day, wherever it is written so
-        forms = self.forms[::-1] if re.match(r"\d\d?\.\d\d?\.", texts.iloc[0]) else self.forms
+        forms = self._order_of_dates(texts)
         for form in forms:
             try:
                 stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
@@ -257,6 +266,58 @@ class _Collected:
             f"2024-01-31 13:00, got {brief(values.iloc[wrong])}: {str(fault).splitlines()[0]}"
         ) from fault
 
+    def _order_of_dates(self, texts: pd.Series) -> list[dict[str, Any]]:
+        """How to read these texts, by where the day stands if they begin with day and month, in whatever order."""
+        is_settled = len(self.forms) == 1 and self.ambiguous is None
+        if is_settled or not re.match(_DAY_AND_MONTH, texts.iloc[0]):
+            return self.forms
+        parts = texts.str.extract(_DAY_AND_MONTH)
+        first, second = (pd.to_numeric(parts[name]).max() for name in ("first", "second"))
+        # the day stands before points, wherever they are written
+        has_day_first = first > 12 or (second <= 12 and parts["mark"].iloc[0] == ".")
+        if has_day_first and self.ambiguous is not None:
+            self._put_days_first()
+        self.ambiguous = None if has_day_first or second > 12 else texts.iloc[0]
+        self.forms = [{"dayfirst": has_day_first}]
+        return self.forms
+
+    def _put_days_first(self) -> None:
+        """Read the rows so far with the day first, which were read with the month first."""
+        if self.kind == "aware":
+            raise ValueError(
+                f"column {self.columns.timestamp!r} must hold dates whose day and month cannot be mistaken, such as "
+                f"2024-01-31, got {self.ambiguous!r}"
+            )
+        for parts in self.rows.values():
+            for number, (split, stamps, numbers) in enumerate(parts):
+                swapped = swap_day_and_month(pd.DatetimeIndex(np.asarray(stamps, dtype="datetime64[ns]")))
+                parts[number] = (split, _short(swapped.to_numpy("datetime64[ns]").astype(np.int64)), numbers)
+
+    def _settle_ambiguity(self, frequency: str | None) -> None:
+        """
+        Of dates that can be read both ways, take those that lie evenly.
+
+        Raises:
+            ValueError: both do, or none.
+        """
+        if self.ambiguous is None:
+            return
+        month_first = {
+            name: pd.DatetimeIndex(np.concatenate([np.asarray(part, dtype="datetime64[ns]") for _, part, _ in parts]))
+            for name, parts in self.rows.items()
+        }
+        day_first = {name: swap_day_and_month(stamps) for name, stamps in month_first.items()}
+        if all(day_first[name].equals(stamps) for name, stamps in month_first.items()):
+            return
+        shares = [share_on_calendar(stamps, frequency) for stamps in (month_first, day_first)]
+        if max(shares) <= 2 * min(shares):
+            raise ValueError(
+                f"column {self.columns.timestamp!r}: dates such as {self.ambiguous} can be read with the day first or "
+                "with the month first, and the data do not tell which. Write them as 2024-01-31."
+            )
+        if shares[1] > shares[0]:
+            self._put_days_first()
+
     def _settle_kind(self, kind: str, place: str) -> None:
         self.kind = self.kind or kind
         if kind != self.kind:
@@ -265,6 +326,7 @@ class _Collected:
 
     def series_set(self, frequency: str | None) -> SeriesSet:
         """All series on their common calendar."""
+        self._settle_ambiguity(frequency)
         stamps: dict[str, Any] = {}
         same: dict[bytes, Any] = {}  # series that begin and end together share their stamps
         for name, parts in self.rows.items():
@@ -293,9 +355,10 @@ class _Collected:
             series.append(self._place(name, stamps.pop(name), self.rows.pop(name), calendar, chosen))
         if self.gaps:
             (name, _, before), missing = self.gaps[0], sum(missing for _, missing, _ in self.gaps)
-            logger.info(
+            logger.log(
+                logging.WARNING if missing > 2 / 3 * sum(map(len, series)) else logging.INFO,
                 f"{missing:,} time stamps are missing in {len(self.gaps):,} of {len(series):,} series, the first one "
-                f"in {name!r} after {before}; they count as missing values."
+                f"in {name!r} after {before}; they count as missing values.",
             )
         start = int(calendar[0]) if self.kind == "number" else calendar[0]
         read = SeriesSet(series, self.columns, start, chosen, len(calendar))
@@ -319,6 +382,12 @@ class _Collected:
         """Put the rows of a series at their positions."""
         columns = self.columns
         positions = calendar.get_indexer(stamps)
+        own = None if self.kind == "number" or (positions < 0).any() else other_frequency(positions, stamps)
+        if own is not None:
+            raise ValueError(
+                f"series {name!r}: its time stamps are one in {own}, but those of the model or of the other series one "
+                f"in {step}. Read series of different frequencies by themselves, or resample them by pandas."
+            )
         if (positions < 0).any():
             wrong = stamps[int(np.flatnonzero(positions < 0)[0])]
             raise ValueError(

@@ -233,7 +233,8 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
     What the columns of these rows hold; see `read_series`.
 
     Raises:
-        ValueError: a column that is named is not there, or is forecast and known at once, or none is left for the target.
+        ValueError: a column that is named is not there, or is forecast and known at once; or none is left for the
+            target.
     """
     place = rows.index[0]
     for name in given.named:
