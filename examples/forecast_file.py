@@ -35,6 +35,7 @@ try:
 
     from attention_rnn.forecasting.data import read_series
     from attention_rnn.forecasting.tables import Columns, read_by_item
+    from attention_rnn.forecasting.windows import FLOAT_FORMAT
 except ImportError as error:
     raise ImportError(
         f"forecast_file.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def as_csv(table: pd.DataFrame, header: bool) -> str:
-    return table.to_csv(index=False, header=header, float_format="%.7g")  # what 32 bits hold
+    return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
 
 
 def read_items(options: argparse.Namespace, forecast: Any) -> Iterator[tuple[Columns, pd.DataFrame]]:

@@ -93,6 +93,23 @@ def test_several_channels_stand_side_by_side():
         forecast([np.ones((4, 3))])
 
 
+def test_a_forecast_follows_its_series_however_far_from_zero(folder, tmp_path):
+    forecast, raised = forecaster(), [1e9 + 40 * value for value in SERIES]
+    for options in ({}, {"prediction_length": 9}):
+        torch.manual_seed(0)
+        expected = np.array(forecast(SERIES, **options)["target"])
+        for series in (raised, torch.tensor(raised, dtype=torch.float64), {"target": raised}):
+            torch.manual_seed(0)
+            found = np.array(forecast(series, **options)["target"])
+            np.testing.assert_allclose(found - 1e9, 40 * expected, rtol=1e-3)
+    table = FRAME.assign(target=1e9 + 40 * FRAME["target"])
+    table.to_csv(tmp_path / "in.csv", index=False)
+    forecast_file.main([str(folder), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")])
+    by_file = pd.read_csv(tmp_path / "out.csv")["target"]
+    expected = pipeline(TASK, str(folder))(FRAME)["target"]
+    np.testing.assert_allclose(by_file - 1e9, 40 * expected, rtol=1e-2, atol=1)
+
+
 def test_a_table_in_gives_a_table_out():
     forecast = forecaster({"frequency": "D", "targets": ["target"]})
     table = forecast(FRAME, quantile_levels=[0.1, 0.9])

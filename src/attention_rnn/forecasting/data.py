@@ -26,7 +26,7 @@ from .calendar import (
     share_on_calendar,
     swap_day_and_month,
 )
-from .tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+from .tables import Columns, find_missing, is_time, name_of, narrow, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ class Series:
     Attributes:
         item_id (`str`): its name.
         first (`int`): the position of its first value in the calendar.
-        values (`np.ndarray` of shape (time, channels)): from the first to the last value that is not missing.
+        values (`np.ndarray` of shape (time, channels)):
+            From the first to the last value that is not missing; in 64 bits where 32 blur them, see `tables.narrow`.
         known (`np.ndarray` of shape (time or more, known columns)): may go on behind the values.
         past_only (`np.ndarray` of shape (time, past-only columns)).
         static (`np.ndarray` of shape (static columns,)).
@@ -173,14 +174,15 @@ class _Collected:
         numbers = np.stack([to_numbers(chunk[name]) for name in columns.numbers], axis=1)
         stamps = self._stamps(chunk)
         if columns.item is None:
-            self.rows.setdefault("series", []).append((split, _short(stamps), numbers))
+            self.rows.setdefault("series", []).append((split, _short(stamps), narrow(numbers, len(columns.targets))))
             self._note_categories("series", chunk)
             return
         missing = np.flatnonzero(find_missing(chunk[columns.item]))
         if len(missing):
             raise ValueError(f"{chunk.index[missing[0]]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
-            self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), numbers[indices]))
+            of_item = narrow(numbers[indices], len(columns.targets))
+            self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), of_item))
             self._note_categories(str(name), chunk.iloc[indices])
 
     def _note_categories(self, name: str, rows: pd.DataFrame) -> None:
@@ -394,10 +396,11 @@ class _Collected:
                 f"series {name!r}: the time stamp {wrong} is not on the calendar of all series, one in {step} from "
                 f"{calendar[0]} on. Give another frequency, or resample the series by pandas."
             )
-        numbers = np.full((positions[-1] - positions[0] + 1, len(columns.numbers)), np.nan, dtype=np.float32)
-        numbers[positions - positions[0]] = np.concatenate([part for _, _, part in parts])
-        if np.isinf(numbers).any():
-            row, column = np.argwhere(np.isinf(numbers))[0]
+        joined = np.concatenate([part for _, _, part in parts])
+        numbers = np.full((positions[-1] - positions[0] + 1, len(columns.numbers)), np.nan, dtype=joined.dtype)
+        numbers[positions - positions[0]] = joined
+        if (too_large := np.abs(numbers) > np.finfo(np.float32).max).any():
+            row, column = np.argwhere(too_large)[0]
             raise ValueError(
                 f"series {name!r}, {calendar[positions[0] + row]}: column {columns.numbers[column]!r} must hold finite "
                 f"numbers of 32 bits, got {numbers[row, column]}"
@@ -433,8 +436,8 @@ class _Collected:
             name,
             int(positions[0] + begin),
             np.ascontiguousarray(values[begin:end]),
-            np.ascontiguousarray(known[begin:]),
-            np.ascontiguousarray(past_only[begin:end]),
+            np.ascontiguousarray(known[begin:], dtype=np.float32),
+            np.ascontiguousarray(past_only[begin:end], dtype=np.float32),
             np.array(of_series, dtype=np.float32),
             begins,
             [categories[column] for column in columns.categories],

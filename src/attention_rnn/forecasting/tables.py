@@ -20,6 +20,7 @@ ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sens
 TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
 ROWS_OF_A_CHUNK = 50_000
+MOST_BLUR = 1e-4  # by how much of its deviation a column may be rounded
 SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
 
 
@@ -289,7 +290,7 @@ def find_missing(values: pd.Series) -> np.ndarray:
 
 def to_numbers(values: pd.Series) -> np.ndarray:
     """
-    A column as 32-bit numbers, NaN where it says that a value is missing.
+    A column as 64-bit numbers, NaN where it says that a value is missing.
 
     Raises:
         ValueError: a value is neither; names its place, the index of `values`.
@@ -301,5 +302,23 @@ def to_numbers(values: pd.Series) -> np.ndarray:
             f"{values.index[wrong[0]]}: column {values.name!r} must hold a number or nothing, got "
             f"{brief(values.iloc[wrong[0]])}"
         )
-    with np.errstate(over="ignore"):
-        return numbers.to_numpy(dtype=np.float32, na_value=np.nan)
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def narrow(numbers: np.ndarray, watched: int) -> np.ndarray:
+    """
+    The same numbers (time, columns) in 32 bits, which hold half as much, unless that blurs how a column varies: 32 bits
+    know 1e9 + 40 as 1e9 + 64.
+
+    Args:
+        watched (`int`): so many of the first columns must not be blurred.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        short = numbers.astype(np.float32)
+        of_short, of_long = short[:, :watched], numbers[:, :watched]
+        blur = np.nanmax(np.abs(of_short - of_long), axis=0, initial=0.0, where=~np.isnan(of_long))
+        known = (~np.isnan(of_long)).any(axis=0)
+        spread = np.array(
+            [np.nanstd(column) if is_known else 0.0 for column, is_known in zip(of_long.T, known, strict=True)]
+        )
+    return numbers if (blur > MOST_BLUR * spread).any() else short
