@@ -285,7 +285,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         return self.distribution.params(first[:, :length].to(precision), others[:, :length].to(precision))
 
     def _loss(self, params: Params, target: Tensor, series: Series) -> Tensor:
-        is_observed = ~target.isnan() & series.known
+        is_observed = (target.abs() <= self.distribution.farthest) & series.known
         filled = target.where(is_observed, 0).to(params[0].dtype)
         losses = self.distribution.loss(params, filled, series.scale.to(params[0].dtype).expand_as(filled))
         return losses.where(is_observed, 0).sum() / is_observed.sum().clamp(min=1)
