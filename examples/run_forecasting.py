@@ -317,7 +317,7 @@ def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> 
     try:
         table = forecast.forecast_series(series)
     except ValueError as error:
-        logger.info(f"forecast.csv is not written: {error}")
+        logger.warning(f"forecast.csv is not written: {error}")
     else:
         table.to_csv(run.output_dir / "forecast.csv", index=False, float_format=FLOAT_FORMAT)
 
