@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
+    if options.output.suffix != ".csv":
+        parser.error(f"the output is csv and must be named so, got {options.output}")
+
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     forecast = pipeline(
@@ -78,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     # looks at every row before any work is done
     total = sum(1 for _ in read_items(options, forecast))
+    if not total:
+        raise ValueError(f"there must be at least one row, got none in {options.input}")
     folder = parts_of(options.output)
     if accelerator.is_main_process:
         settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}

@@ -489,6 +489,11 @@ def test_a_season_is_found_and_a_random_walk_has_none():
     assert find_season(numbered(np.tile(noise[:7], 40)), [(0, 280)]) == 7  # steps that are numbered
 
 
+def test_a_horizon_that_is_longer_than_the_series_is_refused():
+    with pytest.raises(ValueError, match=r"prediction_length must be below .* 60, and best at most .* 12, .* got 60"):
+        choose_settings(numbered(range(60)), prediction_length=60)
+
+
 def test_settings_suit_the_frequency_and_what_is_given_stays(caplog):
     day = np.sin(2 * np.pi * np.arange(2000) / 24)
     series = numbered(day, frequency="h", start=pd.Timestamp("2024-01-01"))
@@ -608,6 +613,17 @@ def test_a_model_that_does_not_beat_the_best_baseline_is_told_so():
     assert "| test, this model | 1.100 |" in table
     tables["test"]["this model"]["mase"] = 0.9
     assert "The model beats what needs no training: its mase on the test is 0.900" in compare(tables, "mase")[1]
+
+
+def test_a_score_that_looks_the_same_is_no_win_and_quantiles_are_told():
+    mine, ridge = {"mase": 0.9001, "crps": 0.5, "coverage": 80.0}, {"mase": 0.9004, "crps": 0.7}
+    verdict = compare({"test": {"this model": mine, "ridge": ridge, "repeat-last": {"mase": 2, "crps": 0.6}}}, "mase")[
+        1
+    ]
+    assert "**The model does not beat ridge**" in verdict
+    assert (
+        "its mase on the test is 0.900, that of ridge 0.900, and its crps 0.500, that of repeat-last 0.600" in verdict
+    )
 
 
 def test_a_model_that_wins_on_the_test_alone_is_told_so():
