@@ -30,6 +30,7 @@ class PointOutput:
 
     others = 0  # numbers besides the first
     is_random = False
+    is_whole = False  # whether values are counts
     farthest = math.inf  # scaled values beyond it are not learnt from
 
     def __init__(self, config: AttentionRnnTimeSeriesConfig) -> None:
@@ -190,6 +191,7 @@ class NegativeBinomialOutput(PointOutput):
 
     others = 1
     is_random = True
+    is_whole = True
 
     def link(self, first: Tensor) -> Tensor:
         return softplus(first)
