@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"argument --{name}: {value} is below 1")
 
     if options.output.suffix != ".csv":
-        parser.error(f"the output is csv and must be named so, got {options.output}")
+        raise ValueError(f"the output is csv and must be named so, got {options.output}")
 
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])

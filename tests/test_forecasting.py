@@ -190,7 +190,7 @@ def test_rows_without_time_stamps_and_whole_numbers_are_steps():
         ({"timestamp": [*DAYS[:5].astype(str), "soon"]}, "row 5: column 'timestamp' must hold time stamps.*'soon'"),
         ({"timestamp": [*DAYS[:5].astype(str), "2024-01-06 00:00Z"]}, "row 5: column .* with an offset from UTC"),
         ({"target": [1, 2, 3, float("inf"), 5, 6]}, "series 'b', 2024-01-04 00:00:00: .*finite.*got inf"),
-        ({"target": [1, 2, 3, 1e39, 5, 6]}, r"series 'b', 2024-01-04 00:00:00: .*finite.*got 1e\+39"),
+        ({"target": [1, 2, 3, 1e39, 5, 6]}, "series 'b', 2024-01-04 00:00:00: .*finite.*got inf"),
         ({"target": [NAN] * 6}, "series 'b': there must be a value of .*target.*got none in 6 rows"),
         ({"target": [1, 2, "three", 4, 5, 6]}, "row 2: column 'target' must hold a number or nothing, got 'three'"),
         ({"item_id": ["b"] * 5 + [None]}, "row 5: column 'item_id' must name a series"),

@@ -20,7 +20,7 @@ ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sens
 TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
 ROWS_OF_A_CHUNK = 50_000
-MOST_BLUR = 1e-4  # by how much of its deviation a column may be rounded
+MOST_BLUR = 1e-4  # by how much of its range a column may be rounded
 SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
 
 
@@ -313,12 +313,10 @@ def narrow(numbers: np.ndarray, watched: int) -> np.ndarray:
     Args:
         watched (`int`): so many of the first columns must not be blurred.
     """
+    of_series = numbers[:, :watched]
+    high, low = np.fmax.reduce(of_series), np.fmin.reduce(of_series)
     with np.errstate(over="ignore", invalid="ignore"):
         short = numbers.astype(np.float32)
-        of_short, of_long = short[:, :watched], numbers[:, :watched]
-        blur = np.nanmax(np.abs(of_short - of_long), axis=0, initial=0.0, where=~np.isnan(of_long))
-        known = (~np.isnan(of_long)).any(axis=0)
-        spread = np.array(
-            [np.nanstd(column) if is_known else 0.0 for column, is_known in zip(of_long.T, known, strict=True)]
-        )
-    return numbers if (blur > MOST_BLUR * spread).any() else short
+        blur = np.finfo(np.float32).eps * np.maximum(np.abs(high), np.abs(low))
+        is_blurred = (blur > MOST_BLUR * (high - low)).any()
+    return numbers if is_blurred and not np.array_equal(short, numbers, equal_nan=True) else short
