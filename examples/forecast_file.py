@@ -35,6 +35,7 @@ try:
 
     from attention_rnn.forecasting.data import read_series
     from attention_rnn.forecasting.tables import Columns, read_by_item
+    from attention_rnn.forecasting.windows import FLOAT_FORMAT
 except ImportError as error:
     raise ImportError(
         f"forecast_file.py needs more packages ({error}): pip install 'attention-rnn[forecasting]'"
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
+    if options.output.suffix != ".csv":
+        raise ValueError(f"the output is csv and must be named so, got {options.output}")
+
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     forecast = pipeline(
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     # looks at every row before any work is done
     total = sum(1 for _ in read_items(options, forecast))
+    if not total:
+        raise ValueError(f"there must be at least one row, got none in {options.input}")
     folder = parts_of(options.output)
     if accelerator.is_main_process:
         settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
@@ -100,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def as_csv(table: pd.DataFrame, header: bool) -> str:
-    return table.to_csv(index=False, header=header, float_format="%.7g")  # what 32 bits hold
+    return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
 
 
 def read_items(options: argparse.Namespace, forecast: Any) -> Iterator[tuple[Columns, pd.DataFrame]]:

@@ -55,7 +55,7 @@ try:
     from attention_rnn.forecasting.plots import draw_pictures
     from attention_rnn.forecasting.settings import Settings, choose_settings
     from attention_rnn.forecasting.tables import Columns
-    from attention_rnn.forecasting.windows import scales_in_training, write_predictions
+    from attention_rnn.forecasting.windows import FLOAT_FORMAT, scales_in_training, write_predictions
     from attention_rnn.pipelines_time_series import TimeSeriesForecastingPipeline
 except ImportError as error:
     raise ImportError(
@@ -317,9 +317,9 @@ def forecast_what_comes(run: Run, model: PreTrainedModel, series: SeriesSet) -> 
     try:
         table = forecast.forecast_series(series)
     except ValueError as error:
-        logger.info(f"forecast.csv is not written: {error}")
+        logger.warning(f"forecast.csv is not written: {error}")
     else:
-        table.to_csv(run.output_dir / "forecast.csv", index=False, float_format="%.7g")
+        table.to_csv(run.output_dir / "forecast.csv", index=False, float_format=FLOAT_FORMAT)
 
 
 if __name__ == "__main__":

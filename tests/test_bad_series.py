@@ -121,7 +121,7 @@ def test_windows_hold_what_the_series_hold(data):
                 scores.add(windows, [index], truth, np.nan_to_num(truth))
         assert all(np.isfinite(value) for value in scores.result().values())
 
-    attempt(check, wrong, contradicting=["there must be a window"])
+    attempt(check, wrong, contradicting=["there must be a window", "prediction_length must be below the length"])
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 from command_line import messages, refused, run  # noqa: F401
 
 from attention_rnn.inspection import Content
+from attention_rnn.progress import StopAtStep
 from attention_rnn.tasks import is_series
 
 pytestmark = pytest.mark.skipif(
@@ -29,7 +30,7 @@ def hours(tmp_path_factory):
 def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     folder = hours.parent / "run"
     said = run(capsys, "forecast", hours, "-o", folder, *TINY)
-    assert "1 series of 480 to 480 values of load, one in h from 2024-01-01" in caplog.text
+    assert "1 series of 480 values of load, one in h from 2024-01-01" in caplog.text
     assert "Chosen by the data, a step being h: prediction_length 24" in caplog.text
     assert "ridge" in said
     assert "beat" in said
@@ -52,6 +53,32 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     assert f"made by    attention-rnn forecast {hours}" in said
     for command in (["evaluate", folder, hours], ["explain", folder, "a"], ["predict", folder]):
         assert f"forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}" in refused(*command)
+
+
+def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys, monkeypatch):
+    step_end, starts = StopAtStep.on_step_end, []
+    monkeypatch.setattr(
+        StopAtStep, "on_train_begin", lambda self, args, state, *_, **__: starts.append(state.global_step)
+    )
+
+    def stop_at_two(self, args, state, *others, **options):
+        self.wanted |= state.global_step == 2
+        step_end(self, args, state, *others, **options)
+
+    monkeypatch.setattr(StopAtStep, "on_step_end", stop_at_two)
+    assert "Stopped at step 2 of 4" in refused("forecast", hours, "-o", tmp_path / "run", *TINY)
+    monkeypatch.setattr(StopAtStep, "on_step_end", step_end)
+    said = run(capsys, "forecast", hours, "-o", tmp_path / "run", *TINY)
+    assert "goes on" in said
+    assert starts == [0, 2]
+
+
+def test_a_missing_price_of_the_future_is_told(hours, tmp_path, capsys, caplog):
+    priced = pd.read_csv(hours).assign(price=range(480))
+    priced.to_csv(tmp_path / "priced.csv", index=False)
+    run(capsys, "forecast", tmp_path / "priced.csv", "-o", tmp_path / "run", "--known_columns", "price", *TINY)
+    assert "forecast.csv is not written: series 'series', 2024-01-21 00:00:00: column 'price'" in caplog.text
+    assert [record.levelname for record in caplog.records if "not written" in record.getMessage()] == ["WARNING"]
 
 
 @pytest.mark.parametrize(

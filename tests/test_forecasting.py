@@ -107,6 +107,31 @@ def test_a_wide_table_is_one_series_of_several_channels():
     assert series.series[0].values.T.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
 
 
+def test_the_index_of_a_table_tells_series_and_time_stamps(tmp_path):
+    by_both, expected = LONG.set_index(["item_id", "timestamp"]), values(read(LONG))
+    for frame in (by_both, by_both.rename_axis([None, None]), LONG.set_index("timestamp"), LONG.set_index("item_id")):
+        series = read(frame)
+        assert (series.frequency, str(series.start)) == ("D", "2024-01-01 00:00:00")
+        np.testing.assert_equal(values(series), expected)
+    wide = pd.DataFrame({"bern": range(6), "chur": range(6)}, index=DAYS)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    for source in (wide, wide.to_period("D"), wide.set_axis(DAYS.astype(str)), tmp_path / "wide.parquet"):
+        series = read(source)
+        assert (series.frequency, series.columns.targets) == ("D", ["bern", "chur"])
+    assert read(wide.reset_index(drop=True)).frequency == 1
+
+
+@pytest.mark.parametrize("stamp", ["1600-01-01", "2300-01-01", np.datetime64("1600-01-01"), 9 * 10**13])
+def test_years_that_nanoseconds_do_not_reach_are_refused(stamp):
+    with pytest.raises(ValueError, match="row 0: column 'timestamp' must hold time stamps of the years 1678 to 2261"):
+        read(pd.DataFrame({"timestamp": [stamp] * 3, "v": 1.0}))
+
+
+def test_a_column_is_not_known_ahead_and_forecast_at_once():
+    with pytest.raises(ValueError, match="column 'target' must be a target or among known, got it as both"):
+        read(LONG, columns=Columns(targets=["target"], known=["target"]))
+
+
 def test_values_behind_the_last_target_tell_what_is_known_ahead():
     frame = LONG[:6].assign(target=[1, 2, 3, 4, NAN, NAN])
     one = read(frame, columns=Columns(known=["price"])).series[0]
@@ -231,6 +256,60 @@ def test_a_file_is_recognised_by_more_than_its_first_row(tmp_path):
 def test_a_day_stands_before_points():
     frame = pd.DataFrame({"date": ["01.01.2021", "01.02.2021", "01.03.2021", "01.04.2021"], "v": 1.0})
     assert read(frame).frequency == "MS"
+
+
+@pytest.mark.parametrize("mark", ["/", "-"])
+@pytest.mark.parametrize(
+    ("stamps", "order"),
+    [
+        (pd.date_range("2019-01-01", periods=60, freq="MS"), "%d{0}%m{0}%Y"),  # not days of January
+        (pd.date_range("2019-01-01", periods=60, freq="MS"), "%m{0}%d{0}%Y"),
+        (pd.date_range("2019-02-01", periods=72, freq="h"), "%d{0}%m{0}%Y %H:%M"),
+        (pd.date_range("2019-01-01", periods=4, freq="YS"), "%d{0}%m{0}%Y"),
+    ],
+)
+def test_dates_that_can_be_read_both_ways_are_read_evenly(stamps, order, mark):
+    frame = pd.DataFrame({"date": stamps.strftime(order.format(mark)), "v": 1.0})
+    series = read(frame)
+    assert (series.start, series.frequency) == (stamps[0], stamps.freqstr)
+
+
+def test_dates_that_are_even_both_ways_are_refused():
+    frame = pd.DataFrame({"date": pd.date_range("2019-01-01", periods=12).strftime("%d/%m/%Y"), "v": 1.0})
+    with pytest.raises(ValueError, match=r"column 'date': dates such as 01/01/2019 .* Write them as 2024-01-31"):
+        read(frame)
+
+
+def test_a_later_row_tells_where_the_day_stands_in_all(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "ROWS_OF_A_CHUNK", 5)
+    days = pd.date_range("2019-02-01", periods=20)
+    pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "v": range(20)}).to_csv(tmp_path / "s.csv", index=False)
+    assert read(str(tmp_path / "s.csv")).stamps(0, 20).equals(days)
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "stamps", "frequency", "message"),
+    [
+        (["a"] * 9, pd.date_range("2024-01-01", periods=9), "h", "series 'a': its time stamps are one in D, .* in h"),
+        (["a"] * 9, pd.date_range("2024-01-01", periods=9, freq="MS"), "D", "series 'a': .* one in MS, .* in D"),
+        (
+            ["a"] * 40 + ["b"] * 9,
+            [*pd.date_range("2024-01-01", periods=40, freq="h"), *pd.date_range("2024-01-01", periods=9)],
+            None,
+            "series 'b': its time stamps are one in D, .* in h",
+        ),
+    ],
+)
+def test_series_of_another_frequency_are_refused(item_ids, stamps, frequency, message):
+    frame = pd.DataFrame({"item_id": item_ids, "timestamp": stamps, "v": 1.0})
+    with pytest.raises(ValueError, match=message):
+        read(frame, frequency=frequency)
+
+
+def test_many_missing_time_stamps_are_a_warning(caplog):
+    some = pd.date_range("2024-01-01", periods=30)[[0, 1, 9, 10, 28, 29]]
+    assert len(read(pd.DataFrame({"date": some, "v": 1.0}), frequency="D").series[0]) == 30
+    assert "24 time stamps are missing" in caplog.text
 
 
 def test_semicolons_leave_commas_to_numbers(tmp_path):
@@ -410,6 +489,11 @@ def test_a_season_is_found_and_a_random_walk_has_none():
     assert find_season(numbered(np.tile(noise[:7], 40)), [(0, 280)]) == 7  # steps that are numbered
 
 
+def test_a_horizon_that_is_longer_than_the_series_is_refused():
+    with pytest.raises(ValueError, match=r"prediction_length must be below .* 60, and best at most .* 12, .* got 60"):
+        choose_settings(numbered(range(60)), prediction_length=60)
+
+
 def test_settings_suit_the_frequency_and_what_is_given_stays(caplog):
     day = np.sin(2 * np.pi * np.arange(2000) / 24)
     series = numbered(day, frequency="h", start=pd.Timestamp("2024-01-01"))
@@ -529,6 +613,17 @@ def test_a_model_that_does_not_beat_the_best_baseline_is_told_so():
     assert "| test, this model | 1.100 |" in table
     tables["test"]["this model"]["mase"] = 0.9
     assert "The model beats what needs no training: its mase on the test is 0.900" in compare(tables, "mase")[1]
+
+
+def test_a_score_that_looks_the_same_is_no_win_and_quantiles_are_told():
+    mine, ridge = {"mase": 0.9001, "crps": 0.5, "coverage": 80.0}, {"mase": 0.9004, "crps": 0.7}
+    verdict = compare({"test": {"this model": mine, "ridge": ridge, "repeat-last": {"mase": 2, "crps": 0.6}}}, "mase")[
+        1
+    ]
+    assert "**The model does not beat ridge**" in verdict
+    assert (
+        "its mase on the test is 0.900, that of ridge 0.900, and its crps 0.500, that of repeat-last 0.600" in verdict
+    )
 
 
 def test_a_model_that_wins_on_the_test_alone_is_told_so():

@@ -1,5 +1,7 @@
 """The model card of a trained model."""
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub import ModelCard
 from transformers import BartConfig, BartForConditionalGeneration, TrainingArguments
@@ -43,6 +45,17 @@ def test_the_scores_stand_in_the_model_index_and_in_a_table(tmp_path, model):
     assert [result.metric_value for result in card.data.eval_results] == [99.5, 87.654, 0.5]
     assert "| train | 99.50 |  |\n| test | 87.65 | 0.50 |" in card.text
     assert "f1_signature: `macro`" in card.text
+
+
+def test_a_card_that_was_interrupted_is_not_there(tmp_path, model, monkeypatch):
+    def interrupted(file, text, **options):
+        file.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, model)
+    assert not (tmp_path / "README.md").exists()
 
 
 def test_scores_have_no_more_digits_than_mean_something(tmp_path, model):

@@ -93,6 +93,23 @@ def test_several_channels_stand_side_by_side():
         forecast([np.ones((4, 3))])
 
 
+def test_a_forecast_follows_its_series_however_far_from_zero(folder, tmp_path):
+    forecast, raised = forecaster(), [1e9 + 40 * value for value in SERIES]
+    for options in ({}, {"prediction_length": 9}):
+        torch.manual_seed(0)
+        expected = np.array(forecast(SERIES, **options)["target"])
+        for series in (raised, torch.tensor(raised, dtype=torch.float64), {"target": raised}):
+            torch.manual_seed(0)
+            found = np.array(forecast(series, **options)["target"])
+            np.testing.assert_allclose(found - 1e9, 40 * expected, rtol=1e-3)
+    table = FRAME.assign(target=1e9 + 40 * FRAME["target"])
+    table.to_csv(tmp_path / "in.csv", index=False)
+    forecast_file.main([str(folder), str(tmp_path / "in.csv"), str(tmp_path / "out.csv")])
+    by_file = pd.read_csv(tmp_path / "out.csv")["target"]
+    expected = pipeline(TASK, str(folder))(FRAME)["target"]
+    np.testing.assert_allclose(by_file - 1e9, 40 * expected, rtol=1e-2, atol=1)
+
+
 def test_a_table_in_gives_a_table_out():
     forecast = forecaster({"frequency": "D", "targets": ["target"]})
     table = forecast(FRAME, quantile_levels=[0.1, 0.9])
@@ -224,6 +241,15 @@ def test_a_file_is_forecast_in_its_order_whatever_the_parts(folder, tmp_path):
     parts = forecast_it(folder, tmp_path / "parts.csv", "--part_size", 1, "--batch_size", 1)
     np.testing.assert_allclose(parts.iloc[:, 2:], whole.iloc[:, 2:], rtol=1e-4, atol=1e-5)
     assert not (tmp_path / "parts.csv.parts").exists()
+
+
+def test_a_file_without_rows_and_an_output_of_another_format_are_refused(folder, tmp_path):
+    (tmp_path / "empty.csv").write_text("item_id,timestamp,target\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"at least one row, got none in .*empty\.csv"):
+        forecast_file.main([str(folder), str(tmp_path / "empty.csv"), str(tmp_path / "out.csv")])
+    assert not (tmp_path / "out.csv").exists()
+    with pytest.raises(ValueError, match=r"the output is csv and must be named so, got .*out\.parquet"):
+        forecast_it(folder, tmp_path / "out.parquet")
 
 
 def test_an_interrupted_forecast_goes_on(folder, tmp_path, monkeypatch):

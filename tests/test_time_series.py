@@ -101,6 +101,28 @@ def test_a_forecast_follows_the_units_of_its_series(scaling, factor, shift, deco
     torch.testing.assert_close(forecast(model, past_values=factor * values + shift), expected, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("value", [0.0, 7.5, -1e9])
+@pytest.mark.parametrize("scaling", ["std", "last_std"])
+def test_a_constant_series_has_a_constant_forecast(scaling, value):
+    model = tiny_model(scaling=scaling)
+    values = tiny_inputs(model.config)["past_values"]
+    constant = forecast(model, past_values=torch.full_like(values, value))
+    torch.testing.assert_close(constant, torch.full_like(constant, value), rtol=1e-4, atol=1e-4)
+    # and one that is nearly so has one that is nearly so
+    for spread in (1e-4, 1e-5, 1e-6, 1e-7):
+        found = forecast(model, past_values=value + abs(value) * spread * values)
+        assert (found - value).abs().max() <= 200 * spread * abs(value) + 1e-4 * abs(value) + 1e-4
+
+
+@pytest.mark.parametrize("distribution", ["normal", "student_t"])
+def test_what_comes_after_a_constant_past_spoils_no_density(distribution):
+    model = tiny_model(distribution_output=distribution).train()
+    inputs, future = tiny_inputs(model.config), tiny_future(model.config)
+    expected = model(**inputs, future_values=future.where(torch.arange(BATCH)[:, None] > 0, NAN)).loss
+    inputs["past_values"][0] = 7.5
+    torch.testing.assert_close(model(**inputs, future_values=future).loss, expected)
+
+
 @every_variant
 def test_quantiles_never_cross(variant):
     model = tiny_model(**variant)

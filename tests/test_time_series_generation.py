@@ -39,6 +39,13 @@ def test_paths_within_the_horizon_have_the_quantiles_of_the_forecast(variant):
         torch.testing.assert_close(below, expected, atol=0.04, rtol=0)
 
 
+def test_paths_and_quantiles_of_counts_are_whole():
+    model = tiny_model(**VARIANTS["mean"])
+    inputs = tiny_inputs(model.config)
+    for counts in (model.generate(**inputs, generator=seeded()).sequences, model(**inputs).full_predictions[..., 1:]):
+        assert torch.equal(counts, counts.round())
+
+
 @pytest.mark.parametrize("cell_type", ["gru", "lstm"])
 @pytest.mark.parametrize("patch_length", [1, 4])
 def test_reading_on_is_reading_all(patch_length, cell_type):

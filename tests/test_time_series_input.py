@@ -106,9 +106,11 @@ def test_what_is_no_tensor_is_refused():
 
 def test_counts_are_not_negative():
     model = tiny_model(**VARIANTS["mean"])
-    future = -1 - tiny_future(model.config)
+    inputs, future = tiny_inputs(model.config), -1 - tiny_future(model.config)
     with pytest.raises(ValueError, match="`future_values` must be counts"):
-        model(**tiny_inputs(model.config), future_values=future)
+        model(**inputs, future_values=future)
+    with pytest.raises(ValueError, match="`past_values` must be counts"):
+        model(past_values=-1 - inputs["past_values"])
 
 
 def test_whole_numbers_are_a_series():

@@ -11,6 +11,8 @@ import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedModel, TrainingArguments
 
+from .parts import write_whole
+
 TRAINING_CURVES = "training.png"
 # what a run may leave in its folder
 _PICTURES = {
@@ -164,7 +166,7 @@ def write_model_card(
         *(f"![{what}]({name})" for name, what in _PICTURES.items() if Path(output_dir, name).exists()),
     ]
     card = ModelCard(f"---\n{card_data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n")
-    card.save(Path(output_dir) / "README.md")
+    write_whole(Path(output_dir) / "README.md", str(card))  # by which a finished training is known
     return card
 
 

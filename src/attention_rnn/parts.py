@@ -48,7 +48,7 @@ def write_whole(file: Path, text: str) -> None:
     """Write a file that is there when it is whole."""
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(text, encoding="utf-8")
-    unfinished.rename(file)
+    unfinished.replace(file)
 
 
 def merge(output: Path, pattern: str = "*.jsonl") -> None:

@@ -164,7 +164,10 @@ class TimeSeriesForecastingPipeline(Pipeline):
         from .forecasting import collate
 
         if self.is_own:
-            return {name: values for name, values in collate(windows).items() if name != "future_values"}
+            batch = {name: values for name, values in collate(windows).items() if name != "future_values"}
+            if self.device.type == "mps":  # which has no 64 bits
+                batch["past_values"] = batch["past_values"].float()
+            return batch
         # TimesFM takes series one by one, and one missing value would spoil the whole of one
         return {"past_values": [torch.from_numpy(_filled(window["past_values"][:, 0])) for window in windows]}
 
@@ -173,13 +176,15 @@ class TimeSeriesForecastingPipeline(Pipeline):
     ) -> tuple[Tensor, Tensor]:
         if self.is_own and horizon > self.model.config.prediction_length:
             samples = {} if num_parallel_samples is None else {"num_parallel_samples": num_parallel_samples}
-            paths = self.model.generate(**inputs, prediction_length=horizon, **samples).sequences.float()
-            levels = torch.tensor(self.levels, device=paths.device)
+            paths = self.model.generate(**inputs, prediction_length=horizon, **samples).sequences
+            paths = paths.to(torch.promote_types(paths.dtype, torch.float32))
+            levels = torch.tensor(self.levels, device=paths.device, dtype=paths.dtype)
             return paths.mean(dim=1), paths.quantile(levels, dim=1).movedim(0, -1)
         outputs = self.model(**inputs)
         mean, full = outputs.mean_predictions, outputs.full_predictions
         quantiles = full[..., 1 : 1 + len(self.levels)]  # behind the mean, or none of a model that gives one number
-        return mean[:, :horizon].float(), quantiles[:, :horizon].float()
+        precision = torch.promote_types(mean.dtype, torch.float32)
+        return mean[:, :horizon].to(precision), quantiles[:, :horizon].to(precision)
 
     def postprocess(self, outputs: tuple[Tensor, Tensor]) -> tuple[np.ndarray, np.ndarray]:
         mean, quantiles = (of_outputs.cpu().numpy() for of_outputs in outputs)
@@ -262,7 +267,7 @@ class TimeSeriesForecastingPipeline(Pipeline):
         if isinstance(inputs, Mapping):
             return False, [_item(inputs, channels, None)]
         if isinstance(inputs, Tensor):
-            inputs = inputs.detach().cpu().float().numpy()
+            inputs = inputs.detach().cpu().double().numpy()
         axes = 1 if channels == 1 else 2
         if isinstance(inputs, np.ndarray) or type(inputs).__name__ == "Series":
             array = np.asarray(inputs)
@@ -352,15 +357,16 @@ def _categories(item: Mapping[str, Any], names: Mapping[str, Any]) -> list[str]:
 
 
 def _item(item: Mapping[str, Any], channels: int, index: int | None) -> dict[str, Any]:
+    from .forecasting.tables import narrow
+
     name = "the series" if index is None else f"series {index}"
     if "target" not in item:
         raise ValueError(f"{name} must be a dict with its values as `target`, got the keys {sorted(item)}")
     target = item["target"]
     try:
         if isinstance(target, Tensor):
-            target = target.detach().cpu().float().numpy()
-        with np.errstate(over="ignore"):  # what is too large is refused as infinite
-            values = np.asarray(target, dtype=np.float64).astype(np.float32)
+            target = target.detach().cpu().double().numpy()
+        values = np.asarray(target, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be made of numbers, with NaN or None for what is missing: {error}") from error
     if values.ndim == 1:
@@ -370,10 +376,10 @@ def _item(item: Mapping[str, Any], channels: int, index: int | None) -> dict[str
         raise ValueError(f"{name} must have {shape}, got the shape {values.shape}")
     if not len(values) or np.isnan(values).all():
         raise ValueError(f"{name} must have at least one number, got {'none' if len(values) else 'an empty series'}")
-    if np.isinf(values).any():
-        step = int(np.argwhere(np.isinf(values))[0][0])
+    if (too_large := np.abs(values) > np.finfo(np.float32).max).any():
+        step = int(np.argwhere(too_large)[0][0])
         raise ValueError(f"{name}, step {step}: must be a finite number of 32 bits, got {values[step].tolist()}")
-    return {**item, "target": values, "name": name}
+    return {**item, "target": narrow(values, channels), "name": name}
 
 
 def _filled(values: np.ndarray) -> np.ndarray:

@@ -119,10 +119,10 @@ from transformers import pipeline
 forecast = pipeline("time-series-forecasting", {name})
 print(forecast(pd.read_csv({file})))  # a table with {levels}
 """
-_FORECASTING_LIMITS = """The model forecasts {targets} up to {prediction_length} steps of {frequency} ahead, from the
-last {context_length}; farther ahead it goes on from its own forecasts. It knows nothing but the past of a series{told},
-and expects that what comes resembles what was: it does not foresee a break. The scores above are of the cut-offs that
-were tested. Compare them with the forecasts that need no training, and use the best."""
+_FORECASTING_LIMITS = """The model forecasts {targets} up to {prediction_length} steps ahead, one in {frequency},
+from the last {context_length}; farther ahead it goes on from its own forecasts. It knows nothing but the past of a
+series{told}, and expects that what comes resembles what was: it does not foresee a break. The scores above are of the
+cut-offs that were tested. Compare them with the forecasts that need no training, and use the best."""
 _AUDIO_CLASSIFICATION = """import attention_rnn  # pip install 'attention-rnn[audio]'
 from transformers import pipeline
 

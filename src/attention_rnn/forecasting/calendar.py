@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_FEWEST_STEPS = 4  # by which a series is known to have a frequency of its own
 _STRETCHES = 50  # in which a frequency is looked for
 # of each cycle, its length in seconds and the phase of time stamps in it, from 0 to 1
 CYCLES: dict[str, tuple[float, Callable[[Any], Any]]] = {
@@ -31,6 +32,42 @@ def cycles_of(frequency: str | int) -> list[str]:
     if seconds is None:
         return []
     return [name for name, (length, _) in CYCLES.items() if seconds <= length / 2]
+
+
+def other_frequency(positions: np.ndarray, stamps: pd.DatetimeIndex) -> str | None:
+    """
+    The step of a series that is regular by itself, but wider than that of the calendar on which it lies at these
+    positions; `None` where single stamps are missing, or where they have no step of their own.
+    """
+    steps = np.diff(positions)
+    usual = np.median(steps) if len(steps) >= _FEWEST_STEPS else 1
+    if usual < 2 or (np.abs(steps - usual) <= 0.15 * usual).mean() < 0.9:  # months have 28 to 31 days
+        return None
+    return pd.infer_freq(stamps) or str(pd.Series(stamps).diff().median())
+
+
+def share_on_calendar(stamps: Mapping[str, pd.DatetimeIndex], frequency: str | None = None) -> float:
+    """
+    How many of the stamps of a regular calendar there are, from 0 to 1; 0 where they lie on none, or do not ascend.
+
+    Args:
+        frequency: of the calendar; inferred if omitted.
+    """
+    try:
+        frequency = frequency or infer_frequency(stamps)
+        calendars = [pd.date_range(of_item[0], of_item[-1], freq=frequency) for of_item in stamps.values()]
+    except ValueError:
+        return 0.0
+    pairs = list(zip(calendars, stamps.values(), strict=True))
+    if not all(of_item.is_monotonic_increasing and of_item.isin(calendar).all() for calendar, of_item in pairs):
+        return 0.0
+    return sum(map(len, stamps.values())) / sum(map(len, calendars))
+
+
+def swap_day_and_month(stamps: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Stamps that were read with the month first, as they are with the day first; of days up to the twelfth."""
+    parts = {"year": stamps.year, "month": stamps.day, "day": stamps.month}
+    return pd.DatetimeIndex(pd.to_datetime(pd.DataFrame(parts))) + (stamps - stamps.normalize())
 
 
 def check_frequency(frequency: str) -> str:

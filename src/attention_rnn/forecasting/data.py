@@ -18,8 +18,15 @@ import numpy as np
 import pandas as pd
 
 from ..data import brief
-from .calendar import check_frequency, frequency_of_counts, infer_frequency
-from .tables import Columns, find_missing, is_time, name_of, read_chunks, recognise_columns, to_numbers
+from .calendar import (
+    check_frequency,
+    frequency_of_counts,
+    infer_frequency,
+    other_frequency,
+    share_on_calendar,
+    swap_day_and_month,
+)
+from .tables import Columns, find_missing, is_time, name_of, narrow, read_chunks, recognise_columns, to_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +34,7 @@ Part = list[tuple[int, int]]  # of each series, where a part of it begins and en
 
 # of time stamps in a text, the first that fits
 _FORMS = ({"format": "ISO8601"}, {"dayfirst": False}, {"dayfirst": True})
+_DAY_AND_MONTH = r"^(?P<first>\d\d?)(?P<mark>[./-])(?P<second>\d\d?)(?P=mark)\d"  # in either order
 # integers from here on are taken for seconds, milliseconds, microseconds and nanoseconds since 1970; smaller ones count
 _EPOCHS = {"ns": 10**17, "us": 10**14, "ms": 10**11, "s": 10**8}
 
@@ -39,7 +47,8 @@ class Series:
     Attributes:
         item_id (`str`): its name.
         first (`int`): the position of its first value in the calendar.
-        values (`np.ndarray` of shape (time, channels)): from the first to the last value that is not missing.
+        values (`np.ndarray` of shape (time, channels)):
+            From the first to the last value that is not missing; in 64 bits where 32 blur them, see `tables.narrow`.
         known (`np.ndarray` of shape (time or more, known columns)): may go on behind the values.
         past_only (`np.ndarray` of shape (time, past-only columns)).
         static (`np.ndarray` of shape (static columns,)).
@@ -81,8 +90,9 @@ class SeriesSet:
 
     def summary(self) -> str:
         lengths = [len(one) for one in self.series]
+        told = "" if min(lengths) == max(lengths) else f"{min(lengths):,} to "
         return (
-            f"{len(lengths):,} series of {min(lengths):,} to {max(lengths):,} values of "
+            f"{len(lengths):,} series of {told}{max(lengths):,} values of "
             f"{', '.join(map(str, self.columns.targets[:10]))}, one in {self.frequency} from {self.start} on."
         )
 
@@ -152,6 +162,7 @@ class _Collected:
         self.kind: str | None = None  # of time stamps: "number", "naive" or "aware"
         self.rows: dict[str, list[tuple[str, range | np.ndarray, np.ndarray]]] = {}  # split, stamps, numbers
         self.forms: list[dict[str, Any]] = list(_FORMS)
+        self.ambiguous: str | None = None  # a date, where all could have the day first as well as the month
         self.categories: dict[str, dict[str, str]] = {}  # by series and column
         self.gaps: list[tuple[str, int, Any]] = []  # series, missing time stamps, the one before the first of them
 
@@ -163,14 +174,15 @@ class _Collected:
         numbers = np.stack([to_numbers(chunk[name]) for name in columns.numbers], axis=1)
         stamps = self._stamps(chunk)
         if columns.item is None:
-            self.rows.setdefault("series", []).append((split, _short(stamps), numbers))
+            self.rows.setdefault("series", []).append((split, _short(stamps), narrow(numbers, len(columns.targets))))
             self._note_categories("series", chunk)
             return
         missing = np.flatnonzero(find_missing(chunk[columns.item]))
         if len(missing):
             raise ValueError(f"{chunk.index[missing[0]]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
-            self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), numbers[indices]))
+            of_item = narrow(numbers[indices], len(columns.targets))
+            self.rows.setdefault(str(name), []).append((split, _short(stamps[indices]), of_item))
             self._note_categories(str(name), chunk.iloc[indices])
 
     def _note_categories(self, name: str, rows: pd.DataFrame) -> None:
@@ -191,6 +203,8 @@ class _Collected:
             self._settle_kind("number", chunk.index[0])
             return np.arange(len(chunk))
         values = chunk[name]
+        if isinstance(values.dtype, pd.PeriodDtype):
+            values = values.dt.to_timestamp()
         missing = np.flatnonzero(find_missing(values))
         if len(missing):
             raise ValueError(f"{values.index[missing[0]]}: column {name!r} must hold a time stamp, got nothing")
@@ -216,6 +230,12 @@ class _Collected:
             if self.time_zone is None:
                 self.time_zone = str(stamps.dt.tz) if pd.api.types.is_datetime64_any_dtype(values) else "UTC"
             stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
+        outside = np.flatnonzero((stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max))
+        if len(outside):
+            raise ValueError(
+                f"{values.index[outside[0]]}: column {name!r} must hold time stamps of the years 1678 to 2261, got "
+                f"{brief(str(values.iloc[outside[0]]))}"
+            )
         return stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)
 
     def _are_dates(self, numbers: pd.Series) -> bool:
@@ -233,8 +253,7 @@ class _Collected:
                 f"{values.index[odd]}: column {values.name!r} must hold time stamps with an offset from UTC in all "
                 f"rows or in none, unlike those before, got {brief(values.iloc[odd])}"
             )
-        # what stands between points begins with the day, wherever it is written so
-        forms = self.forms[::-1] if re.match(r"\d\d?\.\d\d?\.", texts.iloc[0]) else self.forms
+        forms = self._order_of_dates(texts)
         for form in forms:
             try:
                 stamps = pd.to_datetime(texts, utc=bool(has_offset.all()), **form)
@@ -249,6 +268,58 @@ class _Collected:
             f"2024-01-31 13:00, got {brief(values.iloc[wrong])}: {str(fault).splitlines()[0]}"
         ) from fault
 
+    def _order_of_dates(self, texts: pd.Series) -> list[dict[str, Any]]:
+        """How to read these texts, by where the day stands if they begin with day and month, in whatever order."""
+        is_settled = len(self.forms) == 1 and self.ambiguous is None
+        if is_settled or not re.match(_DAY_AND_MONTH, texts.iloc[0]):
+            return self.forms
+        parts = texts.str.extract(_DAY_AND_MONTH)
+        first, second = (pd.to_numeric(parts[name]).max() for name in ("first", "second"))
+        # the day stands before points, wherever they are written
+        has_day_first = first > 12 or (second <= 12 and parts["mark"].iloc[0] == ".")
+        if has_day_first and self.ambiguous is not None:
+            self._put_days_first()
+        self.ambiguous = None if has_day_first or second > 12 else texts.iloc[0]
+        self.forms = [{"dayfirst": has_day_first}]
+        return self.forms
+
+    def _put_days_first(self) -> None:
+        """Read the rows so far with the day first, which were read with the month first."""
+        if self.kind == "aware":
+            raise ValueError(
+                f"column {self.columns.timestamp!r} must hold dates whose day and month cannot be mistaken, such as "
+                f"2024-01-31, got {self.ambiguous!r}"
+            )
+        for parts in self.rows.values():
+            for number, (split, stamps, numbers) in enumerate(parts):
+                swapped = swap_day_and_month(pd.DatetimeIndex(np.asarray(stamps, dtype="datetime64[ns]")))
+                parts[number] = (split, _short(swapped.to_numpy("datetime64[ns]").astype(np.int64)), numbers)
+
+    def _settle_ambiguity(self, frequency: str | None) -> None:
+        """
+        Of dates that can be read both ways, take those that lie evenly.
+
+        Raises:
+            ValueError: both do, or none.
+        """
+        if self.ambiguous is None:
+            return
+        month_first = {
+            name: pd.DatetimeIndex(np.concatenate([np.asarray(part, dtype="datetime64[ns]") for _, part, _ in parts]))
+            for name, parts in self.rows.items()
+        }
+        day_first = {name: swap_day_and_month(stamps) for name, stamps in month_first.items()}
+        if all(day_first[name].equals(stamps) for name, stamps in month_first.items()):
+            return
+        shares = [share_on_calendar(stamps, frequency) for stamps in (month_first, day_first)]
+        if max(shares) <= 2 * min(shares):
+            raise ValueError(
+                f"column {self.columns.timestamp!r}: dates such as {self.ambiguous} can be read with the day first or "
+                "with the month first, and the data do not tell which. Write them as 2024-01-31."
+            )
+        if shares[1] > shares[0]:
+            self._put_days_first()
+
     def _settle_kind(self, kind: str, place: str) -> None:
         self.kind = self.kind or kind
         if kind != self.kind:
@@ -257,6 +328,7 @@ class _Collected:
 
     def series_set(self, frequency: str | None) -> SeriesSet:
         """All series on their common calendar."""
+        self._settle_ambiguity(frequency)
         stamps: dict[str, Any] = {}
         same: dict[bytes, Any] = {}  # series that begin and end together share their stamps
         for name, parts in self.rows.items():
@@ -285,9 +357,10 @@ class _Collected:
             series.append(self._place(name, stamps.pop(name), self.rows.pop(name), calendar, chosen))
         if self.gaps:
             (name, _, before), missing = self.gaps[0], sum(missing for _, missing, _ in self.gaps)
-            logger.info(
+            logger.log(
+                logging.WARNING if missing > 2 / 3 * sum(map(len, series)) else logging.INFO,
                 f"{missing:,} time stamps are missing in {len(self.gaps):,} of {len(series):,} series, the first one "
-                f"in {name!r} after {before}; they count as missing values."
+                f"in {name!r} after {before}; they count as missing values.",
             )
         start = int(calendar[0]) if self.kind == "number" else calendar[0]
         read = SeriesSet(series, self.columns, start, chosen, len(calendar))
@@ -311,16 +384,23 @@ class _Collected:
         """Put the rows of a series at their positions."""
         columns = self.columns
         positions = calendar.get_indexer(stamps)
+        own = None if self.kind == "number" or (positions < 0).any() else other_frequency(positions, stamps)
+        if own is not None:
+            raise ValueError(
+                f"series {name!r}: its time stamps are one in {own}, but those of the model or of the other series one "
+                f"in {step}. Read series of different frequencies by themselves, or resample them by pandas."
+            )
         if (positions < 0).any():
             wrong = stamps[int(np.flatnonzero(positions < 0)[0])]
             raise ValueError(
                 f"series {name!r}: the time stamp {wrong} is not on the calendar of all series, one in {step} from "
                 f"{calendar[0]} on. Give another frequency, or resample the series by pandas."
             )
-        numbers = np.full((positions[-1] - positions[0] + 1, len(columns.numbers)), np.nan, dtype=np.float32)
-        numbers[positions - positions[0]] = np.concatenate([part for _, _, part in parts])
-        if np.isinf(numbers).any():
-            row, column = np.argwhere(np.isinf(numbers))[0]
+        joined = np.concatenate([part for _, _, part in parts])
+        numbers = np.full((positions[-1] - positions[0] + 1, len(columns.numbers)), np.nan, dtype=joined.dtype)
+        numbers[positions - positions[0]] = joined
+        if (too_large := np.abs(numbers) > np.finfo(np.float32).max).any():
+            row, column = np.argwhere(too_large)[0]
             raise ValueError(
                 f"series {name!r}, {calendar[positions[0] + row]}: column {columns.numbers[column]!r} must hold finite "
                 f"numbers of 32 bits, got {numbers[row, column]}"
@@ -356,8 +436,8 @@ class _Collected:
             name,
             int(positions[0] + begin),
             np.ascontiguousarray(values[begin:end]),
-            np.ascontiguousarray(known[begin:]),
-            np.ascontiguousarray(past_only[begin:end]),
+            np.ascontiguousarray(known[begin:], dtype=np.float32),
+            np.ascontiguousarray(past_only[begin:end], dtype=np.float32),
             np.array(of_series, dtype=np.float32),
             begins,
             [categories[column] for column in columns.categories],

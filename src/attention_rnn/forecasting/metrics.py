@@ -206,7 +206,11 @@ def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str
         decides = metric if all(metric in of_it for of_it in scores.values()) else "mae"
         best = min((name for name in scores if name != model), key=lambda name: scores[name][decides])
         mine, others = scores[model][decides], scores[best][decides]
-        return mine < others, best, f"its {decides} on the {split} is {mine:.3f}, that of {best} {others:.3f}"
+        told = f"its {decides} on the {split} is {mine:.3f}, that of {best} {others:.3f}"
+        if "coverage" in scores[model]:  # it gives quantiles, which no baseline does
+            lowest = min((name for name in scores if name != model), key=lambda name: scores[name]["crps"])
+            told += f", and its crps {scores[model]['crps']:.3f}, that of {lowest} {scores[lowest]['crps']:.3f}"
+        return round(mine, 3) < round(others, 3), best, told  # what looks the same is no win
 
     *earlier, split = tables
     wins, best, told = race(split)

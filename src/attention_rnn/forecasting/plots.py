@@ -21,7 +21,7 @@ PICTURES = {
     "forecast.png": "What comes next (blue, with bands)",
     "predictions.png": "What was forecast at the last cut-off (blue, with bands), and what came (black)",
     "worst.png": "The series that are forecast worst",
-    "attention.png": "Where each step of the first forecast looked",
+    "attention.png": "Where each step of the forecast at the last cut-off looked, of the first series and channel",
     "calibration.png": "The share of the values below each quantile; on the diagonal quantiles say what they mean",
 }
 _BLUE, _BLACK = "#1f68c4", "0.25"

@@ -57,7 +57,7 @@ def choose_settings(series: SeriesSet, train: Part | None = None, **given: int |
         given: those of `Settings` that the user has chosen.
 
     Raises:
-        ValueError: one that is given is not positive.
+        ValueError: one that is given is not positive, or the prediction length reaches beyond all series.
     """
     for name, value in given.items():
         if value is not None and value < 1:
@@ -69,7 +69,13 @@ def choose_settings(series: SeriesSet, train: Part | None = None, **given: int |
         ]
     longest = max(end - begin for begin, end in train)
     season = given.get("season") or find_season(series, train)
-    prediction = given.get("prediction_length") or default_horizon(series.frequency, max(map(len, series.series)))
+    of_all = max(map(len, series.series))
+    prediction = given.get("prediction_length") or default_horizon(series.frequency, of_all)
+    if prediction >= of_all > 1:
+        raise ValueError(
+            f"prediction_length must be below the length of the longest series, {of_all:,}, and best at most a fifth "
+            f"of it, {max(1, of_all // 5):,}, so that forecasts can be tested; got {prediction:,}"
+        )
     context = given.get("context_length")
     patch = given.get("patch_length")
     if patch is None:

@@ -20,6 +20,7 @@ ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sens
 TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
 ROWS_OF_A_CHUNK = 50_000
+MOST_BLUR = 1e-4  # by how much of its range a column may be rounded
 SERIES_OF_A_CHUNK = 64  # where a row holds a whole series
 
 
@@ -120,7 +121,8 @@ def _read_rows(
     source: Any, columns: Columns, file_format: str | None, column_names: list[str] | None
 ) -> Iterator[pd.DataFrame]:
     if isinstance(source, pd.DataFrame):
-        yield source.set_axis([f"row {index}" for index in source.index])
+        frame = _with_index(source, columns)
+        yield frame.set_axis([f"row {index}" for index in frame.index])
         return
     if not isinstance(source, (str, Path)):
         number, has_lists = 0, any(hasattr(kind, "feature") for kind in (source.features or {}).values())
@@ -137,8 +139,7 @@ def _read_rows(
         number, table = 0, ParquetFile(file)
         has_lists = any(map(is_nested, table.schema_arrow.types))
         for batch in table.iter_batches(batch_size=SERIES_OF_A_CHUNK if has_lists else ROWS_OF_A_CHUNK):
-            frame = batch.to_pandas().reset_index()
-            frame = frame.drop(columns=[name for name in ("index", "level_0") if name in frame.columns])
+            frame = _with_index(batch.to_pandas(), columns)
             yield frame.set_axis([f"{file}, row {number + row}" for row in range(1, len(frame) + 1)])
             number += len(frame)
         return
@@ -161,6 +162,24 @@ def _read_rows(
         frame = pd.DataFrame(list(values), index=list(places), dtype=object)
         # where columns are not separated by commas, these are those of 3,5
         yield frame.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True) if has_semicolons else frame
+
+
+def _with_index(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """A table whose index, where it holds time stamps or names of series, has become columns."""
+    levels: dict[Any, Any] = {}
+    for level, name in enumerate(frame.index.names):
+        values = frame.index.get_level_values(level)
+        has_times = len(values) > 0 and is_time(values[0])
+        is_one_of_several = frame.index.nlevels > 1
+        if name is None and (has_times or is_one_of_several):
+            name = "timestamp" if has_times else "item_id"
+        is_usual = name in columns.named or str(name).lower() in (*TIMESTAMP_NAMES, *ITEM_NAMES)
+        if name not in frame.columns and (has_times or is_one_of_several or is_usual):
+            levels[name] = values
+    if not levels:
+        return frame
+    of_index = pd.DataFrame({name: pd.Series(values) for name, values in levels.items()})
+    return pd.concat([of_index, frame.reset_index(drop=True)], axis=1)
 
 
 def _explode(chunk: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -202,7 +221,7 @@ def as_number(value: Any) -> float | None:
 
 def is_time(value: Any) -> bool:
     if not isinstance(value, str) or not any(character.isdigit() for character in value):
-        return isinstance(value, (pd.Timestamp, np.datetime64)) or hasattr(value, "isoformat")
+        return isinstance(value, (pd.Timestamp, pd.Period, np.datetime64)) or hasattr(value, "isoformat")
     try:
         pd.Timestamp(value)
     except ValueError:
@@ -215,12 +234,16 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
     What the columns of these rows hold; see `read_series`.
 
     Raises:
-        ValueError: a column that is named is not there, or none is left for the target.
+        ValueError: a column that is named is not there, or is forecast and known at once; or none is left for the
+            target.
     """
     place = rows.index[0]
     for name in given.named:
         if name not in rows.columns:
             raise ValueError(f"{place}: there must be a column {name!r}, got the columns {brief(list(rows.columns))}")
+    for kind in ("known", "past_only", "static"):
+        if both := [name for name in given.targets if name in getattr(given, kind)]:
+            raise ValueError(f"column {both[0]!r} must be a target or among {kind}, got it as both")
     left = [name for name in rows.columns if name not in given.named]
     usual = {str(name).lower(): name for name in reversed(left)}
 
@@ -267,7 +290,7 @@ def find_missing(values: pd.Series) -> np.ndarray:
 
 def to_numbers(values: pd.Series) -> np.ndarray:
     """
-    A column as 32-bit numbers, NaN where it says that a value is missing.
+    A column as 64-bit numbers, NaN where it says that a value is missing.
 
     Raises:
         ValueError: a value is neither; names its place, the index of `values`.
@@ -279,5 +302,21 @@ def to_numbers(values: pd.Series) -> np.ndarray:
             f"{values.index[wrong[0]]}: column {values.name!r} must hold a number or nothing, got "
             f"{brief(values.iloc[wrong[0]])}"
         )
-    with np.errstate(over="ignore"):
-        return numbers.to_numpy(dtype=np.float32, na_value=np.nan)
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def narrow(numbers: np.ndarray, watched: int) -> np.ndarray:
+    """
+    The same numbers (time, columns) in 32 bits, which hold half as much, unless that blurs how a column varies: 32 bits
+    know 1e9 + 40 as 1e9 + 64.
+
+    Args:
+        watched (`int`): so many of the first columns must not be blurred.
+    """
+    of_series = numbers[:, :watched]
+    high, low = np.fmax.reduce(of_series), np.fmin.reduce(of_series)
+    with np.errstate(over="ignore", invalid="ignore"):
+        short = numbers.astype(np.float32)
+        blur = np.finfo(np.float32).eps * np.maximum(np.abs(high), np.abs(low))
+        is_blurred = (blur > MOST_BLUR * (high - low)).any()
+    return numbers if is_blurred and not np.array_equal(short, numbers, equal_nan=True) else short

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MOST_WINDOWS = 200_000  # of a training; the stride grows where there would be more
 MOST_ROWS = 500_000  # of the table of predictions
+FLOAT_FORMAT = "%.10g"  # of tables: also values that differ little beside their size
 MOST_UNSCALED = 100.0  # how large values may be that the model leaves as they are, or its inverse, how small
 
 
@@ -368,13 +369,16 @@ class Windows(Dataset):
 
 def collate(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:
     """
-    Windows as a batch. What is before a cut-off is padded on the left by NaN, which is what is missing; one channel has
-    no axis of its own.
+    Windows as a batch, in 32 bits but for values that have 64. What is before a cut-off is padded on the left by NaN,
+    which is what is missing; one channel has no axis of its own.
     """
     batch = {}
     for name in windows[0]:
-        kind = np.int64 if name == "static_categorical_features" else np.float32
-        arrays = [np.asarray(window[name], dtype=kind) for window in windows]
+        arrays = [np.asarray(window[name]) for window in windows]
+        kind: Any = np.int64 if name == "static_categorical_features" else np.float32
+        if name.endswith("_values"):
+            kind = np.result_type(kind, *arrays)
+        arrays = [array.astype(kind, copy=False) for array in arrays]
         if name.startswith("past"):
             longest = max(map(len, arrays))
             fill = np.nan if name == "past_values" else 0.0
@@ -453,6 +457,6 @@ def write_predictions(file: Path, windows: Windows, output: Any, levels: list[fl
     table = forecast_table(
         windows, chosen, mean[chosen], full[chosen][..., 1:] if levels else None, levels, output.label_ids[chosen]
     )
-    table.to_csv(file, index=False, float_format="%.7g")
+    table.to_csv(file, index=False, float_format=FLOAT_FORMAT)
     if step > 1:
         logger.info(f"{file.name} holds one in {step} of {len(windows):,} cut-offs.")

@@ -17,6 +17,8 @@ from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfi
 
 # standard deviations, and the dispersion of counts
 SMALLEST = 1e-4
+# Of a value that lies so many deviations of its series away, a density has nothing to learn: the past was constant.
+FARTHEST = 1e4
 # The quantiles of larger counts are those of fewer, in larger units: they differ by less than this part.
 COUNTS = 1e4
 
@@ -28,6 +30,8 @@ class PointOutput:
 
     others = 0  # numbers besides the first
     is_random = False
+    is_whole = False  # whether values are counts
+    farthest = math.inf  # scaled values beyond it are not learnt from
 
     def __init__(self, config: AttentionRnnTimeSeriesConfig) -> None:
         self.levels: list[float] = config.quantile_levels or []
@@ -130,6 +134,7 @@ class NormalOutput(PointOutput):
 
     others = 1
     is_random = True
+    farthest = FARTHEST
 
     def params(self, first: Tensor, others: Tensor) -> Params:
         return first, softplus(others[..., 0]) + SMALLEST
@@ -155,6 +160,7 @@ class StudentTOutput(PointOutput):
 
     others = 2
     is_random = True
+    farthest = FARTHEST
 
     def params(self, first: Tensor, others: Tensor) -> Params:
         return 2 + SMALLEST + softplus(others[..., 1]), first, softplus(others[..., 0]) + SMALLEST
@@ -185,6 +191,7 @@ class NegativeBinomialOutput(PointOutput):
 
     others = 1
     is_random = True
+    is_whole = True
 
     def link(self, first: Tensor) -> Tensor:
         return softplus(first)

@@ -19,7 +19,6 @@ from transformers.utils.generic import can_return_tuple
 
 from .attention import ATTENTIONS, Memory
 from .base import AttentionRnnPreTrainedModel
-from .checks import has_values
 from .configuration_attention_rnn_time_series import AttentionRnnTimeSeriesConfig
 from .decoder_layer import AttentionRnnBridge, AttentionRnnDecoderLayer
 from .encoder import RecurrentStack
@@ -359,11 +358,6 @@ class AttentionRnnTimeSeriesModel(AttentionRnnTimeSeriesPreTrainedModel):
             raise ValueError(
                 f"`future_values` must be {config.prediction_length} values (`prediction_length`) of each of "
                 f"{batch_size} series, NaN where they are not known, got {tuple(future_values.shape)}."
-            )
-        if config.distribution_output == "negative_binomial" and has_values(values) and (values < 0).any():
-            raise ValueError(
-                '`future_values` must be counts for `distribution_output="negative_binomial"`, got '
-                f"{values[values < 0][0].item()}."
             )
         return (split_channels(values, config) - series.loc) / series.scale
 

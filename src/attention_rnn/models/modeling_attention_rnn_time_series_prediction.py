@@ -97,7 +97,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         full = None
         if not self.training:
             quantiles = self.distribution.quantiles(params, series.scale.to(params[0].dtype))
-            full = torch.cat([mean[..., None], self._unscaled(quantiles, series)], dim=-1)
+            full = torch.cat([mean[..., None], self._whole(self._unscaled(quantiles, series))], dim=-1)
         return AttentionRnnTimeSeriesPredictionOutput(
             loss=loss,
             mean_predictions=self._shaped(mean, past_values),
@@ -163,8 +163,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         series = Series(*(_repeat(part, samples) for part in series))
         known = known.repeat_interleave(samples, dim=0)
         sequences = self._sample(series, known, length, generator)
-        sequences = sequences * series.scale + series.loc
-        sequences = sequences.where(series.known, torch.nan)
+        sequences = self._whole(self._unscaled(sequences, series))
         # (batch * channels * samples, time, 1) -> (batch, samples, time, channels)
         sequences = sequences.unflatten(0, (-1, samples))
         if config.num_channels > config.channels_together:
@@ -285,7 +284,7 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         return self.distribution.params(first[:, :length].to(precision), others[:, :length].to(precision))
 
     def _loss(self, params: Params, target: Tensor, series: Series) -> Tensor:
-        is_observed = ~target.isnan() & series.known
+        is_observed = (target.abs() <= self.distribution.farthest) & series.known
         filled = target.where(is_observed, 0).to(params[0].dtype)
         losses = self.distribution.loss(params, filled, series.scale.to(params[0].dtype).expand_as(filled))
         return losses.where(is_observed, 0).sum() / is_observed.sum().clamp(min=1)
@@ -295,6 +294,10 @@ class AttentionRnnForTimeSeriesPrediction(AttentionRnnTimeSeriesPreTrainedModel)
         if values.dim() == 4:
             loc, scale, known = loc[..., None], scale[..., None], known[..., None]
         return (values * scale + loc).where(known, torch.nan)
+
+    def _whole(self, values: Tensor) -> Tensor:
+        """Counts, which scaling has left beside whole numbers."""
+        return values.round() if self.distribution.is_whole else values
 
     def _shaped(self, values: Tensor, past_values: Tensor) -> Tensor:
         """As the past values: with the channels of a series together, without an axis for a single one."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-# A series whose values differ by no more than so many units in their last place is constant.
+# The deviation of a series is at least so many units in the last place of its values: below that is rounding.
 FLAT_UNITS = 8
 
 
@@ -17,7 +17,8 @@ def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Ten
     - `"mean"`: 0 and mean absolute value;
     - `None`: 0 and 1.
 
-    Where all values are equal, the scale is their absolute value; where all are zero, or none is observed, 1.
+    A deviation is no smaller than rounding, about 1e-6 of the largest absolute value in single precision, so what is
+    forecast of a constant series is constant. Where all are zero, or none is observed, a mean absolute value is 1.
 
     Args:
         values: (batch, time, channels), NaN where missing.
@@ -46,6 +47,5 @@ def location_and_scale(values: Tensor, scaling: str | None) -> tuple[Tensor, Ten
     if scaling == "last":
         return location, zeros + 1
     variance = deviations.square().sum(dim=1, keepdim=True) / count
-    is_flat = variance.sqrt() <= FLAT_UNITS * torch.finfo(values.dtype).eps
-    deviation = variance.where(~is_flat, 1).sqrt() * size  # a root has no gradient at zero
-    return location, deviation.where(~is_flat, size)
+    smallest = FLAT_UNITS * torch.finfo(values.dtype).eps
+    return location, variance.clamp(min=smallest**2).sqrt() * size  # a root has no gradient at zero

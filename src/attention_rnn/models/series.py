@@ -29,7 +29,7 @@ def read_values(name: str, values: Any, mask: Any, config: AttentionRnnTimeSerie
 
     Raises:
         TypeError: no tensors.
-        ValueError: another shape, or an infinite value.
+        ValueError: another shape, an infinite value, or a negative one where counts are forecast.
     """
     mask_name = name.replace("values", "observed_mask")
     if values is None:
@@ -55,6 +55,11 @@ def read_values(name: str, values: Any, mask: Any, config: AttentionRnnTimeSerie
             )
         shaped = shaped.masked_fill(~as_booleans(mask_name, mask).view(shaped.shape), torch.nan)
     _check_finite(name, shaped)
+    if config.distribution_output == "negative_binomial" and has_values(shaped) and (shaped < 0).any():
+        raise ValueError(
+            f'`{name}` must be counts for `distribution_output="negative_binomial"`, got '
+            f"{shaped[shaped < 0][0].item()}."
+        )
     return shaped
 
 
