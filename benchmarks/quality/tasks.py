@@ -819,7 +819,12 @@ TASKS = {
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
         settings={"official": "", **{f"without_{speaker}": "" for speaker in SPEAKERS}},
         recipe="keyword-spotting",
-        arguments={"num_train_epochs": 25, "per_device_train_batch_size": 32, "language": ["en"]},
+        arguments={
+            "num_train_epochs": 25,
+            "per_device_train_batch_size": 32,
+            "save_only_model": True,
+            "language": ["en"],
+        },
         read=read_fsdd,
         metrics={"accuracy": "accuracy"},
         results={
@@ -858,6 +863,7 @@ TASKS = {
         arguments={
             "num_train_epochs": 6,
             "per_device_train_batch_size": 32,
+            "save_only_model": True,
             "speed_change": 0,
             "language": ["en"],
         },
@@ -903,6 +909,7 @@ TASKS = {
             "encoder_layers=1,time_reduction=[2],ctc_weight=0.5,hidden_dropout=0.1,readout_dropout=0.1",
             "num_train_epochs": 60,
             "per_device_train_batch_size": 4,
+            "save_only_model": True,
             "eval_strategy": "steps",
             "eval_steps": 70,  # ten epochs
             "save_steps": 70,
