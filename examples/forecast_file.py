@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quantile_levels", nargs="*", type=float, help="those to write (all of the model)")
     parser.add_argument("--seed", type=int, default=42, help="of paths beyond the trained horizon (%(default)s)")
     parser.add_argument("--batch_size", type=int, default=256, help="series at once (%(default)s)")
-    parser.add_argument("--part_size", type=int, default=2048, help="series of a part (%(default)s)")
+    parser.add_argument("--part_size", type=int, default=512, help="series of a part, which is in memory (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
     options = parser.parse_args(arguments)
     for name in ("batch_size", "part_size", "prediction_length"):
