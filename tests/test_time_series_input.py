@@ -140,6 +140,7 @@ def test_a_single_channel_may_have_an_axis():
         ({"loss": "mse"}, ValueError, '`loss` must be "pinball" for `distribution_output="quantile"`'),
         ({"distribution_output": "point", "loss": "nll"}, ValueError, '`loss` must be "mae" or "mse"'),
         ({"quantile_levels": [0.5, 0.1]}, ValueError, "`quantile_levels` must be increasing numbers between 0 and 1"),
+        ({"label_smoothing": 1.0}, ValueError, "`label_smoothing` must be below 1, got 1.0"),
         ({"quantile_levels": []}, ValueError, "`quantile_levels` must be increasing"),
         ({"quantile_levels": [0.0, 0.5]}, ValueError, "`quantile_levels` must be increasing"),
         ({"quantile_levels": "0.5"}, TypeError, "`quantile_levels` must be a list of numbers"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from .configuration_core import AttentionRnnCoreConfig
+from .configuration_core import OVERSMOOTHED, AttentionRnnCoreConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
 from .presets_time_series import PRESETS
 
@@ -180,6 +180,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     }
     contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
         *AttentionRnnCoreConfig.contradictions,
+        OVERSMOOTHED,
         (
             lambda c: c.loss not in LOSSES[c.distribution_output],
             '`loss` must be {c.losses} for `distribution_output="{c.distribution_output}"`, got {c.loss!r}.',

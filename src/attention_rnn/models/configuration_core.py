@@ -27,6 +27,12 @@ RECURRENCE_BACKENDS = ("auto", "reference")
 
 LARGEST_NUMBER = 3.4e38  # of single precision
 
+# of the configs that have the field, among their `contradictions`
+OVERSMOOTHED: tuple[Callable[[Any], bool], str] = (
+    lambda c: c.label_smoothing >= 1,
+    "`label_smoothing` must be below 1, got {c.label_smoothing}.",
+)
+
 # What transformers writes into a config, or reads from one, that is neither a field nor a property of its class.
 _OF_TRANSFORMERS = {
     "attn_implementation",

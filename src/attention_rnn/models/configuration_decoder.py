@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from .configuration_core import AttentionRnnCoreConfig
+from .configuration_core import OVERSMOOTHED, AttentionRnnCoreConfig
 
 # The decoding state in transformers' arguments and outputs: since version 5.24, and before.
 CACHE_NAMES = ("cache", "past_key_values")
@@ -147,10 +147,7 @@ class AttentionRnnDecoderConfig(AttentionRnnCoreConfig):
             "`bidirectional={c.bidirectional}`, `encoder_layers={c.encoder_layers}`, "
             '`decoder_layers={c.decoder_layers}`. Use `bridge="linear"` otherwise.',
         ),
-        (
-            lambda c: c.label_smoothing >= 1,
-            "`label_smoothing` must be below 1, got {c.label_smoothing}.",
-        ),
+        OVERSMOOTHED,
     ]
 
     def __post_init__(self, **kwargs: Any) -> None:
