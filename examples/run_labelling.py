@@ -86,9 +86,7 @@ class ModelArguments(ScriptModelArguments):
     """Which model: fine-tune `model_name_or_path`, or train an attention RNN from scratch."""
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForTokenClassification.")
-    config_overrides: str | None = option(
-        None, "Fields of AttentionRnnConfig for a new model: hidden_size=200,character_size=64,crf=True"
-    )
+    config_overrides: str | None = option(None, "Fields of the config of a new model: character_size=64,crf=True")
     tokenizer: str = option("word", "Tokenizer to train: word, bpe, unigram or character.")
     vocab_size: int = option(50_000, "Largest vocabulary of the trained tokenizer.")
     lowercase: bool = option(False, "Whether the trained tokenizer lower-cases the text. Characters keep their case.")
@@ -105,12 +103,8 @@ class DataArguments(ExampleDataArguments):
         "and one of labels in each row. May be compressed (.gz).",
     )
     file_format: str | None = option(None, "conll, json or jsonl. Default: the extension, and conll for any other.")
-    token_column: str | None = option(
-        None, "Column of the words, a number in CoNLL files. Default: tokens, or 0, in CoNLL-U 1 (FORM)."
-    )
-    label_column: str | None = option(
-        None, "Column of their labels. Default: labels, or -1, the last one, in CoNLL-U 3 (UPOS)."
-    )
+    token_column: str | None = option(None, "Column of the words. Default: tokens; in CoNLL 0, in CoNLL-U 1 (FORM).")
+    label_column: str | None = option(None, "Column of the labels. Default: labels; in CoNLL -1, in CoNLL-U 3 (UPOS).")
     intent_column: str | None = option(None, "Column of the intent of the text; the model then tells it too.")
     extra_labels: list[str] = field(
         default_factory=list, metadata={"help": "Labels that the training data lack and other data hold."}
