@@ -23,9 +23,9 @@ import numpy as np
 from numpy import ndarray
 
 from .decoding import CONFIG, Graph, find_folder, log_softmax, read_config
-from .reading import open_tokenizer
+from .reading import TOKENIZER, open_tokenizer
 
-RECORDING, CHUNK, VOCABULARY = "recording.onnx", "chunk.onnx", "tokenizer.json"
+RECORDING, CHUNK = "recording.onnx", "chunk.onnx"
 TRANSCRIPTION, COMMANDS = "automatic-speech-recognition", "audio-classification"
 _FIELDS = {"format_version": int, "task": str, "features": dict, "seconds": float, "states": list}
 # those of the feature extractor, see `models/feature_extraction_attention_rnn.py`
@@ -147,7 +147,7 @@ class SpeechRunner:
         is_text = self.task == TRANSCRIPTION
         outputs = ["log_probabilities"] if is_text else ["logits"]
         self.recording = Graph(folder / RECORDING, threads, ["input_features"], outputs)
-        self.tokenizer = open_tokenizer(folder / VOCABULARY, self.config["vocab_size"], {}) if is_text else None
+        self.tokenizer = open_tokenizer(folder / TOKENIZER, self.config["vocab_size"], {}) if is_text else None
         self.chunk = None
         if self.config["ratio"] is not None:
             states = [f"state_{index}" for index in range(len(self.config["states"]))]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy import ndarray
 from tokenizers import Encoding, Tokenizer
 
+TOKENIZER = "tokenizer.json"
+
 
 def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int]) -> Tokenizer:
     if not file.is_file():

@@ -34,10 +34,10 @@ from .decoding import (
     log_softmax,
     viterbi,
 )
-from .reading import UnknownWords, as_written, open_tokenizer, pad_rows, spell
+from .reading import TOKENIZER, UnknownWords, as_written, open_tokenizer, pad_rows, spell
 from .spelling import read_lemma, unspell
 
-TOKENIZER, TARGET_TOKENIZER = "tokenizer.json", "target_tokenizer.json"
+TARGET_TOKENIZER = "target_tokenizer.json"
 GENERATION: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1, "max_new_tokens": None, "min_new_tokens": 0}
 GENERATION |= {"length_penalty": 1.0, "early_stopping": False}
 

@@ -16,14 +16,14 @@ import attention_rnn
 
 from ..classes import list_labels
 from ..models.configuration_attention_rnn_speech import AttentionRnnSpeechConfig
-from ..models.ctc import silent_tokens
 from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
 from ..models.subsampling import put_together
 from . import WEIGHTS, Weights, decoding, hearing, reading
 from .card import RUNNER, describe_graph, one_file
 from .decoding import CONFIG, FORMAT, FORMAT_VERSION
 from .graphs import NEXT, Graph, Inputs, trace
-from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION, VOCABULARY
+from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION
+from .reading import TOKENIZER
 from .weights import round_products, store
 
 TASKS = {
@@ -170,7 +170,7 @@ def export_speech(
         onnx.checker.check_model(graph)
         onnx.save(graph, folder / name)
     if tokenizer is not None:
-        tokenizer.backend_tokenizer.save(str(folder / VOCABULARY))
+        tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
     described = _describe(config, extractor, task, readers) | {"weights": weights}
     (folder / CONFIG).write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     (folder / RUNNER).write_text(one_file(reading, decoding, hearing), encoding="utf-8")
@@ -212,7 +212,6 @@ def _describe(
         },
         "vocab_size": config.vocab_size if is_text else None,
         "blank": config.pad_token_id if is_text else None,
-        "silent": silent_tokens(config) if is_text else [],
         "seconds": config.inputs_to_logits_ratio / config.sampling_rate,
         "emission_delay": config.emission_delay if is_text else 0.0,
         "ratio": chunk.ratio if chunk else None,
