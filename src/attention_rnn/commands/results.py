@@ -10,6 +10,13 @@ from ..data import read_rows
 from ..inspection import Row
 from ..tasks import Task
 
+# of each task, where its script leaves them
+_PREDICTIONS = {
+    "pairs": "generated_predictions.jsonl",
+    "classification": "predictions.jsonl",
+    "question-answering": "predictions.jsonl",
+    "labelling": "predictions.conll",
+}
 Scores = Mapping[str, Mapping[str, float | str]]
 
 
@@ -32,28 +39,27 @@ def write_marked_predictions(folder: Path, task: Task) -> None:
 
 
 def _judge(folder: Path, task: Task) -> Iterator[_Judged]:
-    generated, others, labelled = (
-        folder / name for name in ("generated_predictions.jsonl", "predictions.jsonl", "predictions.conll")
-    )
-    if task.name == "pairs" and generated.exists():
-        for _, row in read_rows(str(generated)):
+    file = folder / _PREDICTIONS.get(task.name, "")
+    if not file.is_file():
+        return
+    if task.name == "labelling":
+        told_and_right = (read_conll(str(file), 0, column) for column in (2, 1))
+        for (_, told), (_, right) in zip(*told_and_right, strict=True):
+            label, reference = (" ".join(row["labels"]) for row in (told, right))
+            yield _Judged(" ".join(told["tokens"]), label, reference, label == reference)
+        return
+    for _, row in read_rows(str(file)):
+        if task.name == "pairs":
             yield _Judged(row["source"], row["prediction"], row["reference"], row["prediction"] == row["reference"])
-    elif task.name == "question-answering" and others.exists():
-        for _, row in read_rows(str(others)):
+        elif task.name == "question-answering":
             references = row["references"] or [""]
             yield _Judged(row["question"], row["prediction"], references[0], row["prediction"] in references)
-    elif task.name == "classification" and task.problem_type != "regression" and others.exists():
-        for _, row in read_rows(str(others)):
+        elif task.problem_type != "regression":
             text = " | ".join(row[name] for name in ("text", "text_pair") if name in row)
             told, right = (
                 row[name] if isinstance(row[name], list) else [row[name]] for name in ("prediction", "reference")
             )
             yield _Judged(text, ", ".join(told), ", ".join(right), set(told) == set(right))
-    elif task.name == "labelling" and labelled.exists():
-        told_and_right = (read_conll(str(labelled), 0, column) for column in (2, 1))
-        for (_, told), (_, right) in zip(*told_and_right, strict=True):
-            label, reference = (" ".join(row["labels"]) for row in (told, right))
-            yield _Judged(" ".join(told["tokens"]), label, reference, label == reference)
 
 
 def tell_results(folder: Path, task: Task, scores: Scores, rows: Mapping[str, Sequence[Row]]) -> None:
