@@ -152,16 +152,21 @@ CLASSES = [
 ]
 
 
+def attempt_config(data, fields, make):
+    """A config of some fields, of which one may be wrong; `None` where it is refused, see `attempt`."""
+    given_fields = data.draw(st.lists(st.sampled_from(sorted(fields)), max_size=8, unique=True), "fields")
+    name_of_wrong = data.draw(st.none() | st.sampled_from(given_fields), "wrong") if given_fields else None
+    values = {name: data.draw(fields[name][name == name_of_wrong], name) for name in given_fields}
+    return attempt(lambda: make(**values), {name_of_wrong} - {None}, fields)
+
+
 def test_every_field_of_a_config_is_tried():
     assert set(FIELDS) == set(declared_fields(AttentionRnnConfig)) - {"config_version", "model_type"}
 
 
 @given(many)
 def test_a_config_makes_a_model_that_works_or_is_refused(data):
-    given_fields = data.draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=8, unique=True), "fields")
-    name_of_wrong = data.draw(st.none() | st.sampled_from(given_fields), "wrong") if given_fields else None
-    values = {name: data.draw(FIELDS[name][name == name_of_wrong], name) for name in given_fields}
-    config = attempt(lambda: tiny_config(**values), {name_of_wrong} - {None}, FIELDS)
+    config = attempt_config(data, FIELDS, tiny_config)
     if config is None:
         return
     name = data.draw(st.sampled_from(CLASSES), "class")

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_bad_input import FIELDS as SHARED
-from test_bad_input import attempt, choices, optional_sizes, sizes, switches
+from test_bad_input import attempt, attempt_config, choices, optional_sizes, sizes, switches
 from tiny_series import VARIANTS, tiny_config, tiny_future, tiny_inputs, tiny_model
 
 from attention_rnn import AttentionRnnForTimeSeriesPrediction, AttentionRnnTimeSeriesConfig
@@ -59,10 +59,7 @@ def test_every_field_of_a_config_is_tried():
 
 @given(many)
 def test_a_config_makes_a_model_that_forecasts_or_is_refused(data):
-    given_fields = data.draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=8, unique=True), "fields")
-    name_of_wrong = data.draw(st.none() | st.sampled_from(given_fields), "wrong") if given_fields else None
-    values = {name: data.draw(FIELDS[name][name == name_of_wrong], name) for name in given_fields}
-    config = attempt(lambda: tiny_config(**values), {name_of_wrong} - {None}, FIELDS)
+    config = attempt_config(data, FIELDS, tiny_config)
     if config is None:
         return
     with torch.random.fork_rng():
