@@ -5,12 +5,14 @@ r"""Forecast every series of a file, however many there are.
         --prediction_length 48 --quantile_levels 0.1 0.5 0.9
 
 The input is csv, tsv, json, jsonl (which may be compressed, .gz) or parquet with the columns that the model was trained
-on; the rows of a series follow each other. Rows behind the last value of a series may tell what is known ahead. The
-output is csv: item_id, timestamp, target and a column for each quantile, the series in the order of the input.
+on. Rows behind the last value of a series may tell what is known ahead. The output is csv: item_id, timestamp, target
+and a column for each quantile, the series in the order of the input.
 
-The file is read series by series and never held in memory. Finished parts lie in OUTPUT.parts; when the command was
-interrupted, the same command continues behind them, also with another number of processes, and the output is the same
-as without the interruption. Needs `pip install 'attention-rnn[forecasting]'`.
+Where the rows of each series follow each other, the file is read series by series and never held in memory. Finished
+parts lie in OUTPUT.parts; when the command was interrupted, the same command continues behind them, also with another
+number of processes, and the output is the same as without the interruption.
+
+Needs `pip install 'attention-rnn[forecasting]'`.
 """
 
 import argparse
@@ -34,7 +36,7 @@ try:
     from accelerate.utils import set_seed
 
     from attention_rnn.forecasting.data import read_series
-    from attention_rnn.forecasting.tables import Columns, read_by_item
+    from attention_rnn.forecasting.tables import Columns, ScatteredRows, read_by_item
     from attention_rnn.forecasting.windows import FLOAT_FORMAT
 except ImportError as error:
     raise ImportError(
@@ -80,7 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device=accelerator.device,
     )
     # looks at every row before any work is done
-    total = sum(1 for _ in read_items(options, forecast))
+    try:
+        total, is_scattered = sum(1 for _ in read_items(options, forecast)), False
+    except ScatteredRows as error:
+        total, is_scattered = sum(1 for _ in read_items(options, forecast, in_memory=True)), True
+        if accelerator.is_main_process:
+            print(f"{error}: all rows are held in memory")
     if not total:
         raise ValueError(f"there must be at least one row, got none in {options.input}")
     folder = parts_of(options.output)
@@ -90,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare(options.output, settings, options.overwrite)
     accelerator.wait_for_everyone()
 
-    items = read_items(options, forecast)
+    items = read_items(options, forecast, in_memory=is_scattered)
     with tqdm(total=total, unit=" series", disable=not accelerator.is_main_process) as progress:
         for number, _ in enumerate(range(0, total, options.part_size)):
             part = list(islice(items, options.part_size))
@@ -109,11 +116,13 @@ def as_csv(table: pd.DataFrame, header: bool) -> str:
     return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
 
 
-def read_items(options: argparse.Namespace, forecast: Any) -> Iterator[tuple[Columns, pd.DataFrame]]:
+def read_items(
+    options: argparse.Namespace, forecast: Any, in_memory: bool = False
+) -> Iterator[tuple[Columns, pd.DataFrame]]:
     """The last rows of each series, and what their columns hold."""
     columns = forecast.columns(options.timestamp_column, options.item_column, options.target_columns)
     longest = forecast.context_length + (options.prediction_length or forecast.prediction_length)
-    return read_by_item(options.input, columns, longest, options.file_format, options.column_names)
+    return read_by_item(options.input, columns, longest, options.file_format, options.column_names, in_memory=in_memory)
 
 
 def forecast_part(forecast: Any, part: list[tuple[Columns, pd.DataFrame]], options: argparse.Namespace) -> pd.DataFrame:

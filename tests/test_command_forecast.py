@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from command_line import messages, refused, run  # noqa: F401
 
+from attention_rnn import AttentionRnnTimeSeriesConfig
 from attention_rnn.inspection import Content
 from attention_rnn.progress import StopAtStep
 from attention_rnn.tasks import is_series
@@ -73,6 +74,25 @@ def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys,
     assert starts == [0, 2]
 
 
+def test_a_preset_takes_the_place_of_the_recipes_model(hours, tmp_path, capsys):
+    run(capsys, "forecast", hours, "-o", tmp_path / "run", "--preset", "lstnet", *TINY)
+    config = AttentionRnnTimeSeriesConfig.from_pretrained(tmp_path / "run")
+    assert (config.patch_length, config.highway_length, config.freeze_highway) == (6, 24, False)
+    assert (config.hidden_size, config.attention_type) == (8, "dot")
+
+
+def test_a_file_that_is_sorted_by_time_is_forecast_too(hours, tmp_path, capsys):
+    run(capsys, "forecast", hours, "-o", tmp_path / "run", *TINY)
+    load = pd.read_csv(hours)
+    series = pd.concat([load.assign(item_id=name, load=load["load"] * scale) for name, scale in (("b", 1), ("a", 2))])
+    for name, table in (("by_series", series), ("by_time", series.sort_values("timestamp", kind="stable"))):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        run(
+            capsys, "forecast", tmp_path / f"{name}.csv", "--model", tmp_path / "run", "-o", tmp_path / f"of_{name}.csv"
+        )
+    assert (tmp_path / "of_by_time.csv").read_text() == (tmp_path / "of_by_series.csv").read_text()
+
+
 def test_a_missing_price_of_the_future_is_told(hours, tmp_path, capsys, caplog):
     priced = pd.read_csv(hours).assign(price=range(480))
     priced.to_csv(tmp_path / "priced.csv", index=False)
@@ -86,6 +106,8 @@ def test_a_missing_price_of_the_future_is_told(hours, tmp_path, capsys, caplog):
     [
         (["nothing.csv"], "there is no file nothing.csv"),
         (["FILE", "--prediction_lenght", "3"], "there is no --prediction_lenght; did you mean --prediction_length?"),
+        (["FILE", "--preset", "depar"], "there is no preset 'depar'; did you mean deepar?"),
+        (["FILE", "--preset", "echo-state"], "echo-state is solved for, not trained: fit_readout in Python"),
         (["FILE", "--model", "m", "--recipe", "r"], "--recipe is for a training, and --model needs none"),
     ],
 )

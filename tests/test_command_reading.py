@@ -15,19 +15,19 @@ from attention_rnn import (
 )
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
+from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.train import (
     known_of,
-    prepare_folder,
     rows_of,
-    settings_of,
     split_rows,
     tell_content,
 )
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
+from attention_rnn.training import delete_run
 
 PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
 INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
@@ -221,12 +221,39 @@ def test_one_row_is_too_few(tmp_path):
 
 def test_a_start_that_failed_claims_no_folder(tmp_path):
     folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
-    assert prepare_folder(folder, first, again=False)
+    with training_folder(folder, first, again=False) as is_left:
+        assert is_left
     (folder / "data").mkdir()
-    assert prepare_folder(folder, second, again=False)
+    with training_folder(folder, second, again=False) as is_left:
+        assert is_left
     (folder / "checkpoint-2").mkdir()
-    with pytest.raises(ValueError, match="holds the training of another command"):
-        prepare_folder(folder, first, again=False)
+    with (
+        pytest.raises(ValueError, match="holds the training of another command"),
+        training_folder(folder, first, again=False),
+    ):
+        pass
+
+
+def test_a_training_is_replaced_only_by_one_that_begins(tmp_path):
+    folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
+    with training_folder(folder, first, again=False):
+        (folder / "README.md").write_text("a card")
+
+    def fail(begins):
+        with training_folder(folder, second, again=True):
+            if begins:
+                delete_run(folder)
+                (folder / "checkpoint-2").mkdir()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail(begins=False)
+    with training_folder(folder, first, again=False) as is_left:
+        assert not is_left
+    with pytest.raises(RuntimeError):
+        fail(begins=True)
+    with training_folder(folder, second, again=False) as is_left:
+        assert is_left
 
 
 def test_marked_predictions_may_hold_any_separator(tmp_path):

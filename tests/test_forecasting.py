@@ -28,7 +28,7 @@ from attention_rnn.forecasting.data import Series, SeriesSet, read_series
 from attention_rnn.forecasting.metrics import Scores, compare
 from attention_rnn.forecasting.plots import plot_calibration, plot_forecast_attention, plot_forecasts
 from attention_rnn.forecasting.settings import choose_settings, find_season
-from attention_rnn.forecasting.tables import Columns, read_by_item
+from attention_rnn.forecasting.tables import Columns, ScatteredRows, read_by_item
 
 NAN = float("nan")
 DAYS = pd.date_range("2024-01-01", periods=6, freq="D")
@@ -359,8 +359,16 @@ def test_series_come_one_by_one_and_cut_to_their_ends(tmp_path):
     found = list(read_by_item(str(tmp_path / "s.csv"), Columns(), longest=3))
     assert [rows["target"].tolist()[-2:] for _, rows in found] == [["5.0", "6.0"], ["30.0", "40.0"]]
     mixed = pd.concat([LONG, LONG[:1]])
-    with pytest.raises(ValueError, match="row 0: the rows of series 'b' must follow each other"):
+    with pytest.raises(ScatteredRows, match="row 0: the rows of series 'b' must follow each other"):
         list(read_by_item(mixed, Columns(), longest=3))
+    by_time = LONG.sort_values("timestamp", kind="stable")
+    found = list(read_by_item(by_time, Columns(), longest=3, in_memory=True))
+    assert [rows["target"].tolist()[-2:] for _, rows in found] == [[5, 6], [30, 40]]
+
+
+def test_a_time_zone_that_there_is_not_is_an_error():
+    with pytest.raises(ValueError, match=r"time_zone must be the name of a zone such as .*, got 'Mars/City'"):
+        read(LONG, time_zone="Mars/City")
 
 
 # Splits, features and windows

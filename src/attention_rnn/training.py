@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -245,7 +246,8 @@ def files_of_run(output_dir: Path) -> list[Path]:
 
 def delete_run(output_dir: Path) -> None:
     """Delete an earlier run, and nothing else that may lie in its folder."""
-    for path in (*files_of_run(output_dir), *output_dir.glob("*tokenizer*.json"), *output_dir.glob("attention_maps")):
+    others = chain(*map(output_dir.glob, ("*tokenizer*.json", "attention_maps", "README.md")))
+    for path in (*files_of_run(output_dir), *others):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..recipes import as_arguments, load_recipe
-from . import CommandParser
-from .train import check_flags, prepare_folder, quiet, settings_of
+from . import CommandParser, UsageError
+from .folder import how_to_begin, settings_of, training_folder
+from .train import check_flags, quiet, settle_overrides
 
 _DESCRIPTION = """Forecast series: train a model on their file, or use one that is trained.
 
@@ -31,6 +32,10 @@ def main(arguments: Sequence[str]) -> None:
         "-o", "--output", type=Path, metavar="PATH", help="the folder (runs/NAME), or with --model the file"
     )
     parser.add_argument("--recipe", metavar="NAME", help="a file of arguments (forecasting)")
+    parser.add_argument("--preset", metavar="NAME", help="the architecture of a paper: deepar, segrnn, lstnet, ...")
+    parser.add_argument(
+        "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
+    )
     parser.add_argument("--seed", type=int, default=42, help="of the first weights, and of paths (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew, or forecast anew, what is there already")
     options, others = parser.parse_known_args(list(arguments))
@@ -48,23 +53,28 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
     check_flags(run_forecasting, others, parser)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
     settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
-    if not prepare_folder(folder, settings, options.again):
-        print(
-            f"{folder} holds this model already: attention-rnn forecast FILE --model {folder}; --again trains it anew"
-        )
-        return
     command = shlex.join(["attention-rnn", "forecast", *arguments])
-    words = as_arguments(load_recipe(options.recipe or "forecasting"))
+    recipe = load_recipe(options.recipe or "forecasting")
+    if options.preset is not None:
+        recipe.pop("fit_highway", None)  # a part of our own
+    if options.preset == "echo-state":
+        raise UsageError("echo-state is solved for, not trained: fit_readout in Python, see docs/forecasting.md")
+    settle_overrides(recipe, options, run_forecasting)
+    words = as_arguments(recipe)
     words += ["--train_file", options.file, "--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed)]
     words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none", "--command", command]
-    words += ["--resume_from_checkpoint", "True", "--overwrite_output_dir", "True", *others]
-    quiet()
-    logging.getLogger("attention_rnn.forecasting").setLevel(logging.INFO)  # what it finds and chooses
-    try:
-        run_forecasting.main(words)
-    except KeyboardInterrupt as error:
-        lines = [str(error)] if str(error) else []
-        raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+    with training_folder(folder, settings, options.again) as is_left:
+        if not is_left:
+            use = f"attention-rnn forecast FILE --model {folder}"
+            print(f"{folder} holds this model already: {use}; --again trains it anew")
+            return
+        quiet()
+        logging.getLogger("attention_rnn.forecasting").setLevel(logging.INFO)  # what it finds and chooses
+        try:
+            run_forecasting.main([*words, *how_to_begin(options.again), *others])
+        except KeyboardInterrupt as error:
+            lines = [str(error)] if str(error) else []
+            raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
     tell_results(folder)
 
 
@@ -86,8 +96,9 @@ def tell_results(folder: Path) -> None:
 
 
 def forecast(parser: CommandParser, options: argparse.Namespace, others: Sequence[str]) -> None:
-    if options.recipe is not None:
-        parser.error("--recipe is for a training, and --model needs none")
+    for name in ("recipe", "preset", "config_overrides"):
+        if getattr(options, name) is not None:
+            parser.error(f"--{name} is for a training, and --model needs none")
     output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.forecast.csv")
     from ..examples.forecast_file import main as forecast_file
 

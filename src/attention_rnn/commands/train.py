@@ -1,7 +1,6 @@
 """`attention-rnn train`: from a file to a folder with a model, what it reached, and pictures of where it looked."""
 
 import argparse
-import hashlib
 import json
 import logging
 import random
@@ -27,7 +26,7 @@ from ..recipes import (
 )
 from ..tasks import Task, find_task, is_series
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
-from .models import COMMAND
+from .folder import how_to_begin, settings_of, training_folder
 from .results import tell_results, write_marked_predictions
 
 _DESCRIPTION = """Train a model on your own file.
@@ -100,20 +99,21 @@ def main(arguments: Sequence[str]) -> None:
     words = script_arguments(task, recipe, options, others)
     data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
     settings = settings_of(arguments, data.encode(), task=asdict(task), names=names)
-    if not prepare_folder(folder, settings, options.again):
-        print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
-        return
-    words += as_arguments(write_splits(folder / "data", task, rows))
-    command = shlex.join(["attention-rnn", "train", *arguments])
-    words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files), *others]
-    quiet()
-    try:
-        scores = script(task.name).main(words)
-    except KeyboardInterrupt as error:
-        lines = [str(error)] if str(error) else []
-        if (folder / "model.safetensors").exists() and lines:
-            lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
-        raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+    with training_folder(folder, settings, options.again) as is_left:
+        if not is_left:
+            print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
+            return
+        words += as_arguments(write_splits(folder / "data", task, rows))
+        command = shlex.join(["attention-rnn", "train", *arguments])
+        words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files)]
+        quiet()
+        try:
+            scores = script(task.name).main([*words, *how_to_begin(options.again), *others])
+        except KeyboardInterrupt as error:
+            lines = [str(error)] if str(error) else []
+            if (folder / "model.safetensors").exists() and lines:
+                lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
+            raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
     write_marked_predictions(folder, task)
     tell_results(folder, task, scores, rows)
 
@@ -343,65 +343,16 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     )
 
 
-def settings_of(arguments: Sequence[str], data: bytes, **others: Any) -> dict[str, Any]:
-    """What tells one training from another, as `prepare_folder` takes it."""
-    told = [argument for argument in arguments if argument != "--again"]
-    return {"arguments": told, "data": hashlib.sha256(data).hexdigest(), **others}
-
-
-def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
-    """
-    Whether there is something left to train in a folder, which is made if it is not there.
-
-    Raises:
-        UsageError: something else lies there.
-    """
-    file = folder / COMMAND
-    is_there = file.exists()
-    # a start that failed has left its data alone
-    is_begun = any(chain(*(folder.glob(name) for name in ("checkpoint-*", "model.safetensors", "README.md"))))
-    if is_there and is_begun and not again:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-        if earlier != settings:
-            what = "another command" if earlier["data"] == settings["data"] else "other data"
-            raise UsageError(
-                f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
-            )
-        if (folder / "README.md").exists():
-            return False
-        print(f"an earlier training in {folder} goes on")
-        return True
-    if not is_there and folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} holds something else: --output names another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if again:
-        from ..training import delete_run
-
-        delete_run(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    return True
-
-
 def script_arguments(task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
 
-    from ..arguments import multiplies_bfloat16, parse_config_overrides
+    from ..arguments import multiplies_bfloat16
 
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
         settings.pop("bf16", None)
-    if options.preset is not None:
-        from ..models.presets import PRESETS
-
-        if options.preset not in PRESETS:
-            raise UsageError(f"there is no preset {options.preset!r}{did_you_mean(options.preset, PRESETS)}")
-        settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in PRESETS[options.preset].items())
-    if options.config_overrides:
-        parse_config_overrides(options.config_overrides, script(task.name).ModelArguments.config_class)
-        overrides = (settings.get("config_overrides"), options.config_overrides)
-        settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
+    settle_overrides(settings, options, script(task.name))
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
         settings["problem_type"] = task.problem_type
@@ -419,8 +370,28 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     words += ["--report_to", "none", "--logging_steps", "20"]
     if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
         words += ["--early_stopping_patience", str(_PATIENCE)]
-    # go on from the last checkpoint, or start anew where there is none
-    return [*words, "--resume_from_checkpoint", "True", "--overwrite_output_dir", "True"]
+    return words
+
+
+def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, module: Any) -> None:
+    """
+    Let a preset take the place of the config's fields in the recipe of a script, and the command line add to them.
+    """
+    from ..arguments import parse_config_overrides
+
+    config_class = module.ModelArguments.config_class
+    if options.preset is not None:
+        if options.preset not in config_class.presets:
+            near = did_you_mean(options.preset, config_class.presets)
+            raise UsageError(f"there is no preset {options.preset!r}{near}")
+        preset = dict(config_class.presets[options.preset])
+        arguments = set(preset) & set(module.DataArguments.__dataclass_fields__)  # the script settles some by the data
+        settings |= {name: preset.pop(name) for name in arguments}
+        settings["config_overrides"] = ",".join(f"{name}={value}" for name, value in preset.items())
+    if options.config_overrides:
+        parse_config_overrides(options.config_overrides, config_class)
+        overrides = (settings.get("config_overrides"), options.config_overrides)
+        settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
 
 
 def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> None:

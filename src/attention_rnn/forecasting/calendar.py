@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
@@ -78,6 +79,14 @@ def check_frequency(frequency: str) -> str:
         raise ValueError(
             f"frequency must be an alias of pandas such as 15min, h, D, W-MON, MS, got {frequency!r}"
         ) from error
+
+
+def check_time_zone(name: str) -> None:
+    """Refuse the name of a zone that there is not."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"time_zone must be the name of a zone such as Europe/Berlin or UTC, got {name!r}") from error
 
 
 def frequency_of_counts(stamps: Mapping[str, np.ndarray]) -> int:

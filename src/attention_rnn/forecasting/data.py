@@ -20,6 +20,7 @@ import pandas as pd
 from ..data import brief
 from .calendar import (
     check_frequency,
+    check_time_zone,
     frequency_of_counts,
     infer_frequency,
     other_frequency,
@@ -148,6 +149,8 @@ def read_series(
     if first is None or first[1].empty:
         raise ValueError(f"there must be at least one row, got none in {', '.join(map(name_of, sources.values()))}")
     columns = recognise_columns(first[1], columns or Columns())
+    if time_zone is not None:
+        check_time_zone(time_zone)
     collected = _Collected(columns, time_zone)
     for split, chunk in chain([first], chunks):
         collected.add(split, chunk)

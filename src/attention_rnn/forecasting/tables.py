@@ -76,26 +76,38 @@ def read_chunks(
         yield from _explode(chunk)
 
 
+class ScatteredRows(ValueError):
+    """The rows of a series do not follow each other."""
+
+
 def read_by_item(
-    source: Any, columns: Columns, longest: int, file_format: str | None = None, column_names: list[str] | None = None
+    source: Any,
+    columns: Columns,
+    longest: int,
+    file_format: str | None = None,
+    column_names: list[str] | None = None,
+    *,
+    in_memory: bool = False,
 ) -> Iterator[tuple[Columns, pd.DataFrame]]:
     """
-    The rows of each series, of which none is held longer than needed; those of a series must follow each other.
+    The rows of each series, of which none is held longer than needed.
 
     Args:
         source, columns, file_format, column_names: as of `read_chunks`.
         longest (`int`): how many of its last rows to keep, at least.
+        in_memory (`bool`): hold all rows instead, so that those of a series need not follow each other.
 
     Yields:
         the columns as they are recognised, and the rows of a series.
 
     Raises:
-        ValueError: a series goes on after another one.
+        ScatteredRows: a series goes on after another one.
     """
     done: set[int] = set()
     name: str | None = None
     rows: list[pd.DataFrame] = []
-    for chunk in read_chunks(source, columns, file_format, column_names):
+    chunks = read_chunks(source, columns, file_format, column_names)
+    for chunk in _gather(chunks, columns) if in_memory else chunks:
         columns = recognise_columns(chunk, columns)
         items = chunk[columns.item].astype(str).to_numpy() if columns.item else np.full(len(chunk), "series")
         edges = np.flatnonzero(items[1:] != items[:-1]) + 1
@@ -104,9 +116,9 @@ def read_by_item(
                 if rows:
                     yield columns, pd.concat(rows)
                 if hash(items[begin]) in done:
-                    raise ValueError(
+                    raise ScatteredRows(
                         f"{chunk.index[begin]}: the rows of series {items[begin]!r} must follow each other, but others "
-                        "stand between them. Sort the file by series and time stamp."
+                        "stand between them"
                     )
                 name, rows = items[begin], []
                 done.add(hash(name))
@@ -115,6 +127,13 @@ def read_by_item(
                 rows = rows[1:]
     if rows:
         yield columns, pd.concat(rows)
+
+
+def _gather(chunks: Iterator[pd.DataFrame], columns: Columns) -> Iterator[pd.DataFrame]:
+    """All rows at once, those of each series behind each other, the series by their first rows."""
+    table = pd.concat(list(chunks))
+    item = recognise_columns(table, columns).item
+    yield table if item is None else table.iloc[np.argsort(pd.factorize(table[item])[0], kind="stable")]
 
 
 def _read_rows(

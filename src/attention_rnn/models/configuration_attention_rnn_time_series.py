@@ -121,6 +121,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     """
 
     model_type = "attention_rnn_time_series"
+    presets = PRESETS
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "params",
         "loc",
@@ -243,19 +244,6 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
             "({c.num_static_categorical_features}), got {c.cardinality}.",
         ),
     ]
-
-    @classmethod
-    def from_preset(cls, name: str, **overrides: Any) -> "AttentionRnnTimeSeriesConfig":
-        """
-        The architecture of a paper, see `presets_time_series.py` for what differs from it.
-
-        Args:
-            name: `"deepar"`, `"segrnn"`, `"lstnet"`, `"da-rnn"` or `"echo-state"`.
-            overrides: fields to set otherwise; at least `prediction_length`.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"`name` must be one of {list(PRESETS)}, got {name!r}.")
-        return cls(**{**PRESETS[name], **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.quantile_levels is None:

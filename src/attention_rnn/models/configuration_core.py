@@ -191,14 +191,15 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Any:
         """
-        The architecture of a paper, see `presets.py` for what differs from it.
+        The architecture of a paper, see `presets.py` and `presets_time_series.py` for what differs from it.
 
         Args:
             name: of a preset of this kind of configuration: of `AttentionRnnConfig` `"bahdanau2015"`, `"luong2015"`,
                 `"nematus"`, `"gnmt"`, `"pointer-generator"`, `"sutskever2014"`, or `"tiny"` for small data on a small
                 machine; of `AttentionRnnSpeechConfig` `"las"`, `"deepspeech2"`, `"kws-att-rnn"` or
-                `"speechbrain-crdnn"`.
-            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it.
+                `"speechbrain-crdnn"`; of `AttentionRnnTimeSeriesConfig` `"deepar"`, `"segrnn"`, `"lstnet"`, `"da-rnn"`
+                or `"echo-state"`.
+            overrides: fields to set otherwise; at least `vocab_size` as your tokenizer has it, or `prediction_length`.
         """
         if name not in cls.presets:
             raise ValueError(f"`name` must be one of {list(cls.presets)}, got {name!r}.")
