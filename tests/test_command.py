@@ -22,7 +22,16 @@ from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
 from attention_rnn.commands.train import _SPLITS, make_parser, script_arguments, split_rows
 from attention_rnn.models.presets import PRESETS
-from attention_rnn.recipes import RECIPES, TASKS, PairLooks, as_arguments, choose_pair_recipe, load_recipe
+from attention_rnn.recipes import (
+    RECIPES,
+    SHORT_NAMES,
+    TASKS,
+    PairLooks,
+    as_arguments,
+    choose_pair_recipe,
+    full_name,
+    load_recipe,
+)
 from attention_rnn.tasks import Task
 
 try:
@@ -352,6 +361,14 @@ def test_every_recipe_is_a_file_and_every_file_a_recipe():
     assert set(TASKS) <= set(RECIPES.values())
     for name in RECIPES:
         assert as_arguments(load_recipe(name))
+
+
+def test_recipes_have_short_names_too(capsys):
+    cli.main(["recipes", "qa"])
+    of_short = capsys.readouterr().out
+    cli.main(["recipes", "question-answering"])
+    assert of_short == capsys.readouterr().out
+    assert set(map(full_name, SHORT_NAMES)) <= set(RECIPES)
 
 
 def test_no_source_is_in_two_splits():

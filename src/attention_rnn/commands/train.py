@@ -22,6 +22,7 @@ from ..recipes import (
     PairLooks,
     as_arguments,
     choose_pair_recipe,
+    full_name,
     load_recipe,
 )
 from ..tasks import Task, find_task, is_series
@@ -55,7 +56,9 @@ def make_parser() -> CommandParser:
     parser.add_argument("--test", nargs="+", metavar="FILE", help="what to test it on (another tenth)")
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where it goes (runs/NAME)")
     parser.add_argument("--task", metavar="NAME", help=f"what the file is for: {', '.join(TASKS)} (as it looks)")
-    parser.add_argument("--recipe", metavar="NAME", default="auto", help="see attention-rnn recipes (auto)")
+    parser.add_argument(
+        "--recipe", metavar="NAME", type=full_name, default="auto", help="see attention-rnn recipes (auto)"
+    )
     parser.add_argument("--preset", metavar="NAME", help="the architecture of a paper: bahdanau2015, luong2015, ...")
     parser.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune that model, a folder or on the Hub")
     parser.add_argument(

@@ -41,6 +41,7 @@ RECIPES = {
     "keyword-spotting": "audio-classification",
     "speech-recognition": "speech-recognition",
 }
+SHORT_NAMES = {"qa": "question-answering", "lm": "language-model", "tagging": "pos-tagging"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class PairLooks:
     source_length: float
     target_length: float
     kept: float
+
+
+def full_name(name: str) -> str:
+    """The name of a recipe that may be given by a short one."""
+    return SHORT_NAMES.get(name, name)
 
 
 def load_recipe(name: str) -> dict[str, Any]:
