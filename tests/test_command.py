@@ -1,5 +1,6 @@
 """The command `attention-rnn`, run within this process."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -20,7 +21,8 @@ from huggingface_hub import ModelCard
 
 from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
-from attention_rnn.commands.train import _SPLITS, make_parser, script_arguments, split_rows
+from attention_rnn.commands.train import _SPLITS, make_parser, rows_of, script_arguments, settle_recipe, split_rows
+from attention_rnn.inspection import read_content
 from attention_rnn.models.presets import PRESETS
 from attention_rnn.recipes import (
     RECIPES,
@@ -32,7 +34,7 @@ from attention_rnn.recipes import (
     full_name,
     load_recipe,
 )
-from attention_rnn.tasks import Task
+from attention_rnn.tasks import Task, find_task
 
 try:
     import tomllib
@@ -111,7 +113,8 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--seed", "1", "WORDS"], "belongs to no argument: name the files first"),
         (["train", "--num_train_epochs", "3", "WORDS"], "name a file first"),
         (["train", "WORDS", "--from", "x", "--config_overrides", "hidden_size=8"], "x brings its config"),
-        (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "--config_overrides must be name=value"),
+        (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "got 'hidden_sise'; did you mean hidden_size?"),
+        (["train", "WORDS", "--config_overrides", "hidden_size"], "must be name=value,..., got 'hidden_size'"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
         (["train", "nothing.tsv"], "there is no file nothing.tsv"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
@@ -343,16 +346,31 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
 @pytest.mark.parametrize(
     ("looks", "recipe"),
     [
-        (PairLooks("character", "word", 7, 12, 0.1), "g2p"),
-        (PairLooks("character", "character", 7, 7, 0.1), "transliteration"),
-        (PairLooks("character", "character", 7, 7, 0.9), "normalisation"),
-        (PairLooks("word", "word", 25, 15, 0.9), "inflection"),
-        (PairLooks("bpe", "bpe", 60, 60, 0.5), "translation"),
-        (PairLooks("bpe", "bpe", 900, 60, 0.9), "summarisation"),
+        (PairLooks("character", "word", 7, 12, 0.1, 1.2), "g2p"),
+        (PairLooks("bpe", "word", 40, 60, 0.1, 1.2), "g2p"),
+        (PairLooks("character", "character", 7, 7, 0.1, 7), "transliteration"),
+        (PairLooks("character", "character", 7, 7, 0.9, 7), "normalisation"),
+        (PairLooks("word", "word", 25, 15, 0.9, 1), "inflection"),
+        (PairLooks("bpe", "bpe", 60, 60, 0.5, 5), "translation"),
+        (PairLooks("bpe", "word", 40, 40, 0.5, 5), "translation"),  # of a small vocabulary
+        (PairLooks("bpe", "bpe", 900, 60, 0.9, 5), "summarisation"),
     ],
 )
 def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
     assert choose_pair_recipe(looks)[0] == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "recipe"),
+    [("Rossi\tit\n", "names"), ("这部电影很好看\tgood\n", "names"), ("a good one\tgood\n", "sentiment")],
+)
+def test_single_words_are_classified_by_their_characters(text, recipe, tmp_path):
+    file = tmp_path / "labels.tsv"
+    file.write_text("".join(f"{number}{text}" for number in range(60)) + "x\tother\n" * 15, encoding="utf-8")
+    content = read_content(file)
+    task = find_task(content)
+    options = argparse.Namespace(recipe="auto")
+    assert settle_recipe(task, list(rows_of(content, task)), options)[0] == recipe
 
 
 def test_every_recipe_is_a_file_and_every_file_a_recipe():

@@ -1,5 +1,6 @@
 """What the commands read of a file for a trained model: the columns of its training, as the model reads them."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from attention_rnn.commands.results import tell_results, write_marked_prediction
 from attention_rnn.commands.train import (
     known_of,
     rows_of,
+    settle_task,
     split_rows,
+    suit_columns,
+    task_of_file,
     tell_content,
 )
 from attention_rnn.inspection import Content, read_content
@@ -31,6 +35,7 @@ from attention_rnn.training import delete_run
 
 PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
 INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
+UNNAMED = Task("pairs", {"source": ["column 1"], "target": ["column 2"]}, "")
 RATED = Task("classification", {"text": ["review"], "label": ["stars"]}, "")
 PAIRED = Task("classification", {"text": ["premise", "hypothesis"], "label": ["label"]}, "")
 LABELLED = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
@@ -121,7 +126,7 @@ def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "file", "text", "message"),
     [
-        ("rated", "more.json", '[{"text": "great"}]', "more.json, item 1: there must be a column 'review'"),
+        ("rated", "more.json", '[{"body": "great"}]', "more.json, item 1: there must be a column 'review'"),
         ("rated", "more.json", '[{"review": ["great"]}]', "column 'review' must hold text, got"),
         ("paired", "more.txt", "great\n", "this model needs a text, a tab and another text, got 'great'"),
         ("inflection", "more.txt", "great bad\n", "this model needs a lemma and its features"),
@@ -212,6 +217,37 @@ def test_questions_are_split_by_their_contexts_or_by_themselves(contexts):
     split = split_rows({"train": list(rows_of(content, QUESTIONS))}, QUESTIONS, seed=1)
     assert [len(split[name]) for name in ("train", "validation", "test")] == [32, 4, 4]
     assert split["test"][0]["answers"] == {"text": ["so"], "answer_start": [0]}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "expected"),
+    [
+        (PAIRS, {"source": "a", "target": "b"}, {"source": ["source"], "target": ["target"]}),
+        (UNNAMED, {"source": "a", "target": "b"}, {"source": ["source"], "target": ["target"]}),
+        (UNNAMED, {"word": "a", "phones": "b", "more": "c"}, {"source": ["word"], "target": ["phones"]}),
+        (UNNAMED, {"column 1": "a"}, UNNAMED.columns),
+        (PAIRED, {"text": "a", "text_pair": "b", "label": "c"}, {"text": ["text", "text_pair"], "label": ["label"]}),
+        (PAIRED, {"other": "a"}, PAIRED.columns),
+    ],
+)
+def test_a_task_suits_the_columns_of_another_file(task, row, expected):
+    assert suit_columns(task, Content("a.jsonl", [row], ["line 1"])).columns == expected
+
+
+def test_the_command_line_says_what_a_file_is(tmp_path, capsys):
+    file = write(tmp_path, "lines.txt", "".join(f"{number} it, so\n" for number in range(40)))
+    options = argparse.Namespace(
+        file=[str(file)], task="language-model", columns=None, separator=None, header=None, encoding=None
+    )
+    assert task_of_file(options) == "language-model"
+    options.task = None
+    assert task_of_file(options) == "classification"
+
+
+def test_columns_without_names_have_numbers(tmp_path):
+    content = read_content(write(tmp_path, "o.tsv", "a\tb\tc\n" * 3))
+    options = argparse.Namespace(task="pairs", columns=["3", "1"])
+    assert settle_task(content, options).columns == {"source": ["column 3"], "target": ["column 1"]}
 
 
 def test_one_row_is_too_few(tmp_path):

@@ -31,6 +31,9 @@ def zipped(data):
     return buffer.getvalue()
 
 
+WHO = ["man", "cat", "dog", "king", "child", "woman"]
+
+
 @pytest.mark.parametrize(
     ("compress", "seen"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz"), (zipped, "zip")]
 )
@@ -270,6 +273,26 @@ def test_conll_is_read_as_the_script_reads_it(tmp_path):
 def test_one_sentence_of_conll_is_read_beside_a_training(tmp_path):
     content = read_content(write(tmp_path, "the DET\ndog NOUN\n"), known=Known("labelling"))
     assert content.rows == [{"tokens": ["the", "dog"], "labels": ["DET", "NOUN"]}]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"The {who} sees the book here, and the child finds {what}.\n" for who in WHO for what in WHO],
+        [f"The {who} went home, for it was late{end}\n" for who in WHO for end in "!?.…"],
+        [
+            f"The {who} sees the book and buys a {what}.\n{'' if what == 'cat' else chr(10)}"
+            for who in WHO
+            for what in WHO
+        ],
+        [f"then {who} met {what}\n\n" for who in WHO for what in WHO],
+    ],
+    ids=["a comma", "few ends", "lines of a length", "no punctuation"],
+)
+def test_sentences_are_running_text(tmp_path, lines):
+    file = tmp_path / "story.txt"
+    file.write_text("".join(lines), encoding="utf-8")
+    assert find_task(read_content(file)).name == "language-model"
 
 
 def test_running_text_beside_a_training_is_no_table(tmp_path):

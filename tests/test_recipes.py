@@ -70,6 +70,7 @@ COMMANDS["speech_keywords"] = (
     "--do_predict --train_file TRAIN --validation_file DEV --test_file TEST --output_dir runs/speech_keywords"
 )
 COMMANDS["g2p_transliteration"] = COMMANDS["g2p_sigmorphon2020"]
+COMMANDS["cls_names"] = COMMANDS["cls_sst2"].replace("sentiment.yaml", "names.yaml").replace("cls_sst2", "cls_names")
 for of_card, own in (("g2p.yaml", "transliteration.yaml"), ("sigmorphon2020", "transliteration")):
     COMMANDS["g2p_transliteration"] = COMMANDS["g2p_transliteration"].replace(of_card, own)
 

@@ -250,7 +250,10 @@ def test_a_data_set_is_read_from_its_column(tmp_path):
         ("--do_train --train_file FILE --tokenizer letters", "--tokenizer must be one of .*, got 'letters'"),
         ("--do_train --train_file FILE --label_smoothing_factor 0.1", "--label_smoothing_factor must be 0"),
         ("--do_train --train_file FILE --early_stopping_patience 2", "--early_stopping_patience needs"),
-        ("--do_train --train_file FILE --config_overrides depth=2", "--config_overrides must be name=value"),
+        (
+            "--do_train --train_file FILE --config_overrides depth=2",
+            "--config_overrides must name fields of the config",
+        ),
         (
             "--do_train --train_file FILE --config_overrides past_attention_window=all,hidden_size=9",
             "past_attention_window must be a number",

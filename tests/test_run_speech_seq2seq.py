@@ -171,7 +171,7 @@ def test_a_model_for_streams_is_normalised_by_what_it_has_heard(corpus, tmp_path
         (["--num_beams", "0"], "--num_beams must be at least 1"),
         (["--max_duration", "0"], "--max_duration must be from 0.01"),
         (["--transcript_column", "words"], "there must be a column 'words'"),
-        (["--config_overrides", "cell_kind=gru"], "--config_overrides must be name=value"),
+        (["--config_overrides", "cell_kind=gru"], "--config_overrides must name fields of the config"),
     ],
 )
 def test_arguments_are_checked(corpus, tmp_path, arguments, message):

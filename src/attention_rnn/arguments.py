@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 import yaml
@@ -221,12 +221,19 @@ def multiplies_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+class _Parser(HfArgumentParser):
+    """Says what is wrong without a page of what there is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists all arguments)\n")
+
+
 def parse_arguments(argv: Sequence[str], *kinds: Any) -> tuple[Any, ...]:
     """
     The arguments of a command line as dataclasses of these kinds. A .json or .yaml file that comes first stands for
     arguments; what follows it wins.
     """
-    parser = HfArgumentParser(kinds, allow_abbrev=False)
+    parser = _Parser(kinds, allow_abbrev=False)
     missing = [name for name in ("accelerate", "datasets") if find_spec(name) is None]
     if missing:
         raise ImportError(f"a training needs {' and '.join(missing)}: pip install 'attention-rnn[train]'")
@@ -255,11 +262,13 @@ def parse_config_overrides(
     }
     values = {}
     for override in re.split(r",(?=\w+=)", overrides) if overrides else []:
-        name, _, value = override.partition("=")
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise ValueError(f"--config_overrides must be name=value,..., got {override!r}")
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
             known = f"did you mean {near[0]}?" if near else f"the names are {sorted(allowed)}"
-            raise ValueError(f"--config_overrides must be name=value,..., got {override!r}; {known}")
+            raise ValueError(f"--config_overrides must name fields of the config, got {name!r}; {known}")
         try:
             values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(value, value))
         except (ValueError, SyntaxError):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from .data import read_lines
 
 _CONLLU_ID = re.compile(r"\d+([-.]\d+)?")
+_END_OF_SENTENCE = re.compile(r"\w[.!?,;:][\"'”’»)]*$")
 
 
 class _Columns:
@@ -41,7 +42,10 @@ def is_conll(lines: Iterable[str]) -> bool:
     if columns.width < 2 or empty < len(lines) / 200 or len(regular) < 0.98 * len(words):
         return False
     labels = {word[3 if columns.is_conllu else -1] for word in regular}
-    return len(labels) <= max(10, len(words) / 3)
+    is_prose = sum(map(bool, map(_END_OF_SENTENCE.search, labels))) > len(labels) / 10
+    # of running text the first words of lines are no more varied than the last ones
+    are_words = len({word[0] for word in regular}) >= len(labels)
+    return len(labels) <= max(10, len(words) / 3) and are_words and not is_prose
 
 
 def read_conll(

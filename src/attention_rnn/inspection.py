@@ -186,6 +186,8 @@ def _read_text(
         separator = "\t"  # also of a single column
     elif separator is None:
         separator = find_separator(lines, 1 if known.task else 3) or _separator_of_table(file, first, known)
+        if separator in (",", ";") and extension(file) not in ("csv", "tsv") and not known.task and is_prose(lines):
+            separator = None
     if separator is None:
         content.text = "".join(lines).replace("\r\n", "\n")
         content.seen.append(f"plain text, {len(lines):,} lines")
@@ -194,7 +196,7 @@ def _read_text(
     names, has_header = _find_names(table, header, known)
     content.add(read_rows(file, file_format="csv", column_names=names, separator=separator, lines=lines))
     content.seen += [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
-    content.seen += [f"header: {', '.join(names)}" if has_header else "no header"]
+    content.seen += [f"header: {', '.join(name or '(no name)' for name in names)}" if has_header else "no header"]
 
 
 def _separator_of_table(file: str, first: str, known: Known) -> str | None:
@@ -243,6 +245,15 @@ def find_separator(lines: Sequence[str], least: int = 3) -> str | None:
         if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() >= least or separator == "\t"):
             return separator
     return None
+
+
+def is_prose(lines: Sequence[str]) -> bool:
+    """Whether most of these lines are sentences, whose commas have a space behind them and a full stop at the end."""
+    filled = [line for line in lines[:_LOOKED_AT] if line.strip()]
+    return sum(bool(_SENTENCE.search(line.strip())) for line in filled) > len(filled) / 2
+
+
+_SENTENCE = re.compile(r"^[^,;]*\w[,;] .*[.!?…][\"'”’»)]*$")
 
 
 def _find_names(table: Sequence[list[str]], header: bool | None, known: Known) -> tuple[list[str], bool]:

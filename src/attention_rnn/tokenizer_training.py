@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTo
 
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.tokenization_attention_rnn import AttentionRnnTokenizer, arguments_of
+from .recipes import LONGEST_SYMBOL
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalize
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 # `choose_tokenizer` measures lengths in characters
-_SYMBOL_LENGTH = 3  # of a unit, on average: letters, phones with their diacritics, tags
 _FEW_UNITS = 1_000
 _SHORT, _SHORT_OF_FEW_WORDS = 24, 60
 _LONGEST_WORD = 20  # on average; what is longer has no spaces between words
@@ -81,7 +81,7 @@ def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> Tokenizer
     new_unit = sum(count == 1 for count in units.values()) / running
 
     looks = f"{text_length:.0f} characters in {units_per_text:.1f} words on average"
-    are_symbols = unit_length <= _SYMBOL_LENGTH and units_per_text >= 2
+    are_symbols = unit_length <= LONGEST_SYMBOL and units_per_text >= 2
     if (are_symbols and new_unit <= 0.05) or (is_target and len(units) <= _FEW_UNITS and new_unit <= 0.01):
         reason = (
             f"{len(units):,} distinct units between spaces, which occur {running / len(units):,.0f} times on average"

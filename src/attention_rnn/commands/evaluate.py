@@ -9,7 +9,7 @@ from ..inspection import Known
 from ..recipes import as_arguments
 from . import CommandParser, add_reading_arguments
 from .models import read_settings, read_task, text_task_of
-from .train import known_of, quiet, read_files, rows_of, settle_task, tell_content, write_splits
+from .train import known_of, quiet, read_files, rows_of, settle_task, suit_columns, tell_content, write_splits
 
 _DESCRIPTION = """Score a model on a file.
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     names = read_settings(options.model).get("names", ())
     known = known_of(task, names) if task else Known(wanted=options.columns or ())
     content = read_files(options.file, options, known)
-    task = task or settle_task(content, options)
+    task = suit_columns(task, content) if task else settle_task(content, options)
     tell_content(content, task)
     quiet()
     from ..examples.evaluate_checkpoint import main as evaluate

@@ -16,7 +16,7 @@ from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .forecast import main as forecast
 from .models import Answer, Model, Source, read_settings, task_of
-from .train import known_of, rows_of
+from .train import known_of, rows_of, suit_columns
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
 
@@ -139,7 +139,10 @@ def read_sources(model: Model, options: argparse.Namespace) -> list[Source]:
     content = read_content(options.file, options.separator, options.header, options.encoding, known)
     if content.text is not None:
         raise ValueError(f"{options.file} must hold columns, got plain text")
-    task = replace(task, spelt=False) if task else task_of_columns(model, content, options.columns)
+    if task:
+        task = replace(suit_columns(task, content), spelt=False)
+    else:
+        task = task_of_columns(model, content, options.columns)
     rows = rows_of(content, task, is_labelled=False)
     if task.name == "question-answering":
         return [(row["context"], row["question"]) for row in rows]

@@ -77,13 +77,13 @@ def main(arguments: Sequence[str]) -> None:
     if options.help_all:
         parser.print_help()
         print("\nArguments of the Trainer:\n")
-        script(options.task or "pairs").main(["--help"])
+        script(options.task or (task_of_file(options) if options.file else "pairs")).main(["--help"])
     if not options.file or (arguments[0].startswith("-") and not Path(options.file[0]).exists()):
         parser.error("name a file first: attention-rnn train words.tsv")
     if options.task is not None and options.task not in TASKS:
         raise UsageError(f"there is no task {options.task!r}{did_you_mean(options.task, TASKS)}")
     files = {"train": options.file, "validation": options.validation, "test": options.test}
-    contents = {"train": read_files(options.file, options, Known(wanted=options.columns or ()))}
+    contents = {"train": read_files(options.file, options, known_of_options(options))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
     known = known_of(task, names)
@@ -139,9 +139,41 @@ def column_names(content: Content) -> list[str]:
     return list(content.rows[0]) if content.rows else []
 
 
+def task_of_file(options: argparse.Namespace) -> str:
+    content = read_files(options.file, options, known_of_options(options))
+    return settle_task(content, options).name
+
+
+def known_of_options(options: argparse.Namespace) -> Known:
+    """What the command line says of a file that may be more than one thing."""
+    is_open = Path(options.file[0]).suffix not in _OF_TABLES
+    told = options.task if is_open and options.task in ("language-model", "labelling") else None
+    return Known(told, wanted=options.columns or ())
+
+
 def known_of(task: Task, names: Sequence[str]) -> Known:
     """What a file of the same task as another one with these columns is known to be."""
     return Known(task.name, names, list(chain.from_iterable(task.columns.values())))
+
+
+def suit_columns(task: Task, content: Content) -> Task:
+    """
+    A task as another file has it: of one that `attention-rnn train` has split itself, or by the places of the columns
+    where the file of the training named none.
+    """
+    there = column_names(content)
+    sources = [role for role in task.columns if role in ("source", "text", "tokens")]
+    wanted = [column for role in sources for column in task.columns[role]]
+    if not there or {column.split(".")[0] for column in wanted} <= set(there):
+        return task
+    if not task.spelt and set(sources) <= set(there):
+        pair = {"text": ["text", "text_pair"][: len(wanted)]} if sources == ["text"] else {}
+        return replace(task, columns={role: [role] for role in task.columns} | pair)
+    places = {f"column {number}": name for number, name in enumerate(there, start=1)}
+    if set(chain.from_iterable(task.columns.values())) <= set(places):
+        columns = {role: [places[column] for column in of_role] for role, of_role in task.columns.items()}
+        return replace(task, columns=columns)
+    return task
 
 
 def read_files(files: Sequence[str], options: argparse.Namespace, known: Known) -> Content:
@@ -167,14 +199,15 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         )
     if options.columns and content.text is not None:
         raise UsageError(f"--columns are of a table, and {content.file} holds running text")
-    found = find_task(content)
+    found, reason = find_task(content), "--columns"
     if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
         names = [name for name, value in content.rows[0].items() if isinstance(value, str | int | float)][:2]
         if len(names) < 2:
             raise UsageError(f"--task {options.task} needs two columns of text, got {list(content.rows[0])}")
-        options.columns = names
+        options.columns, reason = names, "--task"
     name = options.task or (found.name if found.name in ("pairs", "classification") else "pairs")
     if options.columns:
+        options.columns = [name_of_column(column, content) for column in options.columns]
         for column in options.columns:
             if content.rows and column.split(".")[0] not in content.rows[0]:
                 raise UsageError(f"there is no column {column!r}{did_you_mean(column, content.rows[0])}")
@@ -184,7 +217,7 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         roles = {"pairs": ("source", "target"), "classification": ("text", "label"), "labelling": ("tokens", "labels")}
         if name not in roles:
             raise UsageError(f"--columns are of pairs, classification and labelling, and the task is {name}")
-        task = Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, "--columns")
+        task = Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, reason)
         if name == "classification" and not {"."} & set("".join(options.columns)):
             these = [{column: row.get(column) for column in options.columns} for row in content.rows]
             found = find_task(Content(content.file, these))
@@ -194,6 +227,12 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
     if options.task not in (None, found.name):
         raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}")
     return found
+
+
+def name_of_column(column: str, content: Content) -> str:
+    """The name of a column, which may be given by its number where the file has no header."""
+    numbered = f"column {column}"
+    return numbered if content.rows and column not in content.rows[0] and numbered in content.rows[0] else column
 
 
 def tell_content(content: Content, task: Task) -> None:
@@ -206,6 +245,10 @@ def tell_content(content: Content, task: Task) -> None:
         texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
         shown = "  ".join(map(brief_text, texts))
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
+    used = {column.split(".")[0] for columns in task.columns.values() for column in columns}
+    others = [name for name in column_names(content) if name not in used and name]
+    if task.columns and others:
+        print(f"  not read: {brief_text(', '.join(others))}; --columns names others")
 
 
 def brief_text(text: str) -> str:
@@ -324,6 +367,8 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         if any(label[:2] in ("B-", "S-", "U-") for label in labels):
             return "chunking", "the labels begin and continue chunks"
         return "pos-tagging", "labels of single words"
+    if task.name == "classification" and fmean(len(row["text"].split()) for row in rows) < 1.5:
+        return "names", "single words, or no spaces, and what is said of each"
     return {
         "classification": ("sentiment", "texts and what is said of each"),
         "question-answering": ("question-answering", "questions with contexts"),
@@ -343,6 +388,7 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
         fmean(map(len, sources)),
         fmean(map(len, targets)),
         fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
+        fmean(len(unit) for target in targets for unit in target.split() or [""]),
     )
 
 

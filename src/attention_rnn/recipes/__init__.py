@@ -32,6 +32,7 @@ RECIPES = {
     "translation": "pairs",
     "summarisation": "pairs",
     "sentiment": "classification",
+    "names": "classification",
     "chunking": "labelling",
     "pos-tagging": "labelling",
     "slot-filling": "labelling",
@@ -44,6 +45,9 @@ RECIPES = {
 SHORT_NAMES = {"qa": "question-answering", "lm": "language-model", "tagging": "pos-tagging"}
 
 
+LONGEST_SYMBOL = 3  # characters on average: letters, phones with their diacritics, tags
+
+
 @dataclass(frozen=True)
 class PairLooks:
     """
@@ -53,6 +57,7 @@ class PairLooks:
         source_kind, target_kind (`str`): the tokenizers that suit their sides, see `choose_tokenizer`.
         source_length, target_length (`float`): characters on average.
         kept (`float`): the part of the characters of a target that stand in its source too, on average.
+        target_unit_length (`float`): characters of what stands between the spaces of targets, on average.
     """
 
     source_kind: str
@@ -60,6 +65,7 @@ class PairLooks:
     source_length: float
     target_length: float
     kept: float
+    target_unit_length: float
 
 
 def full_name(name: str) -> str:
@@ -92,7 +98,8 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
 def choose_pair_recipe(looks: PairLooks) -> tuple[str, str]:
     """The recipe for such pairs, and why."""
     kinds = (looks.source_kind, looks.target_kind)
-    if "bpe" in kinds and kinds != ("bpe", "word"):
+    has_words = kinds != ("bpe", "word") or looks.target_unit_length > LONGEST_SYMBOL
+    if "bpe" in kinds and has_words:
         if looks.source_length > 250 and looks.target_length < looks.source_length / 3:
             return "summarisation", "long texts and short ones"
         return "translation", "texts of many words"
