@@ -27,8 +27,9 @@ from tqdm import tqdm
 from transformers import pipeline
 
 import attention_rnn  # noqa: F401, registers the models and the pipeline
+from attention_rnn.checkpoints import open_config
 from attention_rnn.data import FORMATS
-from attention_rnn.parts import merge, parts_of, prepare, write_whole
+from attention_rnn.parts import contents_of, merge, parts_of, prepare, write_whole
 
 try:
     import pandas as pd
@@ -36,7 +37,7 @@ try:
     from accelerate.utils import set_seed
 
     from attention_rnn.forecasting.data import read_series
-    from attention_rnn.forecasting.tables import Columns, ScatteredRows, read_by_item
+    from attention_rnn.forecasting.tables import Columns, ScatteredRows, read_by_item, read_chunks
     from attention_rnn.forecasting.windows import FLOAT_FORMAT
 except ImportError as error:
     raise ImportError(
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output.suffix != ".csv":
         raise ValueError(f"the output is csv and must be named so, got {options.output}")
 
+    open_config(options.model, trust_remote_code=options.trust_remote_code)  # says briefly that there is no such model
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     forecast = pipeline(
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = parts_of(options.output)
     if accelerator.is_main_process:
         settings = {name: value for name, value in vars(options).items() if name not in ("overwrite", "output")}
-        settings |= {"series": total, "bytes": Path(options.input).stat().st_size}
+        settings |= {"series": total, **contents_of(options.model, options.input)}
         prepare(options.output, settings, options.overwrite)
     accelerator.wait_for_everyone()
 
@@ -120,7 +122,11 @@ def read_items(
     options: argparse.Namespace, forecast: Any, in_memory: bool = False
 ) -> Iterator[tuple[Columns, pd.DataFrame]]:
     """The last rows of each series, and what their columns hold."""
-    columns = forecast.columns(options.timestamp_column, options.item_column, options.target_columns)
+    targets = options.target_columns
+    if not targets:
+        first = next(read_chunks(options.input, Columns(), options.file_format, options.column_names), None)
+        targets = None if first is None else forecast.targets_among(list(first.columns))
+    columns = forecast.columns(options.timestamp_column, options.item_column, targets)
     longest = forecast.context_length + (options.prediction_length or forecast.prediction_length)
     return read_by_item(options.input, columns, longest, options.file_format, options.column_names, in_memory=in_memory)
 

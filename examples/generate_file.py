@@ -28,7 +28,7 @@ import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
 from attention_rnn.checkpoints import open_encoder_decoder
 from attention_rnn.data import FORMATS, choose_columns, extension, get_text, json_lines, read_lines, read_rows
-from attention_rnn.parts import merge, parts_of, prepare, write_whole
+from attention_rnn.parts import contents_of, merge, parts_of, prepare, write_whole
 
 try:
     from accelerate import Accelerator, InitProcessGroupKwargs
@@ -106,7 +106,7 @@ def settings_of(options: argparse.Namespace, texts: int) -> dict[str, Any]:
     """What decides the output of a command: parts of others are not continued."""
     left_out = ("overwrite", "output", *NOT_OF_THE_OUTPUT)
     settings = {name: value for name, value in vars(options).items() if name not in left_out}
-    return settings | {"texts": texts, "bytes": Path(options.input).stat().st_size}
+    return settings | {"texts": texts, **contents_of(options.model, options.input)}
 
 
 def open_generator(options: argparse.Namespace, device: Any) -> Any:

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -452,7 +453,7 @@ def test_calendar_features_follow_the_clock_of_the_zone():
     series = read(frame)
     features = Features.fit(series, whole(series), calendar=True)
     assert features.calendar == ["day", "week", "month", "year"]
-    found = features.time_features(series, series.series[0], 24, 24, 48)
+    found = features.time_features(series, series.series[0], 24, 48, range(24, 48))
     assert found.shape == (24, 8)
     np.testing.assert_allclose(found[3, 0], np.sin(2 * np.pi * 4 / 24), rtol=1e-5)  # 2 o'clock is left out
     assert cycles_of("MS") == ["year"]
@@ -468,6 +469,62 @@ def test_covariates_are_scaled_by_the_training_and_wanted_up_to_the_end():
     assert window["past_only_features"].shape == (3, 1)
     with pytest.raises(ValueError, match="series 'b', 2024-01-07 00:00:00: column 'price', which is known ahead"):
         Windows(series, [(0, 6)], 3, 2, features, beyond=True)[0]
+
+
+def test_a_gap_in_what_is_known_ahead_is_told_and_hides_nothing(caplog):
+    frame = LONG[:6].assign(price=[0, 1, NAN, 3, 4, 5])
+    series = read(frame, columns=Columns("timestamp", "item_id", ["target"], known=["price"]))
+    features = Features.fit(series, [(0, 6)])
+    assert "Column 'price' lacks 1 values, for which its mean stands." in caplog.text
+    window = Windows(series, [(0, 6)], 2, 2, features)[0]  # from the first to the fourth day
+    loc, scale = features.known["price"]
+    np.testing.assert_allclose(window["future_time_features"][:, 0] * scale + loc, [loc, 3], rtol=1e-6)
+
+
+def test_what_is_known_ahead_must_reach_as_far_as_is_asked_for():
+    series = read(LONG[:6], columns=Columns("timestamp", "item_id", ["target"], known=["price"]))
+    series.series[0].known = np.arange(8, dtype=np.float32)[:, None]
+    features = Features.fit(series, [(0, 6)])
+    assert Windows(series, [(0, 6)], 3, 4, features, beyond=True, horizon=2)[0]["future_time_features"].shape == (4, 1)
+    with pytest.raises(ValueError, match="2024-01-09 00:00:00: column 'price', which is known ahead"):
+        Windows(series, [(0, 6)], 3, 4, features, beyond=True, horizon=3)[0]
+
+
+@pytest.mark.parametrize("name", ["", "index", "Unnamed: 0"])
+def test_the_numbers_that_pandas_gives_to_rows_are_no_channel(name):
+    frame = pd.DataFrame({name: range(6), "timestamp": DAYS, "load": [3.0, 1, 4, 1, 5, 9]})
+    assert read(frame).columns.targets == ["load"]
+    frame[name] = [3, 1, 4, 1, 5, 9]
+    assert read(frame).columns.targets == [name, "load"]
+
+
+def test_the_only_column_of_words_tells_series_where_stamps_occur_again():
+    frame = LONG.rename(columns={"item_id": "filiale"})[["filiale", "timestamp", "target"]]
+    assert values(read(frame)).keys() == {"b", "a"}
+    frame["note"] = "fair"
+    with pytest.raises(ValueError, match="name the column that tells which: --item_column NAME"):
+        read(frame)
+
+
+def test_a_series_may_be_called_na(tmp_path):
+    LONG.replace({"item_id": {"b": "NA"}}).to_csv(tmp_path / "s.csv", index=False)
+    assert [one.item_id for one in read(str(tmp_path / "s.csv")).series] == ["NA", "a"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "start", "frequency"),
+    [
+        ([20240129, 20240130, 20240131], "2024-01-29", "D"),
+        ([202311, 202312, 202401], "2023-11-01", "MS"),
+        (["202311", "202312", "202401"], "2023-11-01", "MS"),
+        (pd.array(["2024-01-29", "2024-01-30", "2024-01-31"], dtype="string[pyarrow]"), "2024-01-29", "D"),
+        (pd.Series(["2024-01-29", "2024-01-30"], dtype=pd.ArrowDtype(pa.string())), "2024-01-29", None),
+    ],
+)
+def test_dates_are_read_as_pandas_leaves_them(stamps, start, frequency):
+    series = read(pd.DataFrame({"date": stamps, "v": range(len(stamps))}), frequency=None if frequency else "D")
+    assert str(series.start)[:10] == start
+    assert frequency in (None, series.frequency)
 
 
 def test_tables_of_forecasts_are_in_the_units_of_the_series():

@@ -16,6 +16,7 @@ from attention_rnn import (
     AttentionRnnForTokenClassification,
 )
 from attention_rnn.metrics import load_metric
+from attention_rnn.parts import contents_of, merge, parts_of, prepare, write_whole
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -128,6 +129,34 @@ def test_other_settings_do_not_continue_an_earlier_command(folder, tmp_path, mon
     assert len(run(folder, output, "--num_beams", 2, "--overwrite")) == len(TEXTS)
     with pytest.raises(ValueError, match=r"out.jsonl is there already"):
         run(folder, output, "--num_beams", 2)
+
+
+def test_an_output_stays_until_a_new_one_is_whole(tmp_path):
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    prepare(output, {"beams": 1}, overwrite=True)
+    assert output.read_text() == "old"
+    prepare(output, {"beams": 2}, overwrite=True)  # nothing was made by the other settings
+    write_whole(parts_of(output) / "0.jsonl", "new")
+    merge(output)
+    assert output.read_text() == "new"
+
+
+def test_a_command_that_failed_before_its_first_part_binds_nobody(tmp_path):
+    prepare(tmp_path / "out.jsonl", {"beams": 1}, overwrite=False)
+    prepare(tmp_path / "out.jsonl", {"beams": 2}, overwrite=False)
+
+
+def test_a_model_and_an_input_are_known_by_their_content(tmp_path):
+    for name in ("model.safetensors", "config.json", "texts.txt"):
+        (tmp_path / name).write_text("old")
+    before = contents_of(str(tmp_path), tmp_path / "texts.txt")
+    (tmp_path / "model.safetensors").write_text("new")
+    after = contents_of(str(tmp_path), tmp_path / "texts.txt")
+    assert {name for name in before if before[name] != after[name]} == {"content of the model"}
+    (tmp_path / "texts.txt").write_text("new")
+    assert contents_of(str(tmp_path), tmp_path / "texts.txt")["content of the input"] != after["content of the input"]
+    assert contents_of("a-name/on-the-hub", tmp_path / "texts.txt")["content of the model"] is None
 
 
 def test_a_wrong_row_is_found_before_any_work(folder, tmp_path):

@@ -63,6 +63,30 @@ def test_a_list_of_numbers_is_one_series():
     np.testing.assert_allclose(found["quantiles"]["0.9"], quantiles[:, -1], rtol=1e-5)
 
 
+def test_beyond_the_trained_horizon_a_model_of_quantiles_tells_the_median_too():
+    torch.manual_seed(0)
+    found = forecaster()(SERIES, prediction_length=5, num_parallel_samples=101)
+    np.testing.assert_allclose(found["target"], found["quantiles"]["0.5"], rtol=1e-5)
+
+
+def test_a_shorter_forecast_is_the_beginning_of_a_longer_one():
+    settings = {"frequency": "D", "season": 1, "calendar": ["week"], "targets": ["target"], "known": {"price": [0, 1]}}
+    forecast = forecaster(settings, num_time_features=3)
+    frame = FRAME[:8].assign(price=range(8))
+    more = pd.DataFrame({"item_id": "b", "timestamp": pd.date_range("2024-01-09", periods=3), "price": [8, 9, 10]})
+    whole, part = (forecast(pd.concat([frame, more]), prediction_length=length) for length in (3, 1))
+    pd.testing.assert_frame_equal(part, whole[:1])
+    assert len(forecast(pd.concat([frame, more[:1]]), prediction_length=1)) == 1
+
+
+def test_channels_are_found_by_their_names_or_none_is():
+    forecast = forecaster({"frequency": "D", "season": 1, "targets": ["x", "y"]}, num_channels=2)
+    days = pd.DataFrame({"timestamp": FRAME["timestamp"][:8], "x": SERIES, "y": SERIES[::-1]})
+    pd.testing.assert_frame_equal(forecast(days[["y", "timestamp", "x"]]), forecast(days))
+    with pytest.raises(ValueError, match=r"there must be the columns \['x', 'y'\] of the training, got none.*\['y'\]"):
+        forecast(days.rename(columns={"y": "z"}))
+
+
 @pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor, pd.Series])
 def test_all_kinds_of_a_series_give_the_same(kind):
     forecast = forecaster()

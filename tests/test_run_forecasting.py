@@ -218,7 +218,7 @@ def test_a_series_of_a_few_values_trains(tmp_path):
         ),
         (
             ["--do_train", "--train_file", "x.csv", "--config_overrides", "vocab_size=3"],
-            "--config_overrides must be name",
+            "--config_overrides must name",
         ),
     ],
 )

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,25 @@ def parts_of(output: Path) -> Path:
     return output.with_name(output.name + ".parts")
 
 
+def contents_of(model: str, file: str | Path) -> dict[str, str | None]:
+    """What tells a model and an input from others that may come to stand in their places, as `prepare` takes it."""
+    folder = Path(model)
+    files = sorted(file for kind in (".safetensors", ".json", ".onnx") for file in folder.glob(f"*{kind}"))
+    return {
+        "content of the model": _digest(files) if files else None,  # a name on the Hub stays what it is
+        "content of the input": _digest([Path(file)]),
+    }
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = sha256()
+    for file in files:
+        with open(file, "rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 def prepare(output: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     """
     Make the folder of the parts of a file, or check that the one that is there belongs to the same command.
@@ -21,7 +41,7 @@ def prepare(output: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     Args:
         output (`Path`): the file to write.
         settings (`dict[str, Any]`): what decides its content, as JSON has it.
-        overwrite (`bool`): begin anew, whatever is there.
+        overwrite (`bool`): begin anew, whatever is there; an output stays until the new one is whole.
 
     Raises:
         ValueError: the file is there already, or parts of a command with other settings.
@@ -29,10 +49,9 @@ def prepare(output: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     folder = parts_of(output)
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
-        output.unlink(missing_ok=True)
-    if output.exists():
+    elif output.exists():
         raise ValueError(f"{output} is there already: name another file, or give --overwrite")
-    if (folder / SETTINGS).exists():
+    if any(file.name != SETTINGS for file in folder.glob("*")):
         earlier = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         if changed := {name for name in settings if settings[name] != earlier.get(name)}:
             raise ValueError(
@@ -59,5 +78,5 @@ def merge(output: Path, pattern: str = "*.jsonl") -> None:
         for part in sorted(folder.glob(pattern)):
             with open(part, "rb") as source:
                 shutil.copyfileobj(source, target)
-    whole.rename(output)
+    whole.replace(output)
     shutil.rmtree(folder)

@@ -54,9 +54,9 @@ class TimeSeriesForecastingPipeline(Pipeline):
     - `frequency` (`str`): the step of time stamps, where it cannot be told from them; by default the model's own.
     - `batch_size` (`int`): series at once.
 
-    Returns a dict for a series: `target`, the mean, and `quantiles`, lists by level, for several channels a list of
-    them at each step. A list of dicts for a list; for a DataFrame a DataFrame with `item_id`, `timestamp`, `target` and
-    a column for each level.
+    Returns a dict for a series: `target`, the median of a model of quantiles and otherwise the mean, and `quantiles`,
+    lists by level, for several channels a list of them at each step. A list of dicts for a list; for a DataFrame a
+    DataFrame with `item_id`, `timestamp`, `target` and a column for each level.
 
     Raises:
         TypeError: an input is none of these.
@@ -150,13 +150,13 @@ class TimeSeriesForecastingPipeline(Pipeline):
         num_parallel_samples: int | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """
-        The mean (batch, horizon[, channels]) and the quantiles (batch, horizon[, channels], levels) behind the cut-offs
-        of these windows, batch by batch, so that they need never be in memory together.
+        The `target` (batch, horizon[, channels]) and the quantiles (batch, horizon[, channels], levels) behind the
+        cut-offs of these windows, batch by batch, so that they need never be in memory together.
         """
         size = batch_size or self._batch_size or BATCH_SIZE
         left = iter(indices)
         parts = iter(lambda: [windows[index] for index in islice(left, size)], [])
-        options = {"horizon": windows.prediction_length, "num_parallel_samples": num_parallel_samples}
+        options = {"horizon": windows.horizon, "num_parallel_samples": num_parallel_samples}
         for part in parts:
             yield self.run_single(part, {}, options, {})
 
@@ -179,7 +179,9 @@ class TimeSeriesForecastingPipeline(Pipeline):
             paths = self.model.generate(**inputs, prediction_length=horizon, **samples).sequences
             paths = paths.to(torch.promote_types(paths.dtype, torch.float32))
             levels = torch.tensor(self.levels, device=paths.device, dtype=paths.dtype)
-            return paths.mean(dim=1), paths.quantile(levels, dim=1).movedim(0, -1)
+            is_median = self.model.config.distribution_output == "quantile"  # as of what it forecasts at once
+            target = paths.median(dim=1).values if is_median else paths.mean(dim=1)
+            return target, paths.quantile(levels, dim=1).movedim(0, -1)
         outputs = self.model(**inputs)
         mean, full = outputs.mean_predictions, outputs.full_predictions
         quantiles = full[..., 1 : 1 + len(self.levels)]  # behind the mean, or none of a model that gives one number
@@ -239,9 +241,23 @@ class TimeSeriesForecastingPipeline(Pipeline):
     def _read(self, frame: "pd.DataFrame", frequency: str | None) -> "SeriesSet":
         from .forecasting.data import read_series
 
-        targets = self._features().targets
-        columns = self.columns(targets=targets if set(targets) <= set(frame.columns) else None)
+        columns = self.columns(targets=self.targets_among(list(frame.columns)))
         return read_series({"data": frame}, columns, frequency=frequency or self.frequency)
+
+    def targets_among(self, names: Sequence[str]) -> list[str] | None:
+        """
+        The columns that the model was trained to forecast, if a table has them; `None` where it has none of them, and
+        its own are taken in their order.
+
+        Raises:
+            ValueError: it has some of them.
+        """
+        targets = self._features().targets
+        if missing := [name for name in targets if name not in names]:
+            if len(missing) < len(targets):
+                raise ValueError(f"there must be the columns {targets} of the training, got none called {missing}")
+            return None
+        return targets
 
     def _features(self) -> Any:
         from .forecasting import Features
@@ -259,7 +275,8 @@ class TimeSeriesForecastingPipeline(Pipeline):
                 f"was trained on {self._features().targets}"
             )
         ends = [(0, len(one)) for one in series.series]
-        return Windows(series, ends, self.context_length, horizon, self._features(), beyond=True)
+        length = max(horizon, self.prediction_length) if self._features().num_time_features else horizon
+        return Windows(series, ends, self.context_length, length, self._features(), beyond=True, horizon=horizon)
 
     def _items(self, inputs: Any) -> tuple[bool, list[dict[str, Any]]]:
         """Whether these are several series, and each as a dict with its `target`."""

@@ -224,7 +224,8 @@ def labelling_usage(model: PreTrainedModel, name: str, text: str) -> str:
 def forecasting_usage(model: PreTrainedModel, name: str, file: str) -> str:
     """How to forecast the series of a table."""
     is_point = model.config.distribution_output == "point"
-    levels = "the forecast" if is_point else "the mean and a column for each quantile"
+    point = "median" if model.config.distribution_output == "quantile" else "mean"
+    levels = "the forecast" if is_point else f"the {point} and a column for each quantile"
     return _python(_FORECASTING.format(name=_quote(name), file=_quote(file), levels=levels))
 
 

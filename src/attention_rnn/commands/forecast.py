@@ -104,5 +104,8 @@ def forecast(parser: CommandParser, options: argparse.Namespace, others: Sequenc
 
     quiet()
     words = [options.model, options.file, str(output), "--seed", str(options.seed)]
-    forecast_file([*words, *(["--overwrite"] if options.again else []), *others])
+    try:
+        forecast_file([*words, *(["--overwrite"] if options.again else []), *others])
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("The same command goes on.") from None
     print(f"the forecasts lie in {output}")

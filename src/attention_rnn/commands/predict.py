@@ -11,7 +11,7 @@ from pathlib import Path
 from ..conll import is_conll
 from ..data import FORMATS, choose_columns, extension, json_lines, write_json_lines
 from ..inspection import Content, Known, read_content, read_text_lines
-from ..parts import merge, parts_of, prepare, write_whole
+from ..parts import contents_of, merge, parts_of, prepare, write_whole
 from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .forecast import main as forecast
@@ -166,7 +166,7 @@ def task_of_columns(model: Model, content: Content, columns: Sequence[str] | Non
 def write_answers(model: Model, sources: Sequence[Source], output: Path, options: argparse.Namespace) -> None:
     """Write an object for each text; a part that is there is not made again."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite")}
-    prepare(output, settings | {"texts": len(sources), "bytes": Path(options.file).stat().st_size}, options.overwrite)
+    prepare(output, settings | {"texts": len(sources), **contents_of(model.folder, options.file)}, options.overwrite)
     for number, start in enumerate(range(0, len(sources), _PART)):
         file = parts_of(output) / f"{number:08}.jsonl"
         if file.exists():

@@ -27,7 +27,17 @@ from .calendar import (
     share_on_calendar,
     swap_day_and_month,
 )
-from .tables import Columns, find_missing, is_time, name_of, narrow, read_chunks, recognise_columns, to_numbers
+from .tables import (
+    Columns,
+    find_empty,
+    find_missing,
+    is_time,
+    name_of,
+    narrow,
+    read_chunks,
+    recognise_columns,
+    to_numbers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +190,7 @@ class _Collected:
             self.rows.setdefault("series", []).append((split, _short(stamps), narrow(numbers, len(columns.targets))))
             self._note_categories("series", chunk)
             return
-        missing = np.flatnonzero(find_missing(chunk[columns.item]))
+        missing = np.flatnonzero(find_empty(chunk[columns.item]))
         if len(missing):
             raise ValueError(f"{chunk.index[missing[0]]}: column {columns.item!r} must name a series, got nothing")
         for name, indices in chunk.groupby(columns.item, sort=False, observed=True).indices.items():
@@ -191,7 +201,7 @@ class _Collected:
     def _note_categories(self, name: str, rows: pd.DataFrame) -> None:
         of_series = self.categories.setdefault(name, {})
         for column in self.columns.categories:
-            values = rows[column][~find_missing(rows[column])].unique()
+            values = rows[column][~find_empty(rows[column])].unique()
             for word in map(category_of, values):
                 if of_series.setdefault(column, word) != word:
                     raise ValueError(
@@ -242,13 +252,18 @@ class _Collected:
         return stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)
 
     def _are_dates(self, numbers: pd.Series) -> bool:
-        """Whether numbers look like 20240131."""
-        return bool(numbers.between(19000101, 21001231).all() and (numbers % 100).between(1, 31).all())
+        """Whether numbers look like 20240131 or, as months, 202401."""
+        are_days = numbers.between(19000101, 21001231).all() and (numbers % 100).between(1, 31).all()
+        are_months = numbers.between(190001, 210012).all() and (numbers % 100).between(1, 12).all()
+        return bool(are_days or are_months)
 
     def _parse(self, values: pd.Series) -> pd.Series:
+        if pd.api.types.is_numeric_dtype(values):  # see `_are_dates`
+            values = values.astype(np.int64).astype(str)
         if not (values.dtype == object or pd.api.types.is_string_dtype(values)):
             return pd.to_datetime(values)
         texts = values.map(lambda value: value.strip() if isinstance(value, str) else str(value))
+        texts = texts.str.replace(r"^(\d{4})(\d\d)$", r"\1-\2", regex=True)
         has_offset = texts.str.contains(r"\d:\d\d.*(?:[+-]\d\d:?\d\d|Z)$").to_numpy()
         odd = int(np.flatnonzero(has_offset != has_offset[0])[0]) if has_offset.any() and not has_offset.all() else None
         if odd is not None:
@@ -466,13 +481,14 @@ def _check_order(name: str, stamps: Any, columns: Columns) -> None:
     wrong = np.flatnonzero(np.asarray(stamps[1:] <= stamps[:-1]))
     if len(wrong):
         stamp, before = stamps[wrong[0] + 1], stamps[wrong[0]]
+        hint = ""
+        if columns.item is None:
+            hint = " Where rows are of several series, name the column that tells which: --item_column NAME."
         if stamp == before:
-            hint = (
-                " Where rows are of several series, name the column that tells which." if columns.item is None else ""
-            )
             if getattr(stamp, "hour", 0) and stamp.tzinfo is None:
                 hint += " Where the clock was set back, name the time zone."
             raise ValueError(f"series {name!r}: the time stamp {stamp} must occur once, got it twice.{hint}")
         raise ValueError(
             f"series {name!r}: time stamps must ascend, got {stamp} after {before}. Sort rows by time, oldest first."
+            f"{hint}"
         )

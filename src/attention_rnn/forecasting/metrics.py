@@ -12,7 +12,8 @@ from .windows import Windows
 
 # what each score is, for cards and tables
 METRICS = {
-    "mse": "mean squared error of the mean forecast, each channel scaled by mean and deviation of its training part",
+    "mse": "mean squared error of the point forecast (of a model of quantiles the median), each channel scaled by mean "
+    "and deviation of its training part",
     "mae": "mean absolute error of the median, scaled in the same way",
     "crps": "twice the quantile loss, the mean over the quantiles, scaled in the same way; of a point its error",
     "smape": "200 |y - f| / (|y| + |f|) in percent, the mean",

@@ -3,6 +3,7 @@ The rows of tables in which series stand, long (a row for each item and time sta
 a column for each channel), and what their columns hold.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
@@ -16,7 +17,10 @@ from ..data import brief, extension, read_lines, read_rows
 
 # what columns are usually called, in lower case
 TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "time", "ds", "day", "week", "month", "quarter", "year")
-ITEM_NAMES = ("item_id", "unique_id", "series_id", "series", "item", "id", "sensor", "station", "store")
+ITEM_NAMES = (
+    *("item_id", "unique_id", "series_id", "series", "item", "id", "sensor", "station", "store", "shop"),
+    *("product", "product_id", "sku", "symbol", "ticker", "name", "city", "region", "country"),
+)
 TARGET_NAMES = ("target", "value", "values", "y", "sales", "demand", "close", "price", "count")
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
 ROWS_OF_A_CHUNK = 50_000
@@ -140,7 +144,8 @@ def _read_rows(
     source: Any, columns: Columns, file_format: str | None, column_names: list[str] | None
 ) -> Iterator[pd.DataFrame]:
     if isinstance(source, pd.DataFrame):
-        frame = _with_index(source, columns)
+        of_arrow = [name for name, kind in source.dtypes.items() if isinstance(kind, pd.ArrowDtype)]
+        frame = _with_index(source.astype(dict.fromkeys(of_arrow, object)), columns)
         yield frame.set_axis([f"row {index}" for index in frame.index])
         return
     if not isinstance(source, (str, Path)):
@@ -275,9 +280,12 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
             (name for name in left if as_number(_first(rows[name])) is None and is_time(_first(rows[name]))), None
         )
     item = given.item or find([name for name in ITEM_NAMES if usual.get(name) != timestamp])
+    if item is None and timestamp is not None and rows[timestamp].duplicated().any():
+        texts = [name for name in left if name != timestamp and as_number(_first(rows[name])) is None]
+        item = texts[0] if len(texts) == 1 else None
     targets = given.targets
     if not targets:
-        left = [name for name in left if name not in (timestamp, item)]
+        left = [name for name in left if name not in (timestamp, item) and not _numbers_rows(name, rows)]
         usual_target = find(TARGET_NAMES)
         numeric = [name for name in left if as_number(_first(rows[name])) is not None]
         targets = [usual_target] if usual_target is not None and (item is not None or len(numeric) == 1) else numeric
@@ -286,6 +294,14 @@ def recognise_columns(rows: pd.DataFrame, given: Columns) -> Columns:
             told = ", ".join(f"{'nothing' if v is None else brief(v)} in {name!r}" for name, v in firsts.items())
             raise ValueError(f"{place}: there must be a column of numbers left for the target, got {told}")
     return replace(given, timestamp=timestamp, item=item, targets=list(targets))
+
+
+def _numbers_rows(name: Any, rows: pd.DataFrame) -> bool:
+    """Whether a column is what pandas writes before the others: without a name, it numbers the rows."""
+    if not re.fullmatch(r"|index|Unnamed: \d+", str(name)) or len(rows) < 2:
+        return False
+    numbers = pd.to_numeric(rows[name], errors="coerce").to_numpy(dtype=float)
+    return bool((np.diff(numbers) == 1).all())
 
 
 def _first(values: pd.Series) -> Any:
@@ -297,6 +313,11 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, (list, np.ndarray)):
         return len(value) == 0
     return value is None or (value.strip().lower() in MISSING if isinstance(value, str) else bool(pd.isna(value)))
+
+
+def find_empty(names: pd.Series) -> np.ndarray:
+    """Where there is no name; one of "NA" is one."""
+    return (names.isna() | (names.astype(str).str.strip() == "")).to_numpy()
 
 
 def find_missing(values: pd.Series) -> np.ndarray:

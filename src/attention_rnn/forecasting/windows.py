@@ -115,6 +115,8 @@ class Features:
                 else:
                     of_series = zip(series.series, train, strict=True)
                     values = np.concatenate([getattr(one, kind)[slice(*part), column] for one, part in of_series])
+                    if kind == "known" and (missing := np.isnan(values).sum()):
+                        logger.warning(f"Column {name!r} lacks {missing:,} values, for which its mean stands.")
                 kinds[kind][name] = _scale_of(values)
         categories = {
             name: sorted(
@@ -136,16 +138,16 @@ class Features:
     def num_time_features(self) -> int:
         return 2 * len(self.calendar) + len(self.known)
 
-    def time_features(self, series: SeriesSet, one: Series, begin: int, cut: int, end: int) -> np.ndarray:
+    def time_features(self, series: SeriesSet, one: Series, begin: int, end: int, wanted: range) -> np.ndarray:
         """
-        Those of the positions `begin` to `end` of a series, which may lie behind its values. A known column may have
-        gaps before `cut`, where its mean stands for what is missing.
+        Those of the positions `begin` to `end` of a series, which may lie behind its values. The mean of a known column
+        stands where it is missing, except at the positions that are wanted.
 
         Returns:
             `np.ndarray` of shape (end - begin, time features).
 
         Raises:
-            ValueError: a known column has no number there.
+            ValueError: a known column has no number at one of those.
         """
         columns = []
         if self.calendar:
@@ -156,11 +158,11 @@ class Features:
         for column, (name, (loc, scale)) in enumerate(self.known.items()):
             values = np.full(end - begin, np.nan, dtype=np.float32)
             values[: max(0, len(one.known) - begin)] = one.known[begin:end, column]
-            missing = np.flatnonzero(np.isnan(values[cut - begin :]))
+            missing = np.flatnonzero(np.isnan(values[wanted.start - begin : wanted.stop - begin]))
             if len(missing):
                 raise ValueError(
-                    f"series {one.item_id!r}, {series.stamp(one, cut + int(missing[0]))}: column {name!r}, which is "
-                    "known ahead, must hold a number up to the end of the forecast, got nothing"
+                    f"series {one.item_id!r}, {series.stamp(one, wanted.start + int(missing[0]))}: column {name!r}, "
+                    "which is known ahead, must hold a number up to the end of the forecast, got nothing"
                 )
             columns.append(np.nan_to_num((values - loc) / scale))
         return np.stack(columns, axis=1).astype(np.float32)
@@ -228,6 +230,7 @@ class Windows(Dataset):
         scales: `standardizers` by which the values are scaled, if any.
         most (`int`, *optional*): widen the stride where there were more windows.
         beyond (`bool`): one window for each series, whose cut-off is its end.
+        horizon (`int`, *optional*): how many of the steps behind it must be known there, where not all need be.
 
     Items are dicts of arrays: `past_values` (time, channels) and `future_values` (prediction length, channels), where
     there is more to tell `past_time_features`, `future_time_features` (time, features), `past_only_features`,
@@ -251,12 +254,14 @@ class Windows(Dataset):
         scales: tuple[np.ndarray, np.ndarray] | None = None,
         most: int | None = None,
         beyond: bool = False,
+        horizon: int | None = None,
     ) -> None:
         for name, value in (("context_length", context_length), ("prediction_length", prediction_length)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.series, self.features, self.scales = series, features, scales
         self.context_length, self.prediction_length, self.beyond = context_length, prediction_length, beyond
+        self.horizon = horizon or prediction_length
         bounds = [self._bounds(begin, end, sees_before) for begin, end in part]
         total = sum(max(0, last - first + 1) for first, last in bounds)
         if most is not None and total // stride > most:
@@ -327,10 +332,9 @@ class Windows(Dataset):
                 future = np.pad(future, ((0, lacking), (0, 0)), constant_values=np.nan)
             window["future_values"] = future
         if self.features.num_time_features:
-            # behind the end of a series that is shorter than the horizon nothing is scored, so nothing need be known
-            known_end = min(end, len(one.known)) if self.features.known and not self.beyond else end
-            features = self.features.time_features(self.series, one, begin, cut, known_end)
-            features = np.pad(features, ((0, end - known_end), (0, 0)))
+            # behind the end of the data all that the user asks for must be known; before it there may be gaps
+            wanted = range(cut, cut + self.horizon if self.beyond else cut)
+            features = self.features.time_features(self.series, one, begin, end, wanted)
             window |= {"past_time_features": features[: cut - begin], "future_time_features": features[cut - begin :]}
         if self.features.past_only:
             loc, scale = np.array(list(self.features.past_only.values()), dtype=np.float32).T
