@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
-from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
+from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainingArguments
 from attention_rnn.arguments import (
     ScriptModelArguments,
     ScriptTrainingArguments,
@@ -36,6 +36,13 @@ from attention_rnn.arguments import (
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text, write_json_lines
+from attention_rnn.distillation import (
+    DistillationArguments,
+    DistillationTrainer,
+    check_same_tokens,
+    open_teacher,
+    write_targets,
+)
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
@@ -126,7 +133,7 @@ class DataArguments(TableDataArguments):
 
 
 @dataclass
-class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArguments):
+class TrainingArguments(DistillationArguments, ScriptTrainingArguments, ReliableSeq2SeqTrainingArguments):
     """The arguments of Seq2SeqTrainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
@@ -174,14 +181,24 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         for name in training_args.metrics
     }
 
+    teachers = training_args.teacher_models or []
+    options = {"trust_remote_code": model_args.trust_remote_code}
+    teacher, of_teacher = open_teacher(teachers, **options) if teachers else (None, None)
     pairs = read_splits(data_args, training_args)
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
+    if training_args.teaches_words:
+        check_same_tokens(tokenizer, of_teacher, pairs["train"], teachers[0])
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
+    if training_args.teaches_sequences:
+        teacher.to(training_args.device)
+        settings = {"num_beams": data_args.num_beams, "max_new_tokens": data_args.max_target_length}
+        written = write_targets(teacher, of_teacher, pairs["train"]["source"], **settings)
+        pairs["train"] = with_targets(pairs["train"], written)
     lengths = (data_args.max_source_length, data_args.max_target_length)
     encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in pairs.items()}
     if data_args.streaming and "train" in encoded:
@@ -207,7 +224,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
                 write_confusions(run.output_dir, count_confusions(pairs[split]["target"], predictions, of_words))
         return output.metrics, scores
 
-    trainer = ReliableSeq2SeqTrainer(
+    trainer = DistillationTrainer(
+        teacher=teacher if training_args.teaches_words else None,
+        distillation_weight=training_args.distillation_weight,
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -233,6 +252,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),
+        details=training_args.describe_distillation(),
     )
     return scores
 
@@ -244,6 +264,9 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         check_choice("metrics", name, METRICS)
     check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
     check_choice("task", data_args.task, TASKS)
+    training_args.check_distillation()
+    if data_args.streaming and training_args.teaches_sequences:
+        raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
     for name in ("source_tokenizer", "target_tokenizer"):
         check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -315,6 +338,12 @@ def make_model(
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)
+
+
+def with_targets(examples: Dataset, targets: list[str]) -> Dataset:
+    """Training examples, and their sources with other targets too, unless these are empty."""
+    others = [{"source": s, "target": t} for s, t in zip(examples["source"], targets, strict=True) if t]
+    return Dataset.from_list([*examples, *others])
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:

@@ -1,10 +1,21 @@
 """Opens a trained model for the scripts: what it is not, they say in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME
+
+MEMBERS = "members"  # the folder of an ensemble that holds one of each of its models
+
+
+def members_of(name: str | Path) -> list[str]:
+    """The folders of the models of the ensemble that lies in a folder; none of a single model."""
+    folder = Path(name)
+    if (folder / CONFIG_NAME).is_file():  # what they were distilled into
+        return []
+    return sorted(str(file.parent) for file in folder.glob(f"{MEMBERS}/*/{CONFIG_NAME}"))
 
 
 def open_config(name: str, **options: Any) -> Any:
@@ -16,9 +27,14 @@ def open_config(name: str, **options: Any) -> Any:
         options: as of `AutoConfig.from_pretrained`.
 
     Raises:
-        OSError: there is no such model.
+        OSError: there is no such model, or an ensemble.
     """
     folder = Path(name)
+    if members := members_of(folder):
+        raise OSError(
+            f"{name} must hold a single model, got an ensemble of {len(members)}: take one of them, {members[0]}, or "
+            "distil them into one"
+        )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
     try:
@@ -32,7 +48,7 @@ def open_config(name: str, **options: Any) -> Any:
 
 def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
     """
-    An encoder-decoder and its tokenizer.
+    An encoder-decoder or an ensemble of some, and its tokenizer.
 
     Args:
         name (`str`), options: as of `open_config`.
@@ -41,6 +57,8 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
         OSError: there is no such model, or it has no tokenizer.
         ValueError: it is none that writes texts.
     """
+    if members := members_of(name):
+        return open_ensemble(members, **options)
     config = open_config(name, **options)
     if not config.is_encoder_decoder:
         raise ValueError(
@@ -51,6 +69,22 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise OSError(f"{name} has no tokenizer that can be opened: {_in_one_line(error)}") from None
     return AutoModelForSeq2SeqLM.from_pretrained(name, **options), tokenizer
+
+
+def open_ensemble(names: Sequence[str], **options: Any) -> tuple[Any, Any]:
+    """
+    Several models that decode together, and their tokenizer.
+
+    Args:
+        names (`list[str]`), options: as of `open_config`, for each.
+
+    Raises:
+        OSError, TypeError, ValueError: as of `AttentionRnnEnsemble.from_pretrained`.
+    """
+    from .ensemble import AttentionRnnEnsemble
+
+    ensemble = AttentionRnnEnsemble.from_pretrained(names, **options)
+    return ensemble, AutoTokenizer.from_pretrained(names[0], **options)
 
 
 def _in_one_line(error: Exception) -> str:
