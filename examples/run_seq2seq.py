@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
-from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainingArguments
+from attention_rnn import AttentionRnnConfig, AttentionRnnEnsemble, ReliableSeq2SeqTrainingArguments
 from attention_rnn.arguments import (
     ScriptModelArguments,
     ScriptTrainingArguments,
@@ -33,6 +33,7 @@ from attention_rnn.arguments import (
     settle_sizes,
     wanted_splits,
 )
+from attention_rnn.checkpoints import members_of
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text, write_json_lines
@@ -196,7 +197,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     if training_args.teaches_sequences:
         teacher.to(training_args.device)
-        settings = {"num_beams": data_args.num_beams, "max_new_tokens": data_args.max_target_length}
+        settings = {"num_beams": data_args.num_beams, "max_length": model.generation_config.max_length}
         written = write_targets(teacher, of_teacher, pairs["train"]["source"], **settings)
         pairs["train"] = with_targets(pairs["train"], written)
     lengths = (data_args.max_source_length, data_args.max_target_length)
@@ -263,6 +264,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     for name in training_args.metrics:
         check_choice("metrics", name, METRICS)
     check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
+    if training_args.do_train and model_args.model_name_or_path and members_of(model_args.model_name_or_path):
+        raise ValueError(f"--do_train needs a single model, and {model_args.model_name_or_path} holds an ensemble")
     check_choice("task", data_args.task, TASKS)
     training_args.check_distillation()
     if data_args.streaming and training_args.teaches_sequences:
@@ -312,7 +315,8 @@ def make_tokenizer(
     def train() -> PreTrainedTokenizerBase:
         return train_pair_tokenizers(pairs["train"], model_args)
 
-    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
+    one_of_them = next(iter(members_of(pretrained)), pretrained) if pretrained else None
+    tokenizer = load_or_train_tokenizer(one_of_them, model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
         tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
     return tokenizer
@@ -321,6 +325,8 @@ def make_tokenizer(
 def make_model(
     pretrained: str | None, tokenizer: PreTrainedTokenizerBase, examples: int | None, model_args: ModelArguments
 ) -> PreTrainedModel:
+    if pretrained is not None and (members := members_of(pretrained)):
+        return AttentionRnnEnsemble.from_pretrained(members, dtype=torch.float32)
     if pretrained is not None:
         model = AutoModelForSeq2SeqLM.from_pretrained(
             pretrained, trust_remote_code=model_args.trust_remote_code, dtype=torch.float32

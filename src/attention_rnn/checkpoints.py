@@ -1,17 +1,19 @@
 """Opens a trained model for the scripts: what it is not, they say in one line."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME
 
-MEMBERS = "members"  # the folder of an ensemble that holds one of each of its models
+from .ensemble import AttentionRnnEnsemble
+
+MEMBERS = "members"  # in the folder of an ensemble, what holds one of each of its models
+TEACHERS = "teachers"  # in the folder of a student, the ensemble that it was distilled from
 
 
 def members_of(name: str | Path) -> list[str]:
-    """The folders of the models of the ensemble that lies in a folder; none of a single model."""
+    """The folders of the models of the ensemble that lies in a folder; none of what is a single model."""
     folder = Path(name)
     if (folder / CONFIG_NAME).is_file():  # what they were distilled into
         return []
@@ -33,7 +35,7 @@ def open_config(name: str, **options: Any) -> Any:
     if members := members_of(folder):
         raise OSError(
             f"{name} must hold a single model, got an ensemble of {len(members)}: take one of them, {members[0]}, or "
-            "distil them into one"
+            f"distil them into one, attention-rnn train FILE --teacher_models {name}"
         )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
@@ -58,7 +60,7 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
         ValueError: it is none that writes texts.
     """
     if members := members_of(name):
-        return open_ensemble(members, **options)
+        return AttentionRnnEnsemble.from_pretrained(members, **options), AutoTokenizer.from_pretrained(members[0])
     config = open_config(name, **options)
     if not config.is_encoder_decoder:
         raise ValueError(
@@ -69,22 +71,6 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise OSError(f"{name} has no tokenizer that can be opened: {_in_one_line(error)}") from None
     return AutoModelForSeq2SeqLM.from_pretrained(name, **options), tokenizer
-
-
-def open_ensemble(names: Sequence[str], **options: Any) -> tuple[Any, Any]:
-    """
-    Several models that decode together, and their tokenizer.
-
-    Args:
-        names (`list[str]`), options: as of `open_config`, for each.
-
-    Raises:
-        OSError, TypeError, ValueError: as of `AttentionRnnEnsemble.from_pretrained`.
-    """
-    from .ensemble import AttentionRnnEnsemble
-
-    ensemble = AttentionRnnEnsemble.from_pretrained(names, **options)
-    return ensemble, AutoTokenizer.from_pretrained(names[0], **options)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, pipeline
 
 from .arguments import check_choice, option
-from .checkpoints import open_encoder_decoder, open_ensemble
+from .checkpoints import open_encoder_decoder
+from .ensemble import AttentionRnnEnsemble
 from .models.checks import IGNORED_LABEL
 from .models.losses import divisor
 from .trainer import ReliableSeq2SeqTrainer
@@ -101,7 +102,8 @@ def open_teacher(names: Sequence[str], **options: Any) -> tuple[Any, Any]:
     if len(names) == 1:
         teacher, tokenizer = open_encoder_decoder(names[0], **options)
     else:
-        teacher, tokenizer = open_ensemble(names, **options)
+        teacher = AttentionRnnEnsemble.from_pretrained(names, **options)
+        tokenizer = AutoTokenizer.from_pretrained(names[0], **options)
     return teacher.float().eval().requires_grad_(False), tokenizer
 
 
@@ -136,7 +138,7 @@ def write_targets(
     sources: Sequence[str],
     *,
     num_beams: int,
-    max_new_tokens: int,
+    max_length: int,
     batch_size: int = 64,
 ) -> list[str]:
     """
@@ -146,13 +148,13 @@ def write_targets(
         teacher, tokenizer: as of `open_teacher`.
         sources (`list[str]`): texts, of which those of about equal length are read at once.
         num_beams (`int`): beams of the search.
-        max_new_tokens (`int`): the longest that is written, in tokens.
+        max_length (`int`): the longest that is written, in tokens, with that which the decoder begins with.
         batch_size (`int`): texts at once.
     """
     open_pipeline: Any = pipeline  # whose overloads know its own tasks alone
     write = open_pipeline("text2text-generation", model=teacher, tokenizer=tokenizer, device=teacher.device)
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
-    options = {"num_beams": num_beams, "max_new_tokens": max_new_tokens, "truncation": True}
+    options = {"num_beams": num_beams, "max_length": max_length, "truncation": True}
     written = write([sources[index] for index in order], batch_size=batch_size, **options)
     targets = [""] * len(sources)
     for index, output in zip(order, written, strict=True):

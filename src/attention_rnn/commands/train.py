@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -26,7 +27,7 @@ from ..recipes import (
     load_recipe,
 )
 from ..tasks import Task, find_task, is_series
-from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
+from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
 from .models import COMMAND
 from .results import tell_results, write_marked_predictions
 
@@ -63,6 +64,9 @@ def make_parser() -> CommandParser:
         "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
     )
     add_reading_arguments(parser)
+    parser.add_argument("--num_models", type=at_least(1), default=1, help="of pairs: so many seeds, an ensemble (1)")
+    parser.add_argument("--distil", action="store_true", help="make one model of the ensemble")
+    parser.add_argument("--processes", type=at_least(1), default=1, help="models to train at once (%(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew what is there already")
     parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
@@ -84,6 +88,10 @@ def main(arguments: Sequence[str]) -> None:
     contents = {"train": read_files(options.file, options, Known(wanted=options.columns or ()))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
+    if options.num_models > 1 and task.name != "pairs":
+        raise UsageError(f"--num_models is for pairs, and the task is {task.name}")
+    if options.num_models == 1 and (options.distil or options.processes > 1):
+        raise UsageError(f"{'--distil' if options.distil else '--processes'} needs --num_models 2 or more")
     known = known_of(task, names)
     contents |= {s: read_files(files[s], options, known) for s in _SPLITS[1:] if files[s]}
     tell_content(contents["train"], task)
@@ -98,8 +106,8 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
     words = script_arguments(task, recipe, options, others)
-    data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = settings_of(arguments, data.encode(), task=asdict(task), names=names)
+    read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
+    settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
     if not prepare_folder(folder, settings, options.again):
         print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
         return
@@ -107,15 +115,22 @@ def main(arguments: Sequence[str]) -> None:
     command = shlex.join(["attention-rnn", "train", *arguments])
     words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files), *others]
     quiet()
+    lines: list[str] = []
     try:
-        scores = script(task.name).main(words)
+        if options.num_models == 1:
+            scores = script(task.name).main(words)
+        else:
+            from .several import train_several
+
+            data = {s: (of, len(rows[s])) for s, of in zip(_SPLITS, origins_of(files), strict=True)}
+            scores, lines = train_several(folder, task, words, options, data, command)
     except KeyboardInterrupt as error:
         lines = [str(error)] if str(error) else []
         if (folder / "model.safetensors").exists() and lines:
             lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
         raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
     write_marked_predictions(folder, task)
-    tell_results(folder, task, scores, rows)
+    tell_results(folder, task, scores, rows, lines)
 
 
 _WHAT = ("to train on", "to choose the best model by", "to test it on")
@@ -356,10 +371,13 @@ def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
     Raises:
         UsageError: something else lies there.
     """
+    from ..checkpoints import MEMBERS, TEACHERS
+
     file = folder / COMMAND
     is_there = file.exists()
     # a start that failed has left its data alone
-    is_begun = any(chain(*(folder.glob(name) for name in ("checkpoint-*", "model.safetensors", "README.md"))))
+    begun = ("checkpoint-*", "model.safetensors", "README.md", MEMBERS, TEACHERS)
+    is_begun = any(chain(*(folder.glob(name) for name in begun)))
     if is_there and is_begun and not again:
         earlier = json.loads(file.read_text(encoding="utf-8"))
         if earlier != settings:
@@ -378,6 +396,8 @@ def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
         from ..training import delete_run
 
         delete_run(folder)
+        for several in (MEMBERS, TEACHERS):
+            shutil.rmtree(folder / several, ignore_errors=True)
     (folder / "README.md").unlink(missing_ok=True)
     file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     return True
