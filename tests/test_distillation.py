@@ -58,6 +58,15 @@ def test_the_loss_is_mixed_with_the_cross_entropy_to_the_mean_of_the_teachers(tm
     torch.testing.assert_close(loss, expected_loss(model, teacher, batch, weight, count))
 
 
+def test_several_processes_share_the_loss_as_the_trainer_has_it(tmp_path, monkeypatch):
+    model, teacher = tiny_model().train(), teachers()
+    trainer = trainer_of(tmp_path, model, teacher)
+    monkeypatch.setattr(type(trainer.accelerator), "num_processes", property(lambda self: 2))
+    batch, count = tiny_batch(model), torch.tensor(30)  # in the batches of both
+    loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
+    torch.testing.assert_close(loss, 2 * expected_loss(model, teacher, batch, 0.5, count))
+
+
 def test_a_student_that_is_its_teacher_has_no_gradient_from_it(tmp_path):
     model = tiny_model().train()
     trainer_of(tmp_path, model, tiny_model().eval(), 1.0).compute_loss(model, tiny_batch(model)).backward()
@@ -161,7 +170,7 @@ def test_teachers_write_their_targets_in_the_order_of_the_sources():
     for word in WORDS:
         tokens = teacher.generate(tokenizer(word, return_tensors="pt")["input_ids"], num_beams=3, max_new_tokens=6)
         expected.append(tokenizer.decode(tokens[0], skip_special_tokens=True).strip())
-    assert write_targets(teacher, tokenizer, WORDS, num_beams=3, max_new_tokens=6, batch_size=3) == expected
+    assert write_targets(teacher, tokenizer, WORDS, num_beams=3, max_length=7, batch_size=3) == expected
     assert len(set(expected)) > 1
 
 
@@ -242,4 +251,5 @@ def test_an_ensemble_folder_is_one_teacher(members, tmp_path):
     teacher, tokenizer = open_teacher([str(tmp_path)])
     assert isinstance(teacher, AttentionRnnEnsemble)
     assert len(teacher.members) == 2
+    assert len(open_teacher([str(tmp_path), str(members[0])])[0].members) == 3
     assert len(tokenizer) > 4

@@ -120,6 +120,8 @@ def test_the_folder_of_an_ensemble_is_used_as_that_of_a_model(words, ensemble, t
     rows = [json.loads(line) for line in (tmp_path / "0.jsonl").read_text().splitlines()]
     assert [row["source"] for row in rows] == ["ab", "", "da"]
     assert f'"examples": {len(WORDS)}' in run(capsys, "evaluate", ensemble, words)
+    together = run(capsys, "ensemble", ensemble, "--file", tmp_path / "more.txt", "--num_beams", 2)
+    assert together.splitlines() == [f"{row['source']}\t{row['prediction']}" for row in rows]
     told = run(capsys, "info", ensemble)
     assert "an ensemble of 2, each AttentionRnnForConditionalGeneration" in told
     assert f"test       exact_match {scores_of(ensemble)[0]:.2f}, per {scores_of(ensemble)[1]:.2f}" in told

@@ -1,5 +1,6 @@
 """Opens a trained model for the scripts: what it is not, they say in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ def members_of(name: str | Path) -> list[str]:
     if (folder / CONFIG_NAME).is_file():  # what they were distilled into
         return []
     return sorted(str(file.parent) for file in folder.glob(f"{MEMBERS}/*/{CONFIG_NAME}"))
+
+
+def single_models(names: Sequence[str]) -> list[str]:
+    """Folders or names on the Hub, those of its members in place of an ensemble."""
+    return [model for name in names for model in members_of(name) or [name]]
 
 
 def open_config(name: str, **options: Any) -> Any:

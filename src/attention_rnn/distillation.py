@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, pipeline
 
 from .arguments import check_choice, option
-from .checkpoints import open_encoder_decoder
+from .checkpoints import open_encoder_decoder, single_models
 from .ensemble import AttentionRnnEnsemble
 from .models.checks import IGNORED_LABEL
 from .models.losses import divisor
@@ -99,6 +99,7 @@ def open_teacher(names: Sequence[str], **options: Any) -> tuple[Any, Any]:
         TypeError: there are several, and not all of this package.
         ValueError: it writes no texts, or they do not belong together.
     """
+    names = single_models(names)
     if len(names) == 1:
         teacher, tokenizer = open_encoder_decoder(names[0], **options)
     else:

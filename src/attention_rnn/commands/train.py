@@ -64,9 +64,13 @@ def make_parser() -> CommandParser:
         "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
     )
     add_reading_arguments(parser)
-    parser.add_argument("--num_models", type=at_least(1), default=1, help="of pairs: so many seeds, an ensemble (1)")
-    parser.add_argument("--distil", action="store_true", help="make one model of the ensemble")
-    parser.add_argument("--processes", type=at_least(1), default=1, help="models to train at once (%(default)s)")
+    parser.add_argument(
+        "--num_models", type=at_least(1), default=1, metavar="N", help="of pairs: an ensemble of N seeds (%(default)s)"
+    )
+    parser.add_argument("--distil", action="store_true", help="distil the ensemble into one model")
+    parser.add_argument(
+        "--processes", type=at_least(1), default=1, metavar="N", help="models to train at once (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew what is there already")
     parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
@@ -425,11 +429,14 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
         settings["problem_type"] = task.problem_type
+    of_models = script(task.name).ModelArguments
+    if "--tokenizer_name" in {word.split("=")[0] for word in others}:  # which a recipe would train
+        of_tokenizers = {*of_models.__dataclass_fields__} - {*of_models.of_any_tokenizer}
+        settings = {name: value for name, value in settings.items() if name not in of_tokenizers}
     if options.start is not None:
         if options.config_overrides:
             raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
-        of_new_models = script(task.name).ModelArguments.__dataclass_fields__
-        settings = {name: value for name, value in settings.items() if name not in of_new_models}
+        settings = {name: value for name, value in settings.items() if name not in of_models.__dataclass_fields__}
         settings["model_name_or_path"] = options.start
         print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
