@@ -156,6 +156,7 @@ def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_pa
         (["--num_models", "0"], "0 is below 1"),
         (["--distil"], "--distil needs --num_models 2 or more"),
         (["--processes", "2"], "--processes needs --num_models 2 or more"),
+        (["--num_models", "2", "--push_to_hub"], "--push_to_hub is for one model"),
         (
             ["--num_models", "2", "--task", "classification"],
             "--num_models is for pairs, and the task is classification",

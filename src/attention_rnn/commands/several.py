@@ -23,6 +23,7 @@ from ..checkpoints import MEMBERS, TEACHERS, open_encoder_decoder
 from ..metrics import METRICS
 from ..model_card import format_duration, write_model_card
 from ..tasks import Task
+from . import UsageError
 from .models import COMMAND
 from .results import Scores, write_marked_predictions
 from .train import quiet, script
@@ -42,6 +43,19 @@ ensemble, tokenizer = open_encoder_decoder("{name}")
 outputs = ensemble.generate(**tokenizer(["a text"], return_tensors="pt"))
 ```"""
 _LIMITS = "As of each of the models, which their cards tell. Together they take the time and the memory of all."
+
+
+def check_several(options: argparse.Namespace, task: Task, others: Sequence[str]) -> None:
+    """
+    Raises:
+        UsageError: the options do not go together, or with the task.
+    """
+    if options.num_models == 1:
+        raise UsageError(f"{'--distil' if options.distil else '--processes'} needs --num_models 2 or more")
+    if task.name != "pairs":
+        raise UsageError(f"--num_models is for pairs, and the task is {task.name}")
+    if "--push_to_hub" in {word.split("=")[0] for word in others}:
+        raise UsageError("--push_to_hub is for one model: upload what --num_models leaves by `hf upload`")
 
 
 def train_several(

@@ -92,10 +92,10 @@ def main(arguments: Sequence[str]) -> None:
     contents = {"train": read_files(options.file, options, Known(wanted=options.columns or ()))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
-    if options.num_models > 1 and task.name != "pairs":
-        raise UsageError(f"--num_models is for pairs, and the task is {task.name}")
-    if options.num_models == 1 and (options.distil or options.processes > 1):
-        raise UsageError(f"{'--distil' if options.distil else '--processes'} needs --num_models 2 or more")
+    if options.num_models > 1 or options.distil or options.processes > 1:
+        from .several import check_several, train_several
+
+        check_several(options, task, others)
     known = known_of(task, names)
     contents |= {s: read_files(files[s], options, known) for s in _SPLITS[1:] if files[s]}
     tell_content(contents["train"], task)
@@ -124,8 +124,6 @@ def main(arguments: Sequence[str]) -> None:
         if options.num_models == 1:
             scores = script(task.name).main(words)
         else:
-            from .several import train_several
-
             data = {s: (of, len(rows[s])) for s, of in zip(_SPLITS, origins_of(files), strict=True)}
             scores, lines = train_several(folder, task, words, options, data, command)
     except KeyboardInterrupt as error:
