@@ -183,8 +183,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     }
 
     teachers = training_args.teacher_models or []
-    options = {"trust_remote_code": model_args.trust_remote_code}
-    teacher, of_teacher = open_teacher(teachers, **options) if teachers else (None, None)
+    teacher, of_teacher = None, None
+    if teachers:
+        teacher, of_teacher = open_teacher(teachers, trust_remote_code=model_args.trust_remote_code)
     pairs = read_splits(data_args, training_args)
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
@@ -195,13 +196,13 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
+    taught = dict(pairs)
     if training_args.teaches_sequences:
-        teacher.to(training_args.device)
         settings = {"num_beams": data_args.num_beams, "max_length": model.generation_config.max_length}
-        written = write_targets(teacher, of_teacher, pairs["train"]["source"], **settings)
-        pairs["train"] = with_targets(pairs["train"], written)
+        written = write_targets(teacher.to(training_args.device), of_teacher, pairs["train"]["source"], **settings)
+        taught["train"] = with_targets(pairs["train"], written)
     lengths = (data_args.max_source_length, data_args.max_target_length)
-    encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in pairs.items()}
+    encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in taught.items()}
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
     elif "train" in encoded:
@@ -268,6 +269,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(f"--do_train needs a single model, and {model_args.model_name_or_path} holds an ensemble")
     check_choice("task", data_args.task, TASKS)
     training_args.check_distillation()
+    if training_args.teacher_models and not training_args.do_train:
+        raise ValueError("--teacher_models needs --do_train")
     if data_args.streaming and training_args.teaches_sequences:
         raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
     for name in ("source_tokenizer", "target_tokenizer"):

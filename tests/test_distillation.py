@@ -201,6 +201,7 @@ def test_the_script_distils_several_teachers_into_a_student(tmp_path, members, l
     assert "exact_match" in scores["validation"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "Distilled from 1, 2 at the level of" in card
+    assert f"| train | words.jsonl | {len(WORDS)} |" in card
     assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == [
         "AttentionRnnForConditionalGeneration"
     ]
@@ -244,6 +245,14 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path, members, words, message
     with pytest.raises((ValueError, OSError), match=message):
         run(tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_test_without_training_has_no_teacher(tmp_path, members):
+    file = members[0].parent / "words.jsonl"
+    words = ["--do_eval", "--validation_file", file, "--output_dir", tmp_path / "out", "--num_heat_maps", 0]
+    words += ["--model_name_or_path", members[0], "--teacher_models", members[1]]
+    with pytest.raises(ValueError, match="--teacher_models needs --do_train"):
+        run_seq2seq.main(list(map(str, words)))
 
 
 def test_an_ensemble_folder_is_one_teacher(members, tmp_path):
