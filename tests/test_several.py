@@ -193,5 +193,6 @@ def test_several_at_once_write_to_files_and_a_failure_is_told(words, tmp_path):
     arguments = ["--num_models", 2, "--processes", 2, *TINY, "--num_beams", 0]
     said = refused("train", words, "--output", tmp_path / "run", *arguments)
     assert "has failed, see" in said
+    assert prepare_folder(tmp_path / "run", {"arguments": [], "data": ""}, again=False)  # as nothing was begun
     logs = [file.read_text() for file in (tmp_path / "run" / "members").glob("*/training.log")]
     assert any(log == "--num_beams must be at least 1, got 0\n" for log in logs)

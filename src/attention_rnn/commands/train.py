@@ -378,8 +378,9 @@ def prepare_folder(folder: Path, settings: dict[str, Any], again: bool) -> bool:
     file = folder / COMMAND
     is_there = file.exists()
     # a start that failed has left its data alone
-    begun = ("checkpoint-*", "model.safetensors", "README.md", MEMBERS, TEACHERS)
-    is_begun = any(chain(*(folder.glob(name) for name in begun)))
+    begun = ("checkpoint-*", "model.safetensors", "README.md")
+    places = ("", f"{MEMBERS}/*/", f"{TEACHERS}/{MEMBERS}/*/")
+    is_begun = any(chain(*(folder.glob(place + name) for place in places for name in begun)))
     if is_there and is_begun and not again:
         earlier = json.loads(file.read_text(encoding="utf-8"))
         if earlier != settings:
