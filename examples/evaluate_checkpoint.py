@@ -28,7 +28,7 @@ from tqdm import tqdm
 from transformers import PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
-from attention_rnn.checkpoints import open_config
+from attention_rnn.checkpoints import members_of, open_config, open_encoder_decoder
 from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows, write_json_lines
 from attention_rnn.metrics import METRICS, load_metric
 from attention_rnn.question_answering import read_examples
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    config = open_config(options.model, trust_remote_code=options.trust_remote_code)
+    name = next(iter(members_of(options.model)), options.model)
+    config = open_config(name, trust_remote_code=options.trust_remote_code)
     architecture = next(iter(config.architectures or []), None)
     task = options.task or ending_of(architecture, TASKS)
     script = None if options.task else ending_of(architecture, SCRIPTS)
@@ -184,9 +185,11 @@ def read_items(task: str, options: argparse.Namespace) -> list[Item]:
 
 def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[str]:
     """What the model says of each item. Items of about equal length go together."""
+    name, tokenizer = open_encoder_decoder(options.model) if members_of(options.model) else (options.model, None)
     model = pipeline(
         task,
-        options.model,
+        name,
+        tokenizer=tokenizer,
         trust_remote_code=options.trust_remote_code,
         device="cuda" if torch.cuda.is_available() and not options.int8 else "cpu",
         batch_size=options.batch_size,

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
-from attention_rnn import AttentionRnnConfig, ReliableSeq2SeqTrainer, ReliableSeq2SeqTrainingArguments
+from attention_rnn import AttentionRnnConfig, AttentionRnnEnsemble, ReliableSeq2SeqTrainingArguments
 from attention_rnn.arguments import (
     ScriptModelArguments,
     ScriptTrainingArguments,
@@ -33,9 +33,17 @@ from attention_rnn.arguments import (
     settle_sizes,
     wanted_splits,
 )
+from attention_rnn.checkpoints import members_of
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text, write_json_lines
+from attention_rnn.distillation import (
+    DistillationArguments,
+    DistillationTrainer,
+    check_same_tokens,
+    open_teacher,
+    write_targets,
+)
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
@@ -126,7 +134,7 @@ class DataArguments(TableDataArguments):
 
 
 @dataclass
-class TrainingArguments(ScriptTrainingArguments, ReliableSeq2SeqTrainingArguments):
+class TrainingArguments(DistillationArguments, ScriptTrainingArguments, ReliableSeq2SeqTrainingArguments):
     """The arguments of Seq2SeqTrainer with defaults that suit recurrent networks, and a few of our own.
 
     With --do_train and --do_eval, each epoch is evaluated and the best one by the first of `metrics` is kept.
@@ -174,16 +182,27 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         for name in training_args.metrics
     }
 
+    teachers = training_args.teacher_models or []
+    teacher, of_teacher = None, None
+    if teachers:
+        teacher, of_teacher = open_teacher(teachers, trust_remote_code=model_args.trust_remote_code)
     pairs = read_splits(data_args, training_args)
     with run.prepare_folder():
         tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
+    if training_args.teaches_words:
+        check_same_tokens(tokenizer, of_teacher, pairs["train"], teachers[0])
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
     # one more than the labels, for the decoder's start token
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
+    taught = dict(pairs)
+    if training_args.teaches_sequences:
+        settings = {"num_beams": data_args.num_beams, "max_length": model.generation_config.max_length}
+        written = write_targets(teacher.to(training_args.device), of_teacher, pairs["train"]["source"], **settings)
+        taught["train"] = with_targets(pairs["train"], written)
     lengths = (data_args.max_source_length, data_args.max_target_length)
-    encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in pairs.items()}
+    encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in taught.items()}
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
     elif "train" in encoded:
@@ -207,7 +226,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
                 write_confusions(run.output_dir, count_confusions(pairs[split]["target"], predictions, of_words))
         return output.metrics, scores
 
-    trainer = ReliableSeq2SeqTrainer(
+    trainer = DistillationTrainer(
+        teacher=teacher if training_args.teaches_words else None,
+        distillation_weight=training_args.distillation_weight,
         model=model,
         args=training_args,
         train_dataset=encoded.get("train"),
@@ -233,6 +254,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),
+        details=training_args.describe_distillation(),
     )
     return scores
 
@@ -243,7 +265,14 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     for name in training_args.metrics:
         check_choice("metrics", name, METRICS)
     check_shared_arguments(model_args, data_args, training_args, SMALLEST_VALUES, training_args.metrics)
+    if training_args.do_train and model_args.model_name_or_path and members_of(model_args.model_name_or_path):
+        raise ValueError(f"--do_train needs a single model, and {model_args.model_name_or_path} holds an ensemble")
     check_choice("task", data_args.task, TASKS)
+    training_args.check_distillation()
+    if training_args.teacher_models and not training_args.do_train:
+        raise ValueError("--teacher_models needs --do_train")
+    if data_args.streaming and training_args.teaches_sequences:
+        raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
     for name in ("source_tokenizer", "target_tokenizer"):
         check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -289,7 +318,8 @@ def make_tokenizer(
     def train() -> PreTrainedTokenizerBase:
         return train_pair_tokenizers(pairs["train"], model_args)
 
-    tokenizer = load_or_train_tokenizer(pretrained, model_args, training_args, train)
+    one_of_them = next(iter(members_of(pretrained)), pretrained) if pretrained else None
+    tokenizer = load_or_train_tokenizer(one_of_them, model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
         tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
     return tokenizer
@@ -298,6 +328,8 @@ def make_tokenizer(
 def make_model(
     pretrained: str | None, tokenizer: PreTrainedTokenizerBase, examples: int | None, model_args: ModelArguments
 ) -> PreTrainedModel:
+    if pretrained is not None and (members := members_of(pretrained)):
+        return AttentionRnnEnsemble.from_pretrained(members, dtype=torch.float32)
     if pretrained is not None:
         model = AutoModelForSeq2SeqLM.from_pretrained(
             pretrained, trust_remote_code=model_args.trust_remote_code, dtype=torch.float32
@@ -315,6 +347,12 @@ def make_model(
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)
+
+
+def with_targets(examples: Dataset, targets: list[str]) -> Dataset:
+    """Training examples, and their sources with other targets too, unless these are empty."""
+    others = [{"source": s, "target": t} for s, t in zip(examples["source"], targets, strict=True) if t]
+    return Dataset.from_list([*examples, *others])
 
 
 def write_predictions(output_dir: Path, examples: Dataset, predictions: list[str]) -> None:

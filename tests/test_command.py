@@ -193,6 +193,14 @@ def test_overrides_stand_on_top_of_the_presets(words):
 
 
 @needs_scripts
+def test_a_tokenizer_of_ones_own_takes_the_place_of_the_recipes(words):
+    assert "--source_tokenizer" in words_of(words)
+    arguments = words_of(words, "--tokenizer_name", "runs/words")
+    assert not {"--source_tokenizer", "--target_tokenizer", "--source_normalization"} & set(arguments)
+    assert "--config_overrides" in arguments
+
+
+@needs_scripts
 def test_two_aligned_files_are_pairs(words, tmp_path, capsys):
     (tmp_path / "names.en").write_text("".join(f"{word}\n" for word in WORDS))
     (tmp_path / "names.xx").write_text("".join(f"{' '.join(word)}\n" for word in WORDS))

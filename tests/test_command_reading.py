@@ -151,7 +151,7 @@ def test_an_interrupted_prediction_goes_on_and_is_not_mixed(folders, tmp_path, m
     monkeypatch.setattr(Model, "answers", answers)
     with pytest.raises(SystemExit):
         predicted(folders["rated"], file)
-    with pytest.raises(SystemExit, match="holds parts of a command with other model"):
+    with pytest.raises(SystemExit, match="holds parts of a command with other content of the model, model"):
         predicted(folders["labelled"], file)
     is_interrupted = False
     assert [row["prediction"] for row in predicted(folders["rated"], file)] == ["great", "bad", "so"]

@@ -7,7 +7,7 @@ import torch
 from tiny import SOME_COMBINATIONS, name, tiny_batch, tiny_config, tiny_model
 from transformers import AutoModelForSeq2SeqLM
 
-from attention_rnn import AttentionRnnForCausalLM, AttentionRnnModel, quantization, quantize
+from attention_rnn import AttentionRnnEnsemble, AttentionRnnForCausalLM, AttentionRnnModel, quantization, quantize
 from attention_rnn.models import decoder_step, prepared_linear
 from attention_rnn.models.attention import Memory
 from attention_rnn.models.decoder_step import prepare
@@ -18,6 +18,16 @@ from attention_rnn.models.prepared_linear import Int8Linear
 def small_matrices_are_quantised(monkeypatch):
     monkeypatch.setattr(quantization, "MIN_WEIGHTS", 2)
     monkeypatch.setattr(quantization, "MIN_SIDE", 2)
+
+
+def test_an_ensemble_is_that_of_its_members_in_eight_bits():
+    members = [tiny_model(), tiny_model(1)]
+    ensemble = AttentionRnnEnsemble(members)
+    batch = tiny_batch(members[0])
+    with torch.no_grad():
+        expected = AttentionRnnEnsemble([quantize(member) for member in members])(**batch).logits
+        assert torch.equal(quantize(ensemble)(**batch).logits, expected)
+        assert not torch.equal(ensemble(**batch).logits, expected)
 
 
 @pytest.mark.parametrize("combination", SOME_COMBINATIONS, ids=name)

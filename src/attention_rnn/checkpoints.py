@@ -1,10 +1,29 @@
 """Opens a trained model for the scripts: what it is not, they say in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME
+
+from .ensemble import AttentionRnnEnsemble
+
+MEMBERS = "members"  # in the folder of an ensemble, what holds one of each of its models
+TEACHERS = "teachers"  # in the folder of a student, the ensemble that it was distilled from
+
+
+def members_of(name: str | Path) -> list[str]:
+    """The folders of the models of the ensemble that lies in a folder; none of what is a single model."""
+    folder = Path(name)
+    if (folder / CONFIG_NAME).is_file():  # what they were distilled into
+        return []
+    return sorted(str(file.parent) for file in folder.glob(f"{MEMBERS}/*/{CONFIG_NAME}"))
+
+
+def single_models(names: Sequence[str]) -> list[str]:
+    """Folders or names on the Hub, those of its members in place of an ensemble."""
+    return [model for name in names for model in members_of(name) or [name]]
 
 
 def open_config(name: str, **options: Any) -> Any:
@@ -16,9 +35,14 @@ def open_config(name: str, **options: Any) -> Any:
         options: as of `AutoConfig.from_pretrained`.
 
     Raises:
-        OSError: there is no such model.
+        OSError: there is no such model, or an ensemble.
     """
     folder = Path(name)
+    if members := members_of(folder):
+        raise OSError(
+            f"{name} must hold a single model, got an ensemble of {len(members)}: take one of them, {members[0]}, or "
+            f"distil them into one, attention-rnn train FILE --teacher_models {name}"
+        )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
     try:
@@ -32,7 +56,7 @@ def open_config(name: str, **options: Any) -> Any:
 
 def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
     """
-    An encoder-decoder and its tokenizer.
+    An encoder-decoder or an ensemble of some, and its tokenizer.
 
     Args:
         name (`str`), options: as of `open_config`.
@@ -41,6 +65,8 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
         OSError: there is no such model, or it has no tokenizer.
         ValueError: it is none that writes texts.
     """
+    if members := members_of(name):
+        return AttentionRnnEnsemble.from_pretrained(members, **options), AutoTokenizer.from_pretrained(members[0])
     config = open_config(name, **options)
     if not config.is_encoder_decoder:
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedModel, TrainingArguments
 
+from .ensemble import AttentionRnnEnsemble
 from .parts import write_whole
 
 TRAINING_CURVES = "training.png"
@@ -144,10 +145,12 @@ def write_model_card(
 
     origin = f", fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else ""
     duration = f"Trained in {format_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
+    settings = "Its settings stand in [config.json](config.json)."
+    if isinstance(model, AttentionRnnEnsemble):
+        settings = f"It is {len(model.members)} models that decode together, each with a card of its own."
     sections = [
         f"# {name}",
-        f"`{type(model).__name__}` with {model.num_parameters():,} parameters{origin}. Its settings stand in "
-        "[config.json](config.json).",
+        f"`{type(model).__name__}` with {model.num_parameters():,} parameters{origin}. {settings}",
         f"![Where the model looked in its source, for each token it wrote]({picture})" if picture else "",
         "## Results" if metrics else "",
         _table(["", *metrics], _score_rows(scores, metrics)) if metrics else "",

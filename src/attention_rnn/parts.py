@@ -17,8 +17,9 @@ def parts_of(output: Path) -> Path:
 
 def contents_of(model: str, file: str | Path) -> dict[str, str | None]:
     """What tells a model and an input from others that may come to stand in their places, as `prepare` takes it."""
-    folder = Path(model)
-    files = sorted(file for kind in (".safetensors", ".json", ".onnx") for file in folder.glob(f"*{kind}"))
+    places = [Path(model), *Path(model).glob("members/*/")]  # an ensemble holds its models
+    kinds = ("*.safetensors", "*.json", "*.onnx")
+    files = sorted(file for place in places for kind in kinds for file in place.glob(kind))
     return {
         "content of the model": _digest(files) if files else None,  # a name on the Hub stays what it is
         "content of the input": _digest([Path(file)]),

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from .ensemble import AttentionRnnEnsemble
 from .models.prepared_linear import MIN_INT8_WEIGHTS as MIN_WEIGHTS
 from .models.prepared_linear import Int8Linear
 
@@ -58,16 +59,20 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
     package is imported when it is loaded. The copy cannot be trained.
 
     Args:
-        model: an `AttentionRnnForConditionalGeneration` or an `AttentionRnnForCausalLM`.
+        model: an `AttentionRnnForConditionalGeneration`, an `AttentionRnnEnsemble` of some, or an
+            `AttentionRnnForCausalLM`.
 
     Raises:
-        TypeError: the model is neither.
+        TypeError: the model is none of these.
         ValueError: the model is not on a CPU, or this torch has no int8 products for this processor.
 
     Example:
         >>> model = quantize(AutoModelForSeq2SeqLM.from_pretrained("my-model"))
         >>> model.generate(**tokenizer("a text", return_tensors="pt"))
     """
+    if isinstance(model, AttentionRnnEnsemble):
+        members: list[Any] = [quantize(member) for member in model.members]
+        return AttentionRnnEnsemble(members)
     is_own = getattr(model.config, "model_type", None) == "attention_rnn" and hasattr(model, "lm_head")
     if not is_own or not hasattr(model, "model"):
         raise TypeError(

@@ -246,7 +246,7 @@ def files_of_run(output_dir: Path) -> list[Path]:
 
 def delete_run(output_dir: Path) -> None:
     """Delete an earlier run, and nothing else that may lie in its folder."""
-    others = chain(*map(output_dir.glob, ("*tokenizer*.json", "attention_maps", "README.md")))
+    others = chain(*map(output_dir.glob, ("model.safetensors", "*tokenizer*.json", "attention_maps", "README.md")))
     for path in (*files_of_run(output_dir), *others):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -45,11 +45,12 @@ def ensemble(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
     add_reading_arguments(parser)
     options = parser.parse_args(list(arguments))
+    from ..checkpoints import single_models
     from ..ensemble import AttentionRnnEnsemble
 
     model = Model(options.models[0])
     model.batch_size = options.batch_size
-    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(options.models).to(model.pipeline.device)
+    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(single_models(options.models)).to(model.pipeline.device)
     sources = read_sources(model, options)
     found = model.answers(sources, num_beams=options.num_beams)
     rows = [row_of(source, answers) for source, answers in zip(sources, found, strict=True)]

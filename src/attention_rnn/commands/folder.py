@@ -30,10 +30,14 @@ def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iter
     Raises:
         UsageError: something else lies there.
     """
+    from ..checkpoints import MEMBERS, TEACHERS
+
     file = folder / COMMAND
     earlier = file.read_text(encoding="utf-8") if file.exists() else None
     # a start that failed has left its data alone
-    is_begun = any(chain(*(folder.glob(name) for name in ("checkpoint-*", "model.safetensors", "README.md"))))
+    names = ("checkpoint-*", "model.safetensors", "README.md")
+    places = ("", f"{MEMBERS}/*/", f"{TEACHERS}/{MEMBERS}/*/")  # of one model, of several, and of those of a student
+    is_begun = any(chain(*(folder.glob(place + name) for place in places for name in names)))
     if earlier is not None and is_begun and not again:
         if json.loads(earlier) != settings:
             what = "another command" if json.loads(earlier)["data"] == settings["data"] else "other data"

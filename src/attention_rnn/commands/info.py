@@ -16,15 +16,18 @@ def main(arguments: Sequence[str]) -> None:
     task = task_of(name)
     from safetensors import safe_open
 
-    from ..checkpoints import open_config
+    from ..checkpoints import members_of, open_config
 
-    config, folder = open_config(name), Path(name)
-    print(f"{name}: {next(iter(config.architectures))}, for the pipeline {task}")
-    if (weights := folder / "model.safetensors").exists():
+    folder, members = Path(name), members_of(name)
+    model = next(iter(members), name)
+    config = open_config(model)
+    what = f"an ensemble of {len(members)}, each " if members else ""
+    print(f"{name}: {what}{next(iter(config.architectures))}, for the pipeline {task}")
+    if (weights := Path(model, "model.safetensors")).exists():
         with safe_open(weights, "pt") as tensors:
             sizes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
         number = sum(map(prod, sizes))
-        print(f"weights    {number:,} parameters, {weights.stat().st_size / 2**20:.1f} MiB")
+        print(f"weights    {number:,} parameters, {weights.stat().st_size / 2**20:.1f} MiB{' each' if members else ''}")
     writes = task in ("text2text-generation", "text-generation", "automatic-speech-recognition")
     fields = ["cell_type", "hidden_size", "embedding_size", "encoder_layers", *(["decoder_layers"] if writes else [])]
     fields += ["attention_type", "copy"]

@@ -61,15 +61,16 @@ def read_task(folder: str | Path) -> Task | None:
 
 def task_of(folder: str) -> str:
     """
-    The pipeline of a model, by its config.
+    The pipeline of a model or an ensemble, by its config.
 
     Raises:
         OSError: there is no such model.
         ValueError: it is of another kind.
     """
-    from ..checkpoints import open_config
+    from ..checkpoints import members_of, open_config
 
-    architecture = next(iter(open_config(folder).architectures or []), "")
+    config = open_config(next(iter(members_of(folder)), folder))
+    architecture = next(iter(config.architectures or []), "")
     for ending, task in PIPELINES.items():
         if architecture.endswith(ending):
             return task
@@ -120,11 +121,14 @@ class Model:
 
         import attention_rnn
 
+        from ..checkpoints import members_of, open_encoder_decoder
+
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() and not self.int8 else "cpu"
         open_pipeline: Any = transformers.pipeline  # whose overloads know its own tasks alone
-        opened = open_pipeline(self.task, self.folder, device=device)
+        model, tokenizer = open_encoder_decoder(self.folder) if members_of(self.folder) else (self.folder, None)
+        opened = open_pipeline(self.task, model, tokenizer=tokenizer, device=device)
         if self.int8:
             opened.model = attention_rnn.quantize(opened.model)
         return opened

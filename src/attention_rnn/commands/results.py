@@ -62,12 +62,18 @@ def _judge(folder: Path, task: Task) -> Iterator[_Judged]:
             yield _Judged(text, ", ".join(told), ", ".join(right), set(told) == set(right))
 
 
-def tell_results(folder: Path, task: Task, scores: Scores, rows: Mapping[str, Sequence[Row]]) -> None:
+def tell_results(
+    folder: Path, task: Task, scores: Scores, rows: Mapping[str, Sequence[Row]], others: Sequence[str] = ()
+) -> None:
+    """Print what a model has reached, with other lines beneath, and what there is to do next."""
+    from ..checkpoints import members_of
+
     print()
     for split in ("validation", "test"):
         if split in scores:
             told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
             print(f"{split:10} {', '.join(told)}")
+    print(*others, sep="\n", end="\n" if others else "")
     reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
     is_useless = bool(reached) and not any(reached.values())
     if guess := _most_frequent(task, rows):
@@ -81,7 +87,8 @@ def tell_results(folder: Path, task: Task, scores: Scores, rows: Mapping[str, Se
     print(f"look at    {', '.join(shown)}")
     print(f"use it     attention-rnn predict {folder}")
     looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
-    print(f"go on      {looks}attention-rnn train OTHER --from {folder}")
+    start = next(iter(members_of(folder)), folder)
+    print(f"go on      {looks}attention-rnn train OTHER --from {start}")
 
 
 def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, float] | None:

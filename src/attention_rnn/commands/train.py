@@ -26,7 +26,7 @@ from ..recipes import (
     load_recipe,
 )
 from ..tasks import Task, find_task, is_series
-from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
+from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
 from .folder import how_to_begin, settings_of, training_folder
 from .results import tell_results, write_marked_predictions
 
@@ -65,6 +65,13 @@ def make_parser() -> CommandParser:
         "--config_overrides", metavar="NAME=VALUE,...", help="fields of the config, over those of recipe and preset"
     )
     add_reading_arguments(parser)
+    parser.add_argument(
+        "--num_models", type=at_least(1), default=1, metavar="N", help="of pairs: an ensemble of N seeds (%(default)s)"
+    )
+    parser.add_argument("--distil", action="store_true", help="distil the ensemble into one model")
+    parser.add_argument(
+        "--processes", type=at_least(1), default=1, metavar="N", help="models to train at once (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew what is there already")
     parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
@@ -86,6 +93,10 @@ def main(arguments: Sequence[str]) -> None:
     contents = {"train": read_files(options.file, options, known_of_options(options))}
     task = settle_task(contents["train"], options)
     names = column_names(contents["train"])
+    if options.num_models > 1 or options.distil or options.processes > 1:
+        from .several import check_several, train_several
+
+        check_several(options, task, others)
     known = known_of(task, names)
     contents |= {s: read_files(files[s], options, known) for s in _SPLITS[1:] if files[s]}
     tell_content(contents["train"], task)
@@ -100,8 +111,8 @@ def main(arguments: Sequence[str]) -> None:
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
     words = script_arguments(task, recipe, options, others)
-    data = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = settings_of(arguments, data.encode(), task=asdict(task), names=names)
+    read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
+    settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
     with training_folder(folder, settings, options.again) as is_left:
         if not is_left:
             print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
@@ -109,16 +120,22 @@ def main(arguments: Sequence[str]) -> None:
         words += as_arguments(write_splits(folder / "data", task, rows))
         command = shlex.join(["attention-rnn", "train", *arguments])
         words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files)]
+        words += [*how_to_begin(options.again), *others]
         quiet()
+        lines: list[str] = []
         try:
-            scores = script(task.name).main([*words, *how_to_begin(options.again), *others])
+            if options.num_models == 1:
+                scores = script(task.name).main(words)
+            else:
+                data = {s: (of, len(rows[s])) for s, of in zip(_SPLITS, origins_of(files), strict=True)}
+                scores, lines = train_several(folder, task, words, options, data, command)
         except KeyboardInterrupt as error:
-            lines = [str(error)] if str(error) else []
-            if (folder / "model.safetensors").exists() and lines:
-                lines += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
-            raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+            told = [str(error)] if str(error) else []
+            if (folder / "model.safetensors").exists() and told:
+                told += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
+            raise KeyboardInterrupt("\n".join([*told, f"The same command goes on: {command}"])) from None
     write_marked_predictions(folder, task)
-    tell_results(folder, task, scores, rows)
+    tell_results(folder, task, scores, rows, lines)
 
 
 _WHAT = ("to train on", "to choose the best model by", "to test it on")
@@ -405,11 +422,14 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
         settings["problem_type"] = task.problem_type
+    of_models = script(task.name).ModelArguments
+    if "--tokenizer_name" in {word.split("=")[0] for word in others}:  # which a recipe would train
+        of_tokenizers = {*of_models.__dataclass_fields__} - {*of_models.of_any_tokenizer}
+        settings = {name: value for name, value in settings.items() if name not in of_tokenizers}
     if options.start is not None:
         if options.config_overrides:
             raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
-        of_new_models = script(task.name).ModelArguments.__dataclass_fields__
-        settings = {name: value for name, value in settings.items() if name not in of_new_models}
+        settings = {name: value for name, value in settings.items() if name not in of_models.__dataclass_fields__}
         settings["model_name_or_path"] = options.start
         print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
