@@ -691,6 +691,12 @@ def test_a_score_that_looks_the_same_is_no_win_and_quantiles_are_told():
     )
 
 
+def test_quantiles_that_are_worse_than_a_number_are_told():
+    mine, ridge = {"mase": 0.8, "crps": 0.7, "coverage": 100.0}, {"mase": 0.9, "crps": 0.6}
+    verdict = compare({"test": {"this model": mine, "ridge": ridge}}, "mase")[1]
+    assert verdict.endswith("that of ridge 0.600, so that its quantiles say less than a single number.")
+
+
 def test_a_model_that_wins_on_the_test_alone_is_told_so():
     tables = {
         "validation": {"this model": {"mae": 1.1}, "repeat-last": {"mae": 1.0}},

@@ -210,7 +210,9 @@ def compare(tables: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str
         told = f"its {decides} on the {split} is {mine:.3f}, that of {best} {others:.3f}"
         if "coverage" in scores[model]:  # it gives quantiles, which no baseline does
             lowest = min((name for name in scores if name != model), key=lambda name: scores[name]["crps"])
-            told += f", and its crps {scores[model]['crps']:.3f}, that of {lowest} {scores[lowest]['crps']:.3f}"
+            of_model, of_lowest = scores[model]["crps"], scores[lowest]["crps"]
+            told += f", and its crps {of_model:.3f}, that of {lowest} {of_lowest:.3f}"
+            told += ", so that its quantiles say less than a single number" if of_model >= of_lowest else ""
         return round(mine, 3) < round(others, 3), best, told  # what looks the same is no win
 
     *earlier, split = tables
