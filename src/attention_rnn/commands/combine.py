@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ..data import write_json_lines
 from . import CommandParser, add_reading_arguments, at_least
-from .models import Model
-from .predict import read_sources, row_of
+from .answers import check_output, json_lines_for, row_of
+from .models import Model, task_of
+from .predict import read_sources
 
 _AVERAGE = """Average the last checkpoints of a training into one model.
 
@@ -40,11 +41,22 @@ def ensemble(arguments: Sequence[str]) -> None:
     parser = CommandParser("ensemble", _ENSEMBLE)
     parser.add_argument("models", nargs="+", help="folders of encoder-decoders with the same tokenizer")
     parser.add_argument("--file", required=True, help="the file to read")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="jsonl to write (else the screen)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="jsonl, csv or tsv to write (else the screen)"
+    )
     parser.add_argument("--num_beams", type=at_least(1), default=5, help="beams of the search (%(default)s)")
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
     add_reading_arguments(parser)
     options = parser.parse_args(list(arguments))
+    if len(options.models) < 2:
+        raise ValueError(
+            f"an ensemble is of two models or more, got {len(options.models)}: attention-rnn predict takes one"
+        )
+    for name in options.models:
+        if task_of(name) != "text2text-generation":
+            raise ValueError(f"an ensemble is of encoder-decoders, and {name} does {task_of(name)}")
+    if options.output is not None:
+        check_output(options.output, None)
     from ..ensemble import AttentionRnnEnsemble
 
     model = Model(options.models[0])
@@ -56,5 +68,6 @@ def ensemble(arguments: Sequence[str]) -> None:
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
-        write_json_lines(options.output, rows)
+        with json_lines_for(options.output, model, overwrite=True) as file:
+            write_json_lines(file, rows)
         print(f"all predictions lie in {options.output}")

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..data import significant
 from ..onnx.spelling import read_lemma, unspell
 from ..tasks import Task
 
@@ -39,12 +40,26 @@ Source = str | tuple[str, str] | list[str]
 class Answer(NamedTuple):
     """
     Args:
-        text (`str`): what the model says.
+        value (`str`, `float` or `list[str]`): what the model says, as its training data have it: a text or a label, a
+            number, or the labels of a text or of its words.
         score (`float`, *optional*): a log probability of what it wrote, or the probability of what it chose.
+        shown (`str`, *optional*): the same to be read by people, where it is not the value itself.
+        intent (`str`, *optional*): what a tagger with intents says of the whole text.
     """
 
-    text: str
+    value: str | float | list[str]
     score: float | None = None
+    shown: str | None = None
+    intent: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is shown at a prompt."""
+        if self.shown is not None:
+            return self.shown
+        if isinstance(self.value, float):
+            return f"{self.value:.4g}"
+        return ", ".join(self.value) if isinstance(self.value, list) else self.value
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -96,22 +111,37 @@ class Model:
 
     Args:
         folder (`str`): a folder that a training left, or a name on the Hub.
-        int8 (`bool`): decode with int8 weights, on a CPU.
+        int8 (`bool`): decode with int8 weights, on a CPU; of a model that writes texts.
 
     Attributes:
         task (`str`): the pipeline that opens it.
         data_task (`Task`, *optional*): what `attention-rnn train` has taken its data for.
         reads_two (`bool`): whether it reads two texts, a pair or a context and a question.
+        gives_several (`bool`): whether it has a next best answer.
         batch_size (`int`): how many texts are read at once.
     """
 
     def __init__(self, folder: str, int8: bool = False) -> None:
         self.folder, self.int8, self.batch_size = folder, int8, 32
+        from ..checkpoints import open_config
+
         self.task = text_task_of(folder)
         self.data_task = read_task(folder)
         self.is_spelt = self.data_task is not None and self.data_task.spelt
         columns = self.data_task.columns if self.data_task else {}
         self.reads_two = self.task == "question-answering" or len(columns.get("text", ())) == 2
+        config = open_config(folder)
+        if int8:
+            from ..quantization import check_int8
+
+            check_int8(folder, config)
+        self.problem_type = config.problem_type or "single_label_classification"
+        is_classifier = self.task == "text-classification"
+        self.gives_several = self.task != "token-classification" and not (
+            is_classifier and self.problem_type != "single_label_classification"
+        )
+        lists = self.task == "token-classification" or (is_classifier and not self.gives_several)
+        self._nothing = Answer([] if lists and self.problem_type != "regression" else "")
 
     @cached_property
     def pipeline(self) -> Any:
@@ -136,12 +166,12 @@ class Model:
         Args:
             texts (`Sequence[str | tuple[str, str] | list[str]]`): texts as `source` reads them; of a model that reads
                 two also both, of one that labels words also the words.
-            number (`int`): how many answers.
+            number (`int`): how many answers, of a model that has several.
             num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
         """
         filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self._is_empty(text)]
         found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
-        return [[Answer("")] if self._is_empty(text) else next(found) for text in texts]
+        return [[self._nothing] if self._is_empty(text) else next(found) for text in texts]
 
     def _is_empty(self, text: Source) -> bool:
         parts = [text] if isinstance(text, str) else text
@@ -160,10 +190,8 @@ class Model:
         elif self.task == "text-classification":
             yield from self._classes(texts, number, size)
         elif self.task == "token-classification":
-            options = {"aggregation_strategy": "simple", "is_split_into_words": isinstance(texts[0], list)}
-            for text, pieces in zip(texts, self.pipeline(texts, batch_size=size, **options), strict=True):
-                text = text if isinstance(text, str) else " ".join(text)
-                yield [Answer("  ".join(f"{text[one['start'] : one['end']]}/{one['entity_group']}" for one in pieces))]
+            for start in range(0, len(texts), size):
+                yield from self._labels(texts[start : start + size])
         elif self.task == "question-answering":
             for context, question in texts:
                 found = self.pipeline(question=question, context=context, top_k=number)
@@ -174,17 +202,34 @@ class Model:
                 yield [Answer(one["generated_text"]) for one in self.pipeline(text, **options)]
 
     def _classes(self, texts: list[Any], number: int, size: int) -> Iterable[list[Answer]]:
-        config = self.pipeline.model.config
         texts = [{"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text for text in texts]
-        if config.problem_type == "regression":
+        if self.problem_type == "regression":
             for of_text in self.pipeline(texts, batch_size=size, top_k=1):
-                yield [Answer(f"{of_text[0]['score']:.4g}")]
-        elif config.problem_type == "multi_label_classification":
-            for of_text in self.pipeline(texts, batch_size=size, top_k=config.num_labels):
-                yield [Answer(", ".join(one["label"] for one in of_text if one["score"] >= 0.5))]
+                yield [Answer(significant(of_text[0]["score"]))]
+        elif self.problem_type == "multi_label_classification":
+            for of_text in self.pipeline(texts, batch_size=size, top_k=self.pipeline.model.config.num_labels):
+                yield [Answer([one["label"] for one in of_text if one["score"] >= 0.5])]
         else:
             for of_text in self.pipeline(texts, batch_size=size, top_k=number):
                 yield [Answer(one["label"], one["score"]) for one in of_text]
+
+    def _labels(self, texts: list[Any]) -> Iterable[list[Answer]]:
+        from ..labelling import predict_labels
+
+        texts = [text.split() if isinstance(text, str) else text for text in texts]
+        for words, row in zip(texts, predict_labels(self.pipeline.model, self.pipeline.tokenizer, texts), strict=True):
+            of_words = enumerate(zip(words, row["labels"], strict=True))
+            chunks = self.pipeline.group_entities(
+                [
+                    {"entity": label, "word": word, "score": 1.0, "start": place, "end": place + 1}
+                    for place, (word, label) in of_words
+                ]
+            )
+            told = [(" ".join(words[one["start"] : one["end"]]), one["entity_group"]) for one in chunks]
+            shown = [f"{text}/{label}" for text, label in told if label != "O"]
+            intent = row.get("intent")
+            shown += [f"({intent})"] if intent else []
+            yield [Answer(row["labels"], shown="  ".join(shown), intent=intent)]
 
     def unknown(self, text: str) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""
