@@ -188,3 +188,10 @@ def test_evaluate_tells_of_how_many_examples_a_score_is(folders, tmp_path, capsy
     scores = json.loads(said[said.index("{") :])
     assert scores.pop("examples") == 3
     assert all(value == float(f"{value:.4g}") for value in scores.values())
+
+
+def test_an_ensemble_is_of_several_models_that_are_there(folders, texts):
+    assert "two models or more, got 1" in refused("ensemble", folders["pairs"], "--file", texts)
+    assert "there is no folder nowhere" in refused("ensemble", folders["pairs"], "nowhere", "--file", texts)
+    said = refused("ensemble", folders["pairs"], folders["label"], "--file", texts)
+    assert f"an ensemble is of encoder-decoders, and {folders['label']} does text-classification" in said
