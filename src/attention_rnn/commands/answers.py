@@ -93,8 +93,9 @@ def _cells(file: Path, model: Model) -> Iterator[dict[str, Any]]:
     for _, row in read_rows(str(file)):
         source = row.pop("source")
         if model.reads_two:
-            texts = source.split("\t", 1) if isinstance(source, str) else source  # of a line of text
-            cells = dict(zip(_PAIRS[model.task], texts, strict=False)) | row
+            if isinstance(source, str):  # a line of text, which may be empty
+                source = model.source(source) if source else [source]
+            cells = dict(zip(_PAIRS[model.task], source, strict=False)) | row
         else:
             cells = {"source": source} | row
         # our readers, as most others, take a line for a row

@@ -7,12 +7,15 @@ from typing import Any
 from ..alignment import Alignment
 from ..inspection import read_text_lines
 from . import CommandParser
-from .models import Model
+from .models import Model, Source
 
 _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
 
   attention-rnn explain runs/words "hello" "yellow"
-  attention-rnn explain runs/words --file words.txt -o words-explained"""
+  attention-rnn explain runs/words --file words.txt -o words-explained
+  attention-rnn explain runs/reader "$(printf 'A context.\\tA question?')"
+
+A model that answers questions is given a context, a tab and a question, one of two texts both with a tab between."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,14 +43,14 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{number} and a page: {output / 'attention_maps' / 'attention.html'}")
 
 
-def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
+def alignments_of(model: Model, texts: Sequence[Source]) -> Iterable[Alignment]:
     """Where the model looks in each text."""
     from .. import heat_maps
     from ..copy_vocabulary import CopyVocabulary
 
     network: Any = model.pipeline.model
     tokenizer = model.pipeline.tokenizer
-    sources: list[Any] = [model.source(text) for text in texts]
+    sources: list[Any] = [model.source(text) if isinstance(text, str) else text for text in texts]
     longest = min(tokenizer.model_max_length, 512)
     if model.task == "text2text-generation":
         copying = (
@@ -58,7 +61,7 @@ def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
         pairs = [(source if isinstance(source, tuple) else (source,), None) for source in sources]
         return heat_maps.classification_alignments(network, tokenizer, pairs, longest)
     if model.task == "token-classification":
-        return heat_maps.labelling_alignments(network, tokenizer, [text.split() for text in texts], longest)
+        return heat_maps.labelling_alignments(network, tokenizer, [source.split() for source in sources], longest)
     if model.task == "question-answering":
         asked = [(q, c, model.pipeline(question=q, context=c)) for c, q in sources]
         return heat_maps.qa_alignments(network, tokenizer, asked)

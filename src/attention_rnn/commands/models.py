@@ -33,6 +33,9 @@ _OTHERS = {
 }
 
 
+# of any script
+_QUESTION_MARKS = ("?", "？", "؟", "՞", ";", "⁇")
+
 # a text; a text pair, or a context with its question; the words of a text
 Source = str | tuple[str, str] | list[str]
 
@@ -231,12 +234,12 @@ class Model:
             shown += [f"({intent})"] if intent else []
             yield [Answer(row["labels"], shown="  ".join(shown), intent=intent)]
 
-    def unknown(self, text: str) -> list[str]:
+    def unknown(self, text: Source) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""
         tokenizer = self.pipeline.tokenizer
         if tokenizer.unk_token_id is None or not tokenizer.is_fast:
             return []
-        source = self.source(text)
+        source = self.source(text) if isinstance(text, str) else text
         pieces = []
         for part in [source] if isinstance(source, str) else source:
             encoded = tokenizer(part, return_offsets_mapping=True)
@@ -246,7 +249,8 @@ class Model:
 
     def source(self, text: str) -> str | tuple[str, str]:
         """
-        What the model reads of a text that was typed.
+        What the model reads of a text that was typed; of a context and a question, whichever ends in a question mark
+        is the question.
 
         Raises:
             ValueError: it lacks the tab between two texts, or the features of a lemma.
@@ -256,8 +260,14 @@ class Model:
             if not tab:
                 what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
                 raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
+            if self.task == "question-answering" and _asks(first) and not _asks(second):
+                return second, first
             return first, second
         return read_lemma(text) if self.is_spelt else text
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()
+
+
+def _asks(text: str) -> bool:
+    return text.rstrip().endswith(_QUESTION_MARKS)

@@ -25,6 +25,8 @@ _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a f
   attention-rnn predict runs/words more.txt -o more.jsonl --int8
   echo hello | attention-rnn predict runs/words
 
+A model that answers questions is given a context, a tab and a question, one of two texts both with a tab between.
+
 In a csv, tsv, json, jsonl or parquet file the columns are read that the model was trained on, or --columns; in any
 other file each line is a text. When a command was interrupted, the same command goes on. For an encoder-decoder all
 arguments of examples/generate_file.py are understood too: --alignments, ...; with --source_column a table is read piece
