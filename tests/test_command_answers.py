@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from attention_rnn import (
     cli,
 )
 from attention_rnn.commands.answers import row_of
+from attention_rnn.commands.evaluate import check_metrics, seen_in_training
 from attention_rnn.commands.models import Answer, Model
-from attention_rnn.data import read_rows
+from attention_rnn.data import read_rows, write_json_lines
 from attention_rnn.labelling import predict_labels
+from attention_rnn.tasks import Task
 from attention_rnn.tokenizer_training import train_tokenizer
 
 SEVERAL = {"num_labels": 3, "problem_type": "multi_label_classification"}
@@ -195,3 +198,40 @@ def test_an_ensemble_is_of_several_models_that_are_there(folders, texts):
     assert "there is no folder nowhere" in refused("ensemble", folders["pairs"], "nowhere", "--file", texts)
     said = refused("ensemble", folders["pairs"], folders["label"], "--file", texts)
     assert f"an ensemble is of encoder-decoders, and {folders['label']} does text-classification" in said
+
+
+def test_evaluate_tells_what_the_model_was_trained_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [{"text": "ab", "label": "x"}, {"text": "cd", "label": "x"}]
+    assert seen_in_training(str(tmp_path), rows) is None
+    write_json_lines(tmp_path / "data" / "train.jsonl", [{"text": "ab", "label": "y"}, {"text": "ef", "label": "x"}])
+    assert seen_in_training(str(tmp_path), rows).startswith("1 of 2 rows the model was trained on")
+    assert seen_in_training(str(tmp_path), rows[1:]) is None
+    tokens = [{"tokens": ["ab"], "labels": ["x"]}]
+    assert seen_in_training(str(tmp_path), tokens) is None
+    (tmp_path / "data" / "train.txt").write_text("so it is\n\nand so on\n")
+    text = [{"text": "new\n\nand so on\n"}]
+    assert seen_in_training(str(tmp_path), text).startswith("1 of 2 lines")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem_type", "metric", "message"),
+    [
+        ("pairs", "", "exact_mach", "no metric 'exact_mach' of pairs; did you mean exact_match?"),
+        ("pairs", "", "foo", "no metric 'foo' of pairs; there are bleu, chrf"),
+        ("question-answering", "", "answer_f2", "did you mean answer_f1?"),
+        ("classification", "single_label_classification", "bleu", "no metric 'bleu' of classification; there are acc"),
+        ("classification", "regression", "pearsons", "did you mean pearson?"),
+        ("labelling", "", "f1", "no metric 'f1' of labelling, whose scores are always the same"),
+    ],
+)
+def test_a_metric_that_a_task_has_not_is_refused(name, problem_type, metric, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_metrics([metric], Task(name, {}, "", problem_type=problem_type))
+
+
+def test_the_metrics_of_a_classifier_can_be_chosen(folders, tmp_path, capsys):
+    file = tmp_path / "a.tsv"
+    file.write_text("text\tlabel\nab\tLABEL_0\nef\tLABEL_1\ncd\tLABEL_0\n")
+    said = run(capsys, "evaluate", folders["label"], file, "--metrics", "matthews")
+    assert set(json.loads(said[said.index("{") :])) == {"matthews", "examples"}
