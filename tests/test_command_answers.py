@@ -18,7 +18,7 @@ from attention_rnn import (
 )
 from attention_rnn.commands.answers import row_of
 from attention_rnn.commands.evaluate import check_metrics, seen_in_training
-from attention_rnn.commands.models import Answer, Model
+from attention_rnn.commands.models import Answer, Model, tell_unknown
 from attention_rnn.data import read_rows, write_json_lines
 from attention_rnn.labelling import predict_labels
 from attention_rnn.tasks import Task
@@ -235,3 +235,26 @@ def test_the_metrics_of_a_classifier_can_be_chosen(folders, tmp_path, capsys):
     file.write_text("text\tlabel\nab\tLABEL_0\nef\tLABEL_1\ncd\tLABEL_0\n")
     said = run(capsys, "evaluate", folders["label"], file, "--metrics", "matthews")
     assert set(json.loads(said[said.index("{") :])) == {"matthews", "examples"}
+
+
+@pytest.mark.parametrize("name", ["pairs", "label"])
+def test_a_file_with_unknown_letters_is_told_of_at_the_end(folders, tmp_path, name, capsys):
+    file = tmp_path / "a.txt"
+    file.write_text("Ωab\n\nΨΩ cd\nab\n", encoding="utf-8")
+    commanded("predict", folders[name], file, "-o", tmp_path / "a.csv")
+    assert "2 of 4 texts hold what the model has never seen: 'Ω' (U+03A9), 'Ψ' (U+03A8)" in capsys.readouterr().err
+    file.write_text("ab\n")
+    commanded("predict", folders[name], file, "-o", tmp_path / "a.csv", "--overwrite")
+    assert "never seen" not in capsys.readouterr().err
+
+
+def test_of_many_unknown_letters_the_most_frequent_are_named(folders):
+    texts = ["".join(chr(0x3B1 + n) for n in range(12)), "γ", "γ"]
+    told = tell_unknown(Model(str(folders["label"])), texts)
+    assert told.startswith("3 of 3 texts hold what the model has never seen: 'γ' (U+03B3), ")
+    assert told.endswith(" and 2 others")
+
+
+def test_explain_tells_of_unknown_letters_too(folders, tmp_path, capsys):
+    commanded("explain", folders["pairs"], "aΩ", "-o", tmp_path)
+    assert "1 of 1 texts hold what the model has never seen: 'Ω'" in capsys.readouterr().err

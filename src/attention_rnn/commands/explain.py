@@ -1,5 +1,6 @@
 """`attention-rnn explain`: where a model looks in texts of one's own."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from ..alignment import Alignment
 from ..inspection import read_text_lines
 from . import CommandParser
-from .models import Model, Source
+from .models import Model, Source, tell_unknown
 
 _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
 
@@ -36,11 +37,14 @@ def main(arguments: Sequence[str]) -> None:
     from ..heat_maps import draw_heat_maps
 
     output = options.output or Path("explained", Path(options.model).resolve().name)
-    pictures = draw_heat_maps(output, alignments_of(Model(options.model), texts))
+    model = Model(options.model)
+    pictures = draw_heat_maps(output, alignments_of(model, texts))
     if not pictures:
         raise ValueError(f"{options.model} has no attention that could be shown")
     number = "a picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     print(f"{number} and a page: {output / 'attention_maps' / 'attention.html'}")
+    if told := tell_unknown(model, texts):
+        print(told, file=sys.stderr)
 
 
 def alignments_of(model: Model, texts: Sequence[Source]) -> Iterable[Alignment]:

@@ -1,8 +1,10 @@
 """A trained model of any task, as the commands use it: a text in, answers out."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,6 +140,7 @@ class Model:
             from ..quantization import check_int8
 
             check_int8(folder, config)
+        self.reads_letters = bool(getattr(config, "character_size", None))
         self.problem_type = config.problem_type or "single_label_classification"
         is_classifier = self.task == "text-classification"
         self.gives_several = self.task != "token-classification" and not (
@@ -234,18 +237,37 @@ class Model:
             shown += [f"({intent})"] if intent else []
             yield [Answer(row["labels"], shown="  ".join(shown), intent=intent)]
 
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        import attention_rnn  # noqa: F401  # registers the tokenizers
+
+        return AutoTokenizer.from_pretrained(self.folder)
+
     def unknown(self, text: Source) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""
-        tokenizer = self.pipeline.tokenizer
-        if tokenizer.unk_token_id is None or not tokenizer.is_fast:
-            return []
-        source = self.source(text) if isinstance(text, str) else text
-        pieces = []
-        for part in [source] if isinstance(source, str) else source:
-            encoded = tokenizer(part, return_offsets_mapping=True)
-            spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-            pieces += [part[a:b] for id_, (a, b) in spans if id_ == tokenizer.unk_token_id and a < b]
-        return list(dict.fromkeys(pieces))
+        return self.unknown_of([text])[0]
+
+    def unknown_of(self, texts: Sequence[Source]) -> list[list[str]]:
+        """Of each text the pieces that the vocabulary lacks, in their order; none of a model that reads letters too."""
+        unknown: list[dict[str, None]] = [{} for _ in texts]
+        unk = self.tokenizer.unk_token_id
+        if unk is None or not self.tokenizer.is_fast or self.reads_letters:
+            return [[] for _ in texts]
+        sources = [self.source(text) if isinstance(text, str) and text.strip() else text for text in texts]
+        parts = [
+            (number, part)
+            for number, source in enumerate(sources)
+            for part in ([source] if isinstance(source, str) else source)
+        ]
+        if parts:
+            encoded = self.tokenizer([part for _, part in parts], return_offsets_mapping=True)
+            rows = zip(parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+            for (number, part), ids, offsets in rows:
+                spans = zip(ids, offsets, strict=True)
+                unknown[number] |= dict.fromkeys(part[a:b] for id_, (a, b) in spans if id_ == unk and a < b)
+        return list(map(list, unknown))
 
     def source(self, text: str) -> str | tuple[str, str]:
         """
@@ -271,3 +293,24 @@ class Model:
 
 def _asks(text: str) -> bool:
     return text.rstrip().endswith(_QUESTION_MARKS)
+
+
+def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str | None:
+    """How many texts hold what the vocabulary lacks, and what is most frequent of it."""
+    total = number = 0
+    pieces: Counter[str] = Counter()
+    left = iter(texts)
+    while batch := list(islice(left, 1_024)):
+        for unknown in model.unknown_of(batch):
+            total += 1
+            number += bool(unknown)
+            pieces.update(unknown)
+    if not number:
+        return None
+    shown = ", ".join(name_piece(piece) for piece, _ in pieces.most_common(most))
+    others = f" and {len(pieces) - most:,} others" if len(pieces) > most else ""
+    return f"{number:,} of {total:,} texts hold what the model has never seen: {shown}{others}"
+
+
+def name_piece(piece: str) -> str:
+    return f"{piece!r} (U+{ord(piece):04X})" if len(piece) == 1 else repr(piece)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..conll import is_conll
-from ..data import FORMATS, choose_columns, extension, json_lines, write_json_lines
+from ..data import FORMATS, choose_columns, extension, json_lines, read_rows, write_json_lines
 from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import merge, parts_of, prepare, write_whole
 from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
-from .models import Model, Source, read_settings, task_of
+from .models import Model, Source, name_piece, read_settings, task_of, tell_unknown
 from .train import known_of, rows_of
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
@@ -84,8 +84,11 @@ def main(arguments: Sequence[str]) -> None:
             generate_file(model, file, others, options)
         else:
             write_answers(model, read_sources(model, options), file, options)
+        told = tell_unknown(model, (row["source"] for _, row in read_rows(str(file))))
     if output != STANDARD_OUTPUT:
         print(f"all predictions lie in {output}")
+    if told is not None:
+        print(told, file=sys.stderr)
 
 
 def check_options(parser: CommandParser, options: argparse.Namespace, model: Model) -> None:
@@ -223,9 +226,7 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
             shown = "" if is_alone else f"{answer.score:8.3f}  "
             print(f"{shown}{answer.text}", flush=True)
         if unknown:
-            pieces = ", ".join(
-                f"{piece!r} (U+{ord(piece):04X})" if len(piece) == 1 else repr(piece) for piece in unknown
-            )
+            pieces = ", ".join(map(name_piece, unknown))
             print(f"  the model has never seen {pieces}", file=sys.stderr, flush=True)
 
 
