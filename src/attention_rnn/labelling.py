@@ -19,6 +19,15 @@ from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, s
 
 logger = logging.getLogger(__name__)
 
+EXPLANATIONS = {
+    "f1": "F1 of chunks, the harmonic mean of precision and recall, in percent, as conlleval counts them",
+    "precision": "Percentage of the predicted chunks that are right, in their bounds and their type",
+    "recall": "Percentage of the right chunks that were found",
+    "accuracy": "Percentage of words with the right label",
+    "intent_accuracy": "Percentage of texts with the right intent",
+    "sentence_accuracy": "Percentage of texts with the right intent and the right label of every word",
+}
+
 
 def marks_ends(labels: Collection[str]) -> bool:
     """Whether labels mark chunks and their ends, as BIOES, BILOU and BMES do."""

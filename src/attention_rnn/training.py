@@ -181,6 +181,7 @@ class Run:
                     training_args=trainer.args,
                     training_seconds=self.training_seconds,
                     base_model=base_model if is_hub_name(base_model) else None,
+                    base_folder=None if is_hub_name(base_model) or not base_model else Path(base_model).resolve().name,
                     language=self.data_args.language,
                     license=self.data_args.license,
                     picture=picture,
