@@ -128,7 +128,8 @@ class Run:
             self.training_seconds = train_and_save(trainer, self.checkpoint)
             if trainer.is_world_process_zero() and find_spec("matplotlib") is not None:
                 metric = self.training_args.metric_for_best_model
-                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric)
+                is_smoothed = bool(self.training_args.label_smoothing_factor)
+                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric, is_smoothed)
         trainer.compute_metrics = None  # it knows the references of the validation alone
         for split, prefix in (("validation", "eval"), ("test", "predict")):
             if split in wanted_splits(self.training_args):
