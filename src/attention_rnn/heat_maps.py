@@ -220,7 +220,7 @@ def visible_tokens(
         texts: a text, or the two of a pair; with `are_words` the words of one that is split into them.
     """
     ids = [int(id_) for id_ in inputs["input_ids"][0]]
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(ids)
+    tokens = list(tokenizer.convert_ids_to_tokens(ids))
     if not inputs.is_fast or tokenizer.unk_token_id not in ids:
         return tokens
     numbers = inputs.word_ids(0) if are_words else inputs.sequence_ids(0)
