@@ -258,3 +258,19 @@ def test_of_many_unknown_letters_the_most_frequent_are_named(folders):
 def test_explain_tells_of_unknown_letters_too(folders, tmp_path, capsys):
     commanded("explain", folders["pairs"], "aΩ", "-o", tmp_path)
     assert "1 of 1 texts hold what the model has never seen: 'Ω'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["average", "nowhere", "-o", "x"],
+        ["ensemble", "nowhere", "nowhere", "--file", "x"],
+        ["explain", "nowhere", "a"],
+        ["evaluate", "nowhere", "a.tsv"],
+        ["info", "nowhere"],
+        ["predict", "nowhere"],
+        ["transcribe", "nowhere", "a.wav"],
+    ],
+)
+def test_a_model_that_is_not_there_is_named(command):
+    assert "there is no folder nowhere" in refused(*command)

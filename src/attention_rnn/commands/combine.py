@@ -26,6 +26,8 @@ def average(arguments: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     options = parser.parse_args(list(arguments))
     folders = options.folders
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise FileNotFoundError(f"there is no folder {missing[0]}")
     if len(folders) == 1:
         steps = {int(path.name.removeprefix("checkpoint-")): path for path in folders[0].glob("checkpoint-[0-9]*")}
         folders = [path for _, path in sorted(steps.items())]

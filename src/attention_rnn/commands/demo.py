@@ -48,7 +48,9 @@ def demo(arguments: Sequence[str]) -> None:
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     parser.add_argument("--port", type=int, help="where the page is served (the first free one from 7860)")
     parser.add_argument("--host", default="127.0.0.1", help="for whom: 0.0.0.0 is for all (%(default)s)")
-    parser.add_argument("--int8", action="store_true", help="int8 weights, on a CPU, of a model that writes texts")
+    parser.add_argument(
+        "--int8", action="store_true", help="decode with int8 weights, on a CPU (models that write texts)"
+    )
     options = parser.parse_args(list(arguments))
     from ..demo import build_demo
 

@@ -16,7 +16,8 @@ _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
   attention-rnn explain runs/words --file words.txt -o words-explained
   attention-rnn explain runs/reader "$(printf 'A context.\\tA question?')"
 
-A model that answers questions is given a context, a tab and a question, one of two texts both with a tab between."""
+A model that answers questions is given a context, a tab and a question; where one of the two ends in a question mark,
+it is taken for the question. A model of two texts is given both with a tab between."""
 
 
 def main(arguments: Sequence[str]) -> None:

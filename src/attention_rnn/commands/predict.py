@@ -25,7 +25,8 @@ _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a f
   attention-rnn predict runs/words more.txt -o more.jsonl --int8
   echo hello | attention-rnn predict runs/words
 
-A model that answers questions is given a context, a tab and a question, one of two texts both with a tab between.
+A model that answers questions is given a context, a tab and a question; where one of the two ends in a question mark,
+it is taken for the question. A model of two texts is given both with a tab between.
 
 In a csv, tsv, json, jsonl or parquet file the columns are read that the model was trained on, or --columns; in any
 other file each line is a text. When a command was interrupted, the same command goes on. For an encoder-decoder all
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--num_beams", type=at_least(1), help="beams of an encoder-decoder's search (the model's own setting)"
     )
-    parser.add_argument("--int8", action="store_true", help="int8 weights, on a CPU, of a model that writes texts")
+    parser.add_argument(
+        "--int8", action="store_true", help="decode with int8 weights, on a CPU (models that write texts)"
+    )
     parser.add_argument("--processes", type=at_least(1), default=1, help="for a file (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
     add_reading_arguments(parser)
