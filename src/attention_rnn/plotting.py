@@ -357,7 +357,7 @@ def _draw_tokens(
     # Where a label touches the next one, all lean.
     renderer = RendererAgg(1, 1, axes.figure.dpi)
     boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
-    gap = 0.05 * step * cell * axes.figure.dpi
+    gap = 0.15 * step * cell * axes.figure.dpi
     if any(left.x1 + gap > right.x0 for left, right in pairwise(boxes)):
         for label in axes.get_xticklabels():
             label.set(rotation=45, ha="left", rotation_mode="anchor")
