@@ -28,9 +28,11 @@ from tqdm import tqdm
 from transformers import PreTrainedConfig, pipeline
 
 import attention_rnn  # registers the models and the pipelines
-from attention_rnn.checkpoints import members_of, open_config, open_encoder_decoder
-from attention_rnn.data import FORMATS, choose_columns, get_text, read_rows, write_json_lines
+from attention_rnn.checkpoints import members_of, one_of, open_config, open_encoder_decoder
+from attention_rnn.conll import read_conll
+from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_rows, significant, write_json_lines
 from attention_rnn.metrics import METRICS, load_metric
+from attention_rnn.quantization import check_int8
 from attention_rnn.question_answering import read_examples
 
 # how the name of a model's class ends
@@ -84,13 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")
 
-    name = next(iter(members_of(options.model)), options.model)
-    config = open_config(name, trust_remote_code=options.trust_remote_code)
+    config = open_config(one_of(options.model), trust_remote_code=options.trust_remote_code)
     architecture = next(iter(config.architectures or []), None)
     task = options.task or ending_of(architecture, TASKS)
     script = None if options.task else ending_of(architecture, SCRIPTS)
     if options.target_file is not None and task != "text2text-generation":
         parser.error(f"argument --target_file: {options.model} is no encoder-decoder")
+    if options.int8:
+        check_int8(options.model, config)
+        if script is not None:
+            parser.error(f"argument --int8: {script}.py scores in full precision")
     if script == "run_classification":
         others = ["--problem_type", problem_type_of(config), *others]
     if script is not None:
@@ -118,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
     for name in options.metrics:
         metric = load_metric(name, **metric_options.get(name, {}))
         scores |= metric.compute(predictions=predictions, references=[item.references for item in items])
-    print(json.dumps({**scores, "examples": len(items)}, indent=1))
+    show(scores, len(items))
     if options.output_dir is not None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
         (options.output_dir / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
@@ -155,8 +160,26 @@ def score_by_script(script: str, others: list[str], options: argparse.Namespace)
                 values = [] if value is True else value if isinstance(value, list) else [value]
                 command += [f"--{names.get(name, name)}", *map(str, values)]
         scores = import_module(f".{script}" if __package__ else script, __package__).main([*command, *others])["test"]
-    print(json.dumps(scores, indent=1))
+    show(scores, None if script == "run_clm" else count_examples(script, options))
     return scores
+
+
+def show(scores: dict[str, float | str], examples: int | None) -> None:
+    """Print scores, and of how many examples they are; `None` of running text."""
+    rounded = {name: value if isinstance(value, str) else significant(value) for name, value in scores.items()}
+    print(json.dumps(rounded | ({} if examples is None else {"examples": examples}), indent=1))
+
+
+def count_examples(script: str, options: argparse.Namespace) -> int:
+    file_format = options.file_format or extension(options.file)
+    if script == "run_labelling" and file_format not in ("json", "jsonl"):
+        rows = read_conll(options.file)
+    else:
+        wanted = [options.source_column, options.target_column]
+        rows = read_rows(
+            options.file, file_format=file_format, column_names=options.column_names, wanted_columns=wanted
+        )
+    return sum(1 for _ in islice(rows, options.max_samples))
 
 
 def read_items(task: str, options: argparse.Namespace) -> list[Item]:

@@ -26,9 +26,19 @@ from transformers import pipeline
 
 import attention_rnn  # registers the models and the pipeline
 from attention_rnn.alignment import to_pharaoh
-from attention_rnn.checkpoints import open_encoder_decoder
-from attention_rnn.data import FORMATS, choose_columns, extension, get_text, json_lines, read_lines, read_rows
+from attention_rnn.checkpoints import one_of, open_config, open_encoder_decoder
+from attention_rnn.data import (
+    FORMATS,
+    choose_columns,
+    extension,
+    get_text,
+    json_lines,
+    read_lines,
+    read_rows,
+    significant,
+)
 from attention_rnn.parts import contents_of, merge, parts_of, prepare, write_whole
+from attention_rnn.quantization import check_int8
 
 try:
     from accelerate import Accelerator, InitProcessGroupKwargs
@@ -111,6 +121,8 @@ def settings_of(options: argparse.Namespace, texts: int) -> dict[str, Any]:
 
 def open_generator(options: argparse.Namespace, device: Any) -> Any:
     """The pipeline that writes the outputs."""
+    if options.int8:
+        check_int8(options.model, open_config(one_of(options.model), trust_remote_code=options.trust_remote_code))
     model, tokenizer = open_encoder_decoder(options.model, trust_remote_code=options.trust_remote_code)
     if options.int8:
         model = attention_rnn.quantize(model)
@@ -171,7 +183,7 @@ def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> l
 def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:
     row = {"prediction": hypothesis["generated_text"]}
     if "score" in hypothesis:
-        row["score"] = round(hypothesis["score"], 4)
+        row["score"] = significant(hypothesis["score"])
     if "alignment" in hypothesis:
         row |= {name: hypothesis[name] for name in ("source_tokens", "target_tokens")}
         row["alignment"] = to_pharaoh([hypothesis["alignment"]])[0] if hypothesis["alignment"] else ""

@@ -42,8 +42,10 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
 from attention_rnn.classification import (
+    EXPLANATIONS,
     METRICS,
     SINGLE_LABEL,
+    baseline,
     plot_confusion,
     predict,
     read_label,
@@ -231,6 +233,8 @@ def train_model(run: Run, examples: dict[str, Dataset]) -> dict[str, dict[str, f
         usage=audio_classification_usage(address_of_model(trainer), pictures[:1]),
         limits=speech_limits(extractor.sampling_rate, labels),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
+        explanations=EXPLANATIONS[SINGLE_LABEL],
+        details=baseline(examples, SINGLE_LABEL),
     )
     return scores
 

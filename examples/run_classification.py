@@ -40,9 +40,11 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
 from attention_rnn.classification import (
+    EXPLANATIONS,
     METRICS,
     SINGLE_LABEL,
     TEXTS,
+    baseline,
     label_value,
     plot_confusion,
     predict,
@@ -200,6 +202,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         usage=classification_usage(trainer.model, address_of_model(trainer), texts, picture),
         limits=classification_limits(data_args.max_length, labels),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
+        explanations=EXPLANATIONS[problem_type],
+        details=baseline(examples, problem_type),
     )
     return scores
 

@@ -36,7 +36,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.checkpoints import open_config
 from attention_rnn.data import read_lines
-from attention_rnn.language_modelling import Streams, StreamTrainer, Text
+from attention_rnn.language_modelling import EXPLANATIONS, Streams, StreamTrainer, Text
 from attention_rnn.tokenizer_training import TokenizerKind
 from attention_rnn.training import (
     address_of_model,
@@ -154,6 +154,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         usage=clm_usage(address_of_model(trainer), data_args.prompt, data_args.temperature, sample),
         limits=CLM_LIMITS,
         data={split: (f"{part_of(split, data_args)}: {sizes[split]}", 1) for split in encoded},
+        explanations=EXPLANATIONS,
     )
     return scores
 

@@ -42,6 +42,7 @@ from attention_rnn.conll import read_conll
 from attention_rnn.data import drop_empty, extension, get_text, read_rows
 from attention_rnn.heat_maps import labelling_alignments
 from attention_rnn.labelling import (
+    EXPLANATIONS,
     absent,
     best_classes,
     decode_labels,
@@ -193,6 +194,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         limits=LABELLING_LIMITS,
         data={split: (origin(split, data_args), len(rows)) for split, rows in texts.items()},
         picture=run.draw_heat_maps(trainer, alignments),
+        explanations=EXPLANATIONS,
     )
     return scores
 

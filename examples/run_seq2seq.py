@@ -33,7 +33,7 @@ from attention_rnn.arguments import (
     settle_sizes,
     wanted_splits,
 )
-from attention_rnn.checkpoints import members_of
+from attention_rnn.checkpoints import members_of, one_of
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text, write_json_lines
@@ -318,8 +318,7 @@ def make_tokenizer(
     def train() -> PreTrainedTokenizerBase:
         return train_pair_tokenizers(pairs["train"], model_args)
 
-    one_of_them = next(iter(members_of(pretrained)), pretrained) if pretrained else None
-    tokenizer = load_or_train_tokenizer(one_of_them, model_args, training_args, train)
+    tokenizer = load_or_train_tokenizer(pretrained and one_of(pretrained), model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
         tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
     return tokenizer

@@ -21,6 +21,7 @@ from transformers import pipeline
 
 import attention_rnn  # noqa: F401, makes the pipelines known
 from attention_rnn import AttentionRnnSpeechProcessor
+from attention_rnn.checkpoints import open_config
 from attention_rnn.speech.audio import read_audio
 
 STREAM_SECONDS = 0.32  # how much of a stream is read at once
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         parser.error("name recordings, or give --microphone")
     if options.microphone and (options.jsonl or options.timestamps):
         parser.error("--jsonl and --timestamps are for recordings")
+    open_config(options.model, trust_remote_code=options.trust_remote_code)  # which names a model that is not there
     transcribe = pipeline(
         "automatic-speech-recognition", options.model, trust_remote_code=options.trust_remote_code or None
     )

@@ -10,7 +10,6 @@ from attention_rnn import (
     AttentionRnnForQuestionAnswering,
     AttentionRnnForSequenceClassification,
     AttentionRnnForTokenClassification,
-    cli,
 )
 from attention_rnn.commands.models import Model
 from attention_rnn.tokenizer_training import train_tokenizer
@@ -89,20 +88,3 @@ def test_the_page_answers_in_a_browser(folders, name):
             browser.close()
     finally:
         page.close()
-
-
-def test_a_space_holds_the_model_and_an_app(folders, tmp_path, capsys):
-    model = tmp_path / "model"
-    shutil.copytree(folders["pairs"], model)
-    for name in ("training_args.bin", "generated_predictions.jsonl", "predictions.tsv"):
-        (model / name).write_text("private")
-    (model / "command.json").write_text('{"arguments": ["/home/me/words.tsv"], "task": null}')
-    cli.main(["space", str(model), "-o", str(tmp_path / "space")])
-    names = {str(path.relative_to(tmp_path / "space")) for path in (tmp_path / "space").rglob("*")}
-    assert {"app.py", "requirements.txt", "README.md", "model/config.json", "model/model.safetensors"} <= names
-    compile((tmp_path / "space" / "app.py").read_text(), "app.py", "exec")
-    assert f"sdk_version: {gradio.__version__}" in (tmp_path / "space" / "README.md").read_text()
-    texts = [path.read_bytes() for path in (tmp_path / "space").rglob("*") if path.is_file()]
-    assert not any(b"private" in text or b"/home/me" in text for text in texts)
-    with pytest.raises(SystemExit, match="holds something already"):
-        cli.main(["space", folders["pairs"], "-o", str(tmp_path / "space")])

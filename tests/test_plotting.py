@@ -95,12 +95,13 @@ def test_a_very_long_sequence_labels_every_few_tokens_in_a_picture_of_bounded_si
     assert shown == tokens[::step]
 
 
-def test_only_labels_wider_than_their_column_lean_unless_they_are_most():
+def test_all_labels_lean_where_one_touches_the_next_and_else_none():
     def rotations(source):
         axes = plot_alignment(uniform("x", source), source, ["x"]).axes[0]
         return [label.get_rotation() for label in axes.get_xticklabels()]
 
-    assert rotations([*"abc", "</s>"]) == [0, 0, 0, 45]
+    assert rotations([*"abc", "</s>"]) == [0, 0, 0, 0]
+    assert rotations(["a", "b", "beautiful", "c"]) == [45] * 4
     assert rotations(["a", "beautiful", "wonderful", "thing"]) == [45] * 4
 
 

@@ -20,6 +20,9 @@ class Alignment(NamedTuple):
         title (`str`): a line above the pair.
         score (`float`): how certain the model was, such as a log probability.
         is_right (`bool`): whether what it said is right, if that is known.
+        kind (`str`): what its columns and rows are: `"pairs"` of source and target, `"classification"`, `"labelling"`
+            or `"question-answering"`.
+        text (`str`): what stands below the title, such as the context of a question.
     """
 
     weights: Tensor | ArrayLike
@@ -28,6 +31,8 @@ class Alignment(NamedTuple):
     title: str | None = None
     score: float | None = None
     is_right: bool | None = None
+    kind: str = "pairs"
+    text: str | None = None
 
 
 def alignment_from_outputs(outputs: Any, average_heads: bool = True) -> Tensor:

@@ -26,6 +26,11 @@ def single_models(names: Sequence[str]) -> list[str]:
     return [model for name in names for model in members_of(name) or [name]]
 
 
+def one_of(name: str) -> str:
+    """A model, or of an ensemble one of its members."""
+    return next(iter(members_of(name)), name)
+
+
 def open_config(name: str, **options: Any) -> Any:
     """
     The config of a model.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import EvalPrediction
 
-from .classes import check_labels, check_recurrence, merge_labels
+from .classes import check_labels, check_recurrence, merge_labels, most_frequent_label
 from .data import brief, write_json_lines
 
 try:
@@ -45,6 +45,23 @@ METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
     REGRESSION: {
         "pearson": lambda references, predictions: pearsonr(references, predictions).statistic,
         "spearman": lambda references, predictions: spearmanr(references, predictions).statistic,
+    },
+}
+
+EXPLANATIONS = {
+    SINGLE_LABEL: {
+        "accuracy": "Percentage of examples with the right label",
+        "f1": "Mean over the labels of their F1, the harmonic mean of precision and recall, in percent (macro F1)",
+        "matthews": "Matthews correlation coefficient, in percent: 0 is what guessing reaches",
+    },
+    MULTI_LABEL: {
+        "f1": "Mean over the labels of their F1, the harmonic mean of precision and recall, in percent (macro F1)",
+        "f1_micro": "F1 over all labels of all examples together, in percent (micro F1)",
+        "accuracy": "Percentage of examples of which all labels are right",
+    },
+    REGRESSION: {
+        "pearson": "Pearson correlation of the predicted and the right numbers, in percent",
+        "spearman": "Spearman correlation of the ranks of the predicted and the right numbers, in percent",
     },
 }
 
@@ -172,6 +189,14 @@ def score_predictions(output: EvalPrediction, problem_type: str, metrics: Iterab
     references: Any = output.label_ids
     predictions = predict(logits, problem_type)
     return {name: 100 * float(np.nan_to_num(METRICS[problem_type][name](references, predictions))) for name in metrics}
+
+
+def baseline(examples: Mapping[str, Any], problem_type: str) -> str | None:
+    """What a model has to beat: the accuracy on the test of always saying the most frequent label of the training."""
+    if problem_type != SINGLE_LABEL or not {"train", "test"} <= set(examples):
+        return None
+    label, accuracy = most_frequent_label(examples["train"]["label"], examples["test"]["label"])
+    return f"To compare: always saying {label!r} has an accuracy of {accuracy:.2f} on the test."
 
 
 def write_predictions(

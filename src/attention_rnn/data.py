@@ -291,6 +291,11 @@ def read_lines(file: str, encoding: str | None = None) -> Iterator[str]:
         raise ValueError(f"{file}, after line {number}: must be a whole {kind} file: {error}") from error
 
 
+def significant(value: float) -> float:
+    """A score with four significant digits: what a computer adds to the last ones says nothing."""
+    return float(f"{value:.4g}")
+
+
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

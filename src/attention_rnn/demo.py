@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .commands.explain import alignments_of
-from .commands.models import Model
+from .commands.models import Model, Source
+from .data import significant
 from .plotting import write_alignment_page
 
 try:
@@ -15,8 +16,6 @@ try:
 except ImportError as error:
     raise ImportError(f"attention_rnn.demo needs gradio ({error}): pip install 'attention-rnn[demo]'") from error
 
-# what each pipeline is asked for, and whether it can give several answers
-_SEVERAL = ("text2text-generation", "text-classification", "question-answering")
 _NO_ATTENTION = "<p>This model has no attention to show of this text.</p>"
 
 
@@ -48,7 +47,7 @@ def build_demo(model: str, int8: bool = False) -> Any:
                 )
                 label = "Question" if is_reader else "Second text"
                 question = gradio.Textbox(label=label, visible=opened.reads_two, elem_id="question")
-                number = gradio.Slider(1, 10, 3, step=1, label="Answers", visible=opened.task in _SEVERAL)
+                number = gradio.Slider(1, 10, 3, step=1, label="Answers", visible=opened.gives_several)
                 button = gradio.Button("Answer", variant="primary", elem_id="answer")
             with gradio.Column():
                 answers = gradio.Dataframe(headers=["answer", "score"], label="Answers", elem_id="answers")
@@ -68,21 +67,20 @@ def answer_function(model: Model) -> Callable[[str, str, int], tuple[list[list[A
     """
 
     def answer(text: str, question: str, number: int) -> tuple[list[list[Any]], str, str]:
-        if model.reads_two:
-            text = f"{' '.join(text.split())}\t{question.strip()}"
+        source: Source = (" ".join(text.split()), question.strip()) if model.reads_two else text
         try:
-            (found,) = model.answers([text], int(number) if model.task in _SEVERAL else 1)
-            unknown = model.unknown(text) if text.strip() else []
+            (found,) = model.answers([source], int(number) if model.gives_several else 1)
+            unknown = model.unknown(source) if text.strip() else []
         except ValueError as error:
             raise gradio.Error(str(error)) from error
-        table = [[one.text, "" if one.score is None else round(one.score, 3)] for one in found]
+        table = [[one.text, "" if one.score is None else significant(one.score)] for one in found]
         note = f"The model has never seen {', '.join(map(repr, unknown))}." if unknown else ""
-        return table, note, attention_page(model, text) if text.strip() else ""
+        return table, note, attention_page(model, source) if text.strip() else ""
 
     return answer
 
 
-def attention_page(model: Model, text: str) -> str:
+def attention_page(model: Model, text: Source) -> str:
     """Where a model looked in a text, as a frame that holds the page of `write_alignment_page`."""
     alignments = list(alignments_of(model, [text]))
     if not alignments:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from .alignment import Alignment, alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
 from .models.configuration_attention_rnn import AttentionRnnConfig
-from .plotting import plot_alignment, write_alignment_page
+from .plotting import certainty, plot_alignment, write_alignment_page
 from .question_answering import answer_positions, encode_windows, window_length
 
 _MARGIN = 12  # tokens of a context to show on either side of the answer
@@ -19,7 +19,8 @@ _MARGIN = 12  # tokens of a context to show on either side of the answer
 
 def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> list[str]:
     """
-    Draw each alignment as a picture, and all of them on one page to point at, in the folder `attention_maps`.
+    Draw each alignment as a picture, and all of them on one page to point at, in the folder `attention_maps`, the least
+    certain one first.
 
     Returns:
         `list[str]`: the pictures, relative to `output_dir`; none without alignments.
@@ -28,10 +29,11 @@ def draw_heat_maps(output_dir: str | Path, alignments: Iterable[Alignment]) -> l
     for earlier in folder.glob("[0-9]*.png"):
         earlier.unlink()
     pictures, drawn = [], []
-    for number, alignment in enumerate(alignments):
+    for number, alignment in enumerate(sorted(alignments, key=certainty)):  # in the order of the page
         folder.mkdir(parents=True, exist_ok=True)
         weights, source_tokens, target_tokens, title, *_ = alignment
-        plot_alignment(weights, source_tokens, target_tokens, title=title).savefig(folder / f"{number}.png")
+        picture = plot_alignment(weights, source_tokens, target_tokens, title=title, kind=alignment.kind)
+        picture.savefig(folder / f"{number}.png")
         pictures.append(f"{folder.name}/{number}.png")
         drawn.append(alignment)
     if drawn:
@@ -70,7 +72,7 @@ def seq2seq_alignments(
         if not outputs.cross_attentions or not len(outputs.cross_attentions[0]):
             return
         if copying is None:
-            source_tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+            source_tokens = visible_tokens(tokenizer, inputs, [source])
             target_tokens = target_tokenizer.convert_ids_to_tokens(outputs.sequences[0, 1:])
             text = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)[0].strip()
         else:
@@ -120,13 +122,30 @@ def qa_alignments(
         if not outputs.attentions:
             return
         offsets = windows["context_offsets"][index]
-        tokens = tokenizer.convert_ids_to_tokens(windows["input_ids"][index])
+        tokens = [
+            context[slice(*offset)] if id_ == tokenizer.unk_token_id and offset is not None else token
+            for id_, offset, token in zip(
+                windows["input_ids"][index],
+                offsets,
+                tokenizer.convert_ids_to_tokens(windows["input_ids"][index]),
+                strict=True,
+            )
+        ]
         question_end = next(position for position, offset in enumerate(offsets) if offset is not None) - 1
         around = range(max(0, first - _MARGIN), min(len(offsets), last + _MARGIN + 1))
         rows = [position for position in around if offsets[position] is not None]
         weights = outputs.attentions[0][0, 0][rows][:, :question_end]
-        title = f"{question} {answer['answer']}"
-        yield Alignment(weights, tokens[:question_end], [tokens[position] for position in rows], title)
+        asked_tokens = visible_tokens(tokenizer, tokenizer([question]), [question])[:question_end]
+        asked_tokens += tokens[len(asked_tokens) : question_end]
+        yield Alignment(
+            weights,
+            asked_tokens,
+            [tokens[position] for position in rows],
+            f"{question} → {answer['answer']}",
+            answer.get("score"),
+            kind="question-answering",
+            text=context,
+        )
 
 
 def classification_alignments(
@@ -144,18 +163,26 @@ def classification_alignments(
         with torch.no_grad():
             outputs = model(**inputs.to(model.device), output_attentions=True)
         weights = outputs.attentions[0][0, :, 0]  # (heads, words)
-        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        tokens = visible_tokens(tokenizer, inputs, texts)
         heads = ["attention"] if len(weights) == 1 else [f"head {head}" for head in range(len(weights))]
-        said = _said(outputs.logits[0].float().cpu(), model.config)
-        yield Alignment(weights, tokens, heads, f"predicted: {said}" + ("" if label is None else f"; label: {label}"))
+        said, score = _said(outputs.logits[0].float().cpu(), model.config)
+        is_right = None
+        if label is not None and model.config.problem_type != "regression":
+            is_right = set(said) == set(label if isinstance(label, list) else [str(label)])
+        reference = label if not isinstance(label, list) else ", ".join(label) or "none"
+        title = f"predicted: {', '.join(said) or 'none'}" + ("" if label is None else f"; label: {reference}")
+        text = " | ".join(texts)
+        yield Alignment(weights, tokens, heads, title, score, is_right, "classification", text)
 
 
-def _said(logits: Tensor, config: Any) -> str:
+def _said(logits: Tensor, config: Any) -> tuple[list[str], float | None]:
+    """The labels, or the number, and the probability of a single label."""
     if config.problem_type == "regression":
-        return f"{logits[0]:.3g}"
+        return [f"{logits[0]:.3g}"], None
     if config.problem_type == "multi_label_classification":
-        return ", ".join(config.id2label[index] for index in logits.gt(0).nonzero().flatten().tolist()) or "none"
-    return config.id2label[int(logits.argmax())]
+        return [config.id2label[index] for index in logits.gt(0).nonzero().flatten().tolist()], None
+    best = int(logits.argmax())
+    return [config.id2label[best]], float(logits.softmax(dim=-1)[best])
 
 
 def labelling_alignments(
@@ -172,11 +199,33 @@ def labelling_alignments(
         inputs = tokenizer(words, return_tensors="pt", **options).to(model.device)
         with torch.no_grad():
             outputs = model(**inputs, output_attentions=True)
-        tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+        tokens = visible_tokens(tokenizer, inputs, words, are_words=True)
         weights, names = [attention[0].mean(dim=0) for attention in outputs.attentions[-1:]], list(tokens)
         if getattr(outputs, "intent_attentions", None) is not None:
             weights.append(outputs.intent_attentions[0].mean(dim=0))
             names = [*(names if len(weights) > 1 else []), model.config.intents[outputs.intent_logits.argmax()]]
         if not weights:
             return
-        yield Alignment(torch.cat(weights), tokens, names)
+        yield Alignment(torch.cat(weights), tokens, names, kind="labelling")
+
+
+def visible_tokens(
+    tokenizer: PreTrainedTokenizerBase, inputs: Any, texts: Sequence[str], are_words: bool = False
+) -> list[str]:
+    """
+    The tokens of a text, where what the vocabulary lacks stands as it is in the text.
+
+    Args:
+        tokenizer, inputs: what `tokenizer` makes of `texts`.
+        texts: a text, or the two of a pair; with `are_words` the words of one that is split into them.
+    """
+    ids = [int(id_) for id_ in inputs["input_ids"][0]]
+    tokens = list(tokenizer.convert_ids_to_tokens(ids))
+    if not inputs.is_fast or tokenizer.unk_token_id not in ids:
+        return tokens
+    numbers = inputs.word_ids(0) if are_words else inputs.sequence_ids(0)
+    for position, (id_, number) in enumerate(zip(ids, numbers, strict=True)):
+        if id_ == tokenizer.unk_token_id and number is not None:
+            start, end = inputs.token_to_chars(0, position)
+            tokens[position] = texts[number][start:end]
+    return tokens

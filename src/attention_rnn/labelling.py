@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerBase
 
-from .classes import check_recurrence, merge_labels
+from .classes import check_recurrence, list_labels, merge_labels
 from .models.crf import allowed_transitions, continues_chunk, is_chunk_scheme, split_label
 
 logger = logging.getLogger(__name__)
+
+EXPLANATIONS = {
+    "f1": "F1 of chunks, the harmonic mean of precision and recall, in percent, as conlleval counts them",
+    "precision": "Percentage of the predicted chunks that are right, in their bounds and their type",
+    "recall": "Percentage of the right chunks that were found",
+    "accuracy": "Percentage of words with the right label",
+    "intent_accuracy": "Percentage of texts with the right intent",
+    "sentence_accuracy": "Percentage of texts with the right intent and the right label of every word",
+}
 
 
 def marks_ends(labels: Collection[str]) -> bool:
@@ -219,6 +229,26 @@ def decode_labels(
             row["intent"] = intents[of_texts[index]]
         rows.append(row)
     return rows
+
+
+def predict_labels(
+    model: Any, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The labels of the words of each text, and its intent if the model tells it, as `decode_labels` gives them."""
+    labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
+    pieces = piece_labels(labels) if getattr(model.config, "crf", False) else None
+    inputs = tokenizer(
+        [list(words) for words in texts], is_split_into_words=True, truncation=True, padding=True, return_tensors="pt"
+    )
+    # any label will do, to tell the tokens that bear one
+    tokens = [
+        label_tokens(inputs.word_ids(index), labels[:1] * len(words), pieces)[1] for index, words in enumerate(texts)
+    ]
+    model.eval()
+    with torch.no_grad():
+        outputs = model(**inputs.to(model.device))
+    told = (outputs.logits, outputs.intent_logits) if intents else outputs.logits
+    return decode_labels(best_classes(told, None), texts, {"tokens_of_words": tokens}, labels, intents)
 
 
 def score_labels(texts: Any, predictions: list[dict[str, Any]], is_chunks: bool) -> dict[str, float]:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 IGNORED_LABEL = -100
 
 
+EXPLANATIONS = {
+    "perplexity": "How many tokens the model hesitates between, on average; it depends on the tokenizer",
+    "nats_per_character": "Loss for each character of the text, which compares models of any tokenizer",
+    "bits_per_character": "The same in bits",
+}
+
+
 class Text(NamedTuple):
     """A text as tokens, without special tokens at its beginning."""
 

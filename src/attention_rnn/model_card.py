@@ -17,7 +17,10 @@ from .parts import write_whole
 TRAINING_CURVES = "training.png"
 # what a run may leave in its folder
 _PICTURES = {
-    TRAINING_CURVES: "The loss, the score and the learning rate in the course of the training",
+    TRAINING_CURVES: (
+        "The loss, the score and the learning rate in the course of the training. The training loss is of a model that "
+        "learns, with dropout and label smoothing, the validation loss of one without: the two cannot be compared"
+    ),
     "confusions.png": "Which symbol was taken for which, most often first",
 }
 _LIBRARIES = ("attention-rnn", "transformers", "torch", "tokenizers", "datasets", "accelerate")
@@ -52,6 +55,7 @@ def write_model_card(
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
     base_model: str | None = None,
+    base_folder: str | None = None,
     command: Sequence[str] | None = None,
     training_args: TrainingArguments | None = None,
     training_seconds: float | None = None,
@@ -84,6 +88,8 @@ def write_model_card(
             The data set on the Hub and its configuration, if the data came from there.
         base_model (`str`, *optional*):
             The model on the Hub that this one was fine-tuned from.
+        base_folder (`str`, *optional*):
+            The name of the folder, if that model is not on the Hub.
         command (`list[str]`, *optional*):
             The words of the command that made the model. The value of `--hub_token` and the folders of existing files
             are left out.
@@ -144,6 +150,7 @@ def write_model_card(
     )
 
     origin = f", fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else ""
+    origin = f", fine-tuned from `{base_folder}`" if base_folder else origin
     duration = f"Trained in {format_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
     settings = "Its settings stand in [config.json](config.json)."
     if isinstance(model, AttentionRnnEnsemble):

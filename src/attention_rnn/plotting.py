@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -42,6 +43,53 @@ _NAMES: dict[str, Any] = {
 }  # how an axis, the colour bar and a head are named
 
 
+class _Words(NamedTuple):
+    """What is shown of a kind of alignment: its columns, its rows, one of them, what lights what, and its score."""
+
+    columns: str
+    rows: str
+    row: str
+    lights: str
+    score: str
+
+
+_WORDS = {
+    "pairs": _Words(
+        "source",
+        "target",
+        "token of the target",
+        "A token of the target lights where the model looked to write it; a token of the source lights what was "
+        "written while looking at it.",
+        "The score is the log probability of what was written, divided by its length where the search did so: 0 is "
+        "certain.",
+    ),
+    "classification": _Words(
+        "text",
+        "attention",
+        "head of the attention",
+        "A head of the attention lights the tokens that the answer was told from; a token lights how much of it each "
+        "head took.",
+        "The score is the probability of what was said: 1 is certain.",
+    ),
+    "labelling": _Words(
+        "words looked at",
+        "words labelled",
+        "token that is labelled",
+        "A token that is labelled lights the tokens that the model looked at for it; a token looked at lights those "
+        "that were labelled by it.",
+        "The score is the probability of what was said: 1 is certain.",
+    ),
+    "question-answering": _Words(
+        "question",
+        "context",
+        "token of the context around the answer",
+        "A token of the context lights the tokens of the question that it was compared with; a token of the question "
+        "lights the tokens of the context that looked at it.",
+        "The score is the probability of the answer: 1 is certain.",
+    ),
+}
+
+
 def plot_alignment(
     weights: Tensor | ArrayLike,
     source_tokens: Sequence[str],
@@ -49,6 +97,7 @@ def plot_alignment(
     *,
     title: str | None = None,
     axes: "Axes | None" = None,
+    kind: str = "pairs",
 ) -> "Figure":
     """Draw one alignment: source on top, target downwards, from white (weight 0) to dark (weight 1).
 
@@ -64,6 +113,7 @@ def plot_alignment(
         title (`str`): a line above the picture.
         axes (`matplotlib.axes.Axes`): draw there, as it is, instead of in a new figure of fitting size. The names of
             the axes and the colour bar are then left to you.
+        kind (`str`): of `Alignment`, which names the axes.
 
     Returns:
         `matplotlib.figure.Figure`: the new figure, or the one of `axes`.
@@ -89,9 +139,9 @@ def plot_alignment(
     _draw_weights(axes, weights, cell)
     _draw_tokens(axes, source_tokens, target_tokens, title, cell)
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("source", **_NAMES)
+    axes.set_xlabel(_WORDS[kind].columns, **_NAMES)
     if targets > 1:  # a single row has a name of its own
-        axes.set_ylabel("target", **_NAMES)
+        axes.set_ylabel(_WORDS[kind].rows, **_NAMES)
     _add_colour_bar(figure)
     _add_margins(figure)
     return figure
@@ -178,22 +228,28 @@ def write_alignment_page(path: str | Path, alignments: Iterable[Alignment], *, t
         ValueError: for weights of another shape than the tokens, without any token, or outside of 0 to 1.
     """
     _check_string("title", title)
-    pairs = []
-    least_certain_first = enumerate(alignments)
-    for index, alignment in sorted(least_certain_first, key=_certainty):
+    pairs, kinds, has_scores = [], [], False
+    for index, alignment in sorted(enumerate(alignments), key=lambda numbered: certainty(numbered[1])):
         if not isinstance(alignment, Alignment):
             raise TypeError(f"alignments[{index}] must be an Alignment, got {type(alignment).__name__}")
         try:
             pairs.append(_pair(alignment))
+            kinds.append(alignment.kind)
+            has_scores |= alignment.score is not None
         except (TypeError, ValueError) as error:
             raise type(error)(f"alignments[{index}]: {error}") from error
     template = Template(Path(__file__).with_name("alignment_page.html").read_text(encoding="utf-8"))
-    page = template.substitute(title=html.escape(title), pairs="\n".join(pairs))
+    words = _WORDS[kinds[0] if kinds else "pairs"]
+    score = f" {words.score} What is least certain comes first." if has_scores else ""
+    page = template.substitute(
+        words._asdict(), title=html.escape(title), pairs="\n".join(pairs), explanation=words.lights + score
+    )
     Path(path).write_text(page, encoding="utf-8")
 
 
-def _certainty(numbered: tuple[int, Any]) -> float:
-    score = getattr(numbered[1], "score", None)
+def certainty(alignment: Any) -> float:
+    """By which alignments are shown in their order: the least certain one first, those without a score last."""
+    score = getattr(alignment, "score", None)
     return math.inf if score is None else score
 
 
@@ -204,6 +260,9 @@ def _pair(alignment: Alignment) -> str:
     if title is not None:
         _check_string("title", title)
         heading = f'<h2 dir="auto">{html.escape(title)}</h2>'
+    if alignment.text is not None:
+        _check_string("text", alignment.text)
+        heading += f'<p class="text" dir="auto">{html.escape(alignment.text)}</p>'
     verdict = {None: "", True: "right", False: "wrong"}[alignment.is_right]
     told = f'<span class="mark">{"✓" if alignment.is_right else "✗"} {verdict}</span>' if verdict else ""
     if alignment.score is not None:
@@ -211,9 +270,10 @@ def _pair(alignment: Alignment) -> str:
     if told:
         heading += f'<p class="verdict">{told}</p>'
     percents = json.dumps((100 * weights).round().int().tolist(), separators=(",", ":"))
+    columns, rows = (name[0].upper() + name[1:] for name in _WORDS[alignment.kind][:2])
     return f"""<section class="{verdict}" data-weights="{percents}">{heading}
-<h3>Source</h3><div class="source" role="group" aria-label="Source" {_ROW}>{_buttons(source_tokens)}</div>
-<h3>Target</h3><div class="target" role="group" aria-label="Target" {_ROW}>{_buttons(target_tokens)}</div>
+<h3>{columns}</h3><div class="source" role="group" aria-label="{columns}" {_ROW}>{_buttons(source_tokens)}</div>
+<h3>{rows}</h3><div class="target" role="group" aria-label="{rows}" {_ROW}>{_buttons(target_tokens)}</div>
 <output></output></section>"""
 
 
@@ -294,13 +354,13 @@ def _draw_tokens(
 
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    # Labels wider than their column lean; where that is most of them, all do.
-    labels = axes.get_xticklabels()
-    room = 0.95 * step * cell * axes.figure.dpi
+    # Where a label touches the next one, all lean.
     renderer = RendererAgg(1, 1, axes.figure.dpi)
-    wide = [label for label in labels if label.get_window_extent(renderer).width > room]
-    for label in labels if 2 * len(wide) > len(labels) else wide:
-        label.set(rotation=45, ha="left", rotation_mode="anchor")
+    boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
+    gap = 0.15 * step * cell * axes.figure.dpi
+    if any(left.x1 + gap > right.x0 for left, right in pairwise(boxes)):
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="left", rotation_mode="anchor")
 
 
 def _add_colour_bar(figure: "Figure") -> None:

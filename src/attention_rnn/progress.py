@@ -26,6 +26,7 @@ class ProgressBar(TrainerCallback):
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.loss, self.scored = "", ""
+        self.is_loss_new = self.is_training = False
         self.best: float | None = None
         self.start = (0.0, 0)  # the time, and the step
 
@@ -39,6 +40,7 @@ class ProgressBar(TrainerCallback):
             print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
+        self.is_training = True
         self.best, self.start = state.best_metric, (time.monotonic(), state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -47,13 +49,13 @@ class ProgressBar(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.loss = f"training loss {float(logs['loss']):.4g}"
+            self.loss, self.is_loss_new = f"training loss {float(logs['loss']):.4g}", True
             self._show()
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         name = (args.metric_for_best_model or "loss").removeprefix("eval_")
         score = kwargs.get("metrics", {}).get(f"eval_{name}")
-        if score is None:
+        if score is None or not self.is_training:  # what comes after is of the model that was kept
             return
         is_better = self.best is None or (score > self.best if args.greater_is_better else score < self.best)
         self.best = score if is_better else self.best
@@ -61,17 +63,34 @@ class ProgressBar(TrainerCallback):
         if self.bar is None and state.is_world_process_zero:
             seconds = (time.monotonic() - self.start[0]) / max(1, state.global_step - self.start[1])
             left = f"{format_duration(seconds * (state.max_steps - state.global_step))} left"
-            told = ", ".join(filter(None, [self.scored, self.loss, left]))
+            told = ", ".join(filter(None, [self.scored, self.loss if self.is_loss_new else "", left]))
+            self.is_loss_new = False
             print(f"step {state.global_step:,} of {state.max_steps:,}: {told}", flush=True)
         self._show()
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.is_training = False
         if self.bar is not None:
             self.bar.close()
+        if state.is_world_process_zero and (told := why_it_stopped(args, state)):
+            print(told, flush=True)
 
     def _show(self) -> None:
         if self.bar is not None:
             self.bar.set_description_str("  ".join(filter(None, [self.scored, self.loss])))
+
+
+def why_it_stopped(args: Any, state: TrainerState) -> str | None:
+    """What is to be said of a training that its patience has ended."""
+    patience, best = getattr(args, "early_stopping_patience", None), state.best_global_step
+    if patience is None or best is None or state.global_step >= state.max_steps:
+        return None
+    later = {entry["step"] for entry in state.log_history if "eval_runtime" in entry or "eval_loss" in entry}
+    if sum(step > best for step in later) < patience:
+        return None
+    name = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    evaluations = "an evaluation" if patience == 1 else f"{patience} evaluations"
+    return f"stopped: {evaluations} without a better {name}; kept that of step {best:,}"
 
 
 class Forecast(TrainerCallback):
@@ -127,7 +146,9 @@ def stopped_by_interrupt(stop: StopAtStep) -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
 
 
-def plot_training(file: str | Path, log: Sequence[dict[str, float]], metric: str | None) -> bool:
+def plot_training(
+    file: str | Path, log: Sequence[dict[str, float]], metric: str | None, is_smoothed: bool = False
+) -> bool:
     """
     Draw the loss, the score and the learning rate of a training over its steps.
 
@@ -135,18 +156,18 @@ def plot_training(file: str | Path, log: Sequence[dict[str, float]], metric: str
         file (`str` or `Path`): the picture to write.
         log (`list[dict]`): the Trainer's `log_history`.
         metric (`str`, *optional*): the score that the best model is chosen by.
+        is_smoothed (`bool`, *optional*, defaults to `False`): whether labels were smoothed in training.
 
     Returns:
         `bool`: whether there was something to draw.
     """
     from matplotlib.figure import Figure
 
-    score = f"eval_{(metric or 'loss').removeprefix('eval_')}"
-    curves = {
-        "loss": {"training": "loss", "validation": "eval_loss"},
-        score.removeprefix("eval_"): {"validation": score},
-        "learning rate": {"": "learning_rate"},
-    }
+    score = (metric or "loss").removeprefix("eval_")
+    training = f"training, with dropout{' and smoothing' if is_smoothed else ''}"
+    curves = {"loss": {training: "loss", "validation": "eval_loss"}, "learning rate": {"": "learning_rate"}}
+    if score != "loss":
+        curves = {"loss": curves.pop("loss"), score: {"validation": f"eval_{score}"}} | curves
     points = {
         (title, label): [(entry["step"], float(entry[name])) for entry in log if name in entry]
         for title, names in curves.items()
@@ -163,6 +184,6 @@ def plot_training(file: str | Path, log: Sequence[dict[str, float]], metric: str
         axes.set(title=title, xlabel="step")
         axes.spines[["top", "right"]].set_visible(False)
         if len(axes.lines) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, fontsize=7)
     figure.savefig(file)
     return True

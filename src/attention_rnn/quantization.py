@@ -15,6 +15,7 @@ from .models.prepared_linear import Int8Linear
 
 MIN_SIDE = 64  # for the same reason as MIN_WEIGHTS
 METHOD = "attention_rnn_int8"
+QUANTIZED = ("AttentionRnnForConditionalGeneration", "AttentionRnnForCausalLM")
 
 
 @register_quantization_config(METHOD)
@@ -88,6 +89,20 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
     quantizer.postprocess_model(quantized)
     quantized.hf_quantizer = quantizer
     return quantized
+
+
+def check_int8(name: str, config: Any) -> None:
+    """
+    Refuse `--int8` with a model that `quantize` does not take, before it is loaded.
+
+    Raises:
+        ValueError: the model of this config is none that writes texts, or not of this package.
+    """
+    architecture = next(iter(config.architectures or []), None)
+    if architecture not in QUANTIZED:
+        raise ValueError(
+            f"--int8 is for models that write texts, {' and '.join(QUANTIZED)}, and {name} is {architecture}"
+        )
 
 
 def _is_worth_it(layer: nn.Linear) -> bool:

@@ -36,6 +36,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from uvicorn.supervisors import Multiprocess
 
+from .limits import Limits
 from .onnx import Weights
 from .onnx.decoding import ANSWERING, CAUSAL, CLASSIFICATION, LABELLING, SEQ2SEQ, is_exported
 from .onnx.runner import OnnxRunner, find_folder
@@ -49,19 +50,6 @@ PATHS = {
     LABELLING: "/tag",
     ANSWERING: "/answer",
 }
-
-
-class Limits(NamedTuple):
-    """What a server does not exceed."""
-
-    texts: int = 64  # of a request
-    characters: int = 10_000  # of a text
-    body: int = 2**20  # bytes of a request
-    new_tokens: int = 512
-    beams: int = 16
-    batch: int = 32  # texts that are computed at once
-    queue: int = 256  # texts that wait; beyond them the answer is 429
-    seconds: float = 30.0  # after which the answer is 504
 
 
 class _Waiting(NamedTuple):

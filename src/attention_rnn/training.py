@@ -128,7 +128,8 @@ class Run:
             self.training_seconds = train_and_save(trainer, self.checkpoint)
             if trainer.is_world_process_zero() and find_spec("matplotlib") is not None:
                 metric = self.training_args.metric_for_best_model
-                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric)
+                is_smoothed = bool(self.training_args.label_smoothing_factor)
+                plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric, is_smoothed)
         trainer.compute_metrics = None  # it knows the references of the validation alone
         for split, prefix in (("validation", "eval"), ("test", "predict")):
             if split in wanted_splits(self.training_args):
@@ -181,6 +182,7 @@ class Run:
                     training_args=trainer.args,
                     training_seconds=self.training_seconds,
                     base_model=base_model if is_hub_name(base_model) else None,
+                    base_folder=None if is_hub_name(base_model) or not base_model else Path(base_model).resolve().name,
                     language=self.data_args.language,
                     license=self.data_args.license,
                     picture=picture,

@@ -11,30 +11,21 @@ from .labelling import marks_ends
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.crf import is_chunk_scheme
 
-_SEQ2SEQ = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+_SEQ2SEQ_OPEN = """from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({name})
-model = AutoModelForSeq2SeqLM.from_pretrained({name})
-inputs = tokenizer([{source}], return_tensors="pt")
+tokenizer = AutoTokenizer.from_pretrained({name}{options})
+model = AutoModelForSeq2SeqLM.from_pretrained({name}{options})
+"""
+_SEQ2SEQ = """inputs = tokenizer([{source}], return_tensors="pt")
 print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True))
 """
-_SEQ2SEQ_REMOTE_CODE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
-
-```python
-tokenizer = AutoTokenizer.from_pretrained({name}, trust_remote_code=True)
-model = AutoModelForSeq2SeqLM.from_pretrained({name}, trust_remote_code=True)
-```"""
-_SEQ2SEQ_COPY = """
-
-To copy words that the vocabulary lacks as well, let it be extended by those of each source:
-
-```python
-from attention_rnn.copy_vocabulary import CopyVocabulary
-
+_SEQ2SEQ_COPY = """from attention_rnn.copy_vocabulary import CopyVocabulary
+{opened}
 copying = CopyVocabulary(tokenizer, model.config.vocab_size)
 inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")
 print(copying.batch_decode(model.generate(**inputs), unknown_words))
-```"""
+"""
+_TRUST = ", trust_remote_code=True"
 _SEQ2SEQ_LIMITS = """The model turns texts like the sources of its training data into texts like their targets. On other
 texts expect worse than the scores above, which are those of {search}. It saw at most {max_source_length} tokens of a
 source in training, and reads what its vocabulary lacks as `<unk>`. It repeats the errors and biases of its training
@@ -65,12 +56,10 @@ _QA = """from transformers import pipeline
 reader = pipeline("question-answering", {name})
 print(reader(question={question}, context={context}))
 """
-_QA_REMOTE_CODE = """Without `import attention_rnn`, transformers 5 has no pipeline of that name. The model itself
-opens there, by the code that the checkpoint carries:
+_QA_REMOTE_CODE = """from transformers import AutoModelForQuestionAnswering
 
-```python
 model = AutoModelForQuestionAnswering.from_pretrained({name}, trust_remote_code=True)
-```"""
+"""
 _QA_ATTENTION = """
 
 How the tokens around an answer look at the question:
@@ -154,11 +143,19 @@ beyond the scores above."""
 
 def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
     """How to turn a source into a target, with and without this package."""
-    values = {"name": _quote(name), "source": _quote(source)}
+    quoted = _quote(source)
+    opened = _SEQ2SEQ_OPEN.format(name=_quote(name), options="")
+    write = _SEQ2SEQ.format(source=quoted)
     if not _is_ours(model):
-        return _python(_SEQ2SEQ.format(**values))
-    copying = _SEQ2SEQ_COPY.format(**values) if model.config.copy else ""
-    return _ours(_SEQ2SEQ.format(**values)) + _SEQ2SEQ_REMOTE_CODE.format(**values) + copying
+        return _python(opened + write)
+    remote = _python(_SEQ2SEQ_OPEN.format(name=_quote(name), options=_TRUST) + write)
+    usage = _ours(opened + write)
+    usage += f"Without `import attention_rnn`, the code that the checkpoint carries does the same:\n\n{remote}"
+    if model.config.copy:
+        copying = _python(_SEQ2SEQ_COPY.format(opened=opened, source=quoted))
+        usage += "\n\nTo copy words that the vocabulary lacks as well, let it be extended by those of each source:\n\n"
+        usage += copying
+    return usage
 
 
 def seq2seq_limits(max_source_length: int, lowercase: bool, num_beams: int) -> str:
@@ -180,7 +177,11 @@ def qa_usage(model: PreTrainedModel, name: str, question: str, context: str, pic
     if not _is_ours(model):
         return _python(f"import attention_rnn  # brings this pipeline back\n{usage}")
     attention = _QA_ATTENTION.format(picture=picture) if picture else ""
-    return _ours(usage) + _QA_REMOTE_CODE.format(name=_quote(name)) + attention
+    remote = (
+        "Without `import attention_rnn`, transformers 5 has no pipeline of that name. The model itself opens there, by "
+        f"the code that the checkpoint carries:\n\n{_python(_QA_REMOTE_CODE.format(name=_quote(name)))}"
+    )
+    return _ours(usage) + remote + attention
 
 
 def qa_limits(max_question_length: int, max_answer_length: int, allow_no_answer: bool) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ..data import write_json_lines
 from . import CommandParser, add_reading_arguments, at_least
-from .models import Model
-from .predict import read_sources, row_of
+from .answers import check_output, json_lines_for, row_of
+from .models import Model, task_of
+from .predict import read_sources
 
 _AVERAGE = """Average the last checkpoints of a training into one model.
 
@@ -25,6 +26,8 @@ def average(arguments: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     options = parser.parse_args(list(arguments))
     folders = options.folders
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise FileNotFoundError(f"there is no folder {missing[0]}")
     if len(folders) == 1:
         steps = {int(path.name.removeprefix("checkpoint-")): path for path in folders[0].glob("checkpoint-[0-9]*")}
         folders = [path for _, path in sorted(steps.items())]
@@ -40,22 +43,34 @@ def ensemble(arguments: Sequence[str]) -> None:
     parser = CommandParser("ensemble", _ENSEMBLE)
     parser.add_argument("models", nargs="+", help="folders of encoder-decoders with the same tokenizer")
     parser.add_argument("--file", required=True, help="the file to read")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="jsonl to write (else the screen)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="jsonl, csv or tsv to write (else the screen)"
+    )
     parser.add_argument("--num_beams", type=at_least(1), default=5, help="beams of the search (%(default)s)")
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
     add_reading_arguments(parser)
     options = parser.parse_args(list(arguments))
     from ..checkpoints import single_models
+
+    models = single_models(options.models)
+    if len(models) < 2:
+        raise ValueError(f"an ensemble is of two models or more, got {len(models)}: attention-rnn predict takes one")
+    for name in models:
+        if task_of(name) != "text2text-generation":
+            raise ValueError(f"an ensemble is of encoder-decoders, and {name} does {task_of(name)}")
+    if options.output is not None:
+        check_output(options.output, None)
     from ..ensemble import AttentionRnnEnsemble
 
     model = Model(options.models[0])
     model.batch_size = options.batch_size
-    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(single_models(options.models)).to(model.pipeline.device)
+    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(models).to(model.pipeline.device)
     sources = read_sources(model, options)
     found = model.answers(sources, num_beams=options.num_beams)
     rows = [row_of(source, answers) for source, answers in zip(sources, found, strict=True)]
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
-        write_json_lines(options.output, rows)
+        with json_lines_for(options.output, model, overwrite=True) as file:
+            write_json_lines(file, rows)
         print(f"all predictions lie in {options.output}")

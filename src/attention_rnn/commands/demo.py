@@ -1,6 +1,7 @@
 """`attention-rnn demo` and `attention-rnn space`: a model to try in the browser, here or on the Hub."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,9 @@ def demo(arguments: Sequence[str]) -> None:
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     parser.add_argument("--port", type=int, help="where the page is served (the first free one from 7860)")
     parser.add_argument("--host", default="127.0.0.1", help="for whom: 0.0.0.0 is for all (%(default)s)")
-    parser.add_argument("--int8", action="store_true", help="decode with int8 weights, on a CPU")
+    parser.add_argument(
+        "--int8", action="store_true", help="decode with int8 weights, on a CPU (models that write texts)"
+    )
     options = parser.parse_args(list(arguments))
     from ..demo import build_demo
 
@@ -64,14 +67,10 @@ def space(arguments: Sequence[str]) -> None:
     output = options.output or Path(f"{options.model.resolve().name}-space")
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} holds something already: -o names another folder")
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import requires
 
     from .. import __version__
 
-    try:
-        sdk_version = version("gradio")
-    except PackageNotFoundError as error:
-        raise ImportError("which gradio a Space runs must be known: pip install 'attention-rnn[demo]'") from error
     (output / "model").mkdir(parents=True)
     for file in options.model.iterdir():  # checkpoints and data are folders
         if file.is_file() and not any(file.match(pattern) for pattern in _NOT_OF_THE_MODEL):
@@ -79,8 +78,16 @@ def space(arguments: Sequence[str]) -> None:
     if settings := read_settings(options.model):
         public = settings | {"arguments": []}  # which name folders of this machine
         (output / "model" / COMMAND).write_text(json.dumps(public, indent=1) + "\n", encoding="utf-8")
-    card = _CARD.format(title=options.model.resolve().name, sdk_version=sdk_version)
+    card = _CARD.format(
+        title=options.model.resolve().name, sdk_version=_gradio_version(requires("attention-rnn") or [])
+    )
     (output / "app.py").write_text(_APP, encoding="utf-8")
     (output / "requirements.txt").write_text(_REQUIREMENTS.format(version=__version__), encoding="utf-8")
     (output / "README.md").write_text(card, encoding="utf-8")
     print(f"{output} is a Space: try it by python app.py in it, and send it by hf upload")
+
+
+def _gradio_version(requirements: Sequence[str]) -> str:
+    """The oldest that the extra `demo` allows."""
+    (version,) = (found[1] for line in requirements if (found := re.match(r"gradio *>= *([\d.]+)", line)))
+    return version

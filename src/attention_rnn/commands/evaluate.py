@@ -2,12 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..inspection import Known
+from ..data import read_rows
+from ..inspection import Known, Row
 from ..recipes import as_arguments
-from . import CommandParser, add_reading_arguments
+from ..tasks import Task
+from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import read_settings, read_task, text_task_of
 from .train import known_of, quiet, read_files, rows_of, settle_task, suit_columns, tell_content, write_splits
 
@@ -18,6 +20,7 @@ _DESCRIPTION = """Score a model on a file.
 
 The file is one that `attention-rnn train` reads. All arguments of examples/evaluate_checkpoint.py are understood."""
 
+_SOURCES = ("source", "text", "text_pair", "tokens", "context", "question")
 _METRICS = {"text2text-generation": ["exact_match", "chrf"], "question-answering": ["answer_f1", "answer_exact_match"]}
 
 
@@ -37,15 +40,20 @@ def main(arguments: Sequence[str]) -> None:
     content = read_files(options.file, options, known)
     task = suit_columns(task, content) if task else settle_task(content, options)
     tell_content(content, task)
+    if options.metrics:
+        check_metrics(options.metrics, task)
+    rows = list(rows_of(content, task))
+    if told := seen_in_training(options.model, rows):
+        print(told)
     quiet()
     from ..examples.evaluate_checkpoint import main as evaluate
 
     with tempfile.TemporaryDirectory() as folder:
-        written = write_splits(Path(folder), task, {"test": list(rows_of(content, task))})
+        written = write_splits(Path(folder), task, {"test": rows})
         words = [options.model, written.pop("test_file")]
         if pipeline in ("text2text-generation", "text-classification"):
             words += as_arguments(written)
-        words += ["--metrics", *metrics] if metrics and pipeline in _METRICS else []
+        words += ["--metrics", *metrics] if metrics and (options.metrics or pipeline in _METRICS) else []
         evaluate([*words, *others])
 
 
@@ -59,3 +67,40 @@ def trained_metrics(model: str) -> list[str]:
             told = json.loads(file.read_text(encoding="utf-8"))
             results |= {key for row in told.get("log_history", [told]) for key in row}
     return [name for name in METRICS if f"eval_{name}" in results]
+
+
+def check_metrics(names: Sequence[str], task: Task) -> None:
+    """Refuse metrics that the task has not, before the model is opened."""
+    from ..classification import METRICS as OF_LABELS
+    from ..metrics import METRICS
+
+    known: Iterable[str] = {
+        "pairs": [name for name in METRICS if not name.startswith("answer_")],
+        "question-answering": list(METRICS),
+        "classification": OF_LABELS.get(task.problem_type, ()),
+    }.get(task.name, ())
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known) if known else ", whose scores are always the same: leave --metrics out"
+            raise UsageError(f"there is no metric {name!r} of {task.name}{near}")
+
+
+def seen_in_training(model: str, rows: Sequence[Row]) -> str | None:
+    """How much of what a model is scored on it was trained on, if its folder tells."""
+    data = Path(model, "data")
+    if (text := data / "train.txt").exists() and rows and "text" in rows[0]:
+        lines, trained = rows[0]["text"].splitlines(), set(text.read_text(encoding="utf-8").splitlines())
+        what, seen = "lines", [line for line in lines if line.strip() and line in trained]
+        number = sum(bool(line.strip()) for line in lines)
+    elif (file := data / "train.jsonl").exists():
+        read = {_source(row) for _, row in read_rows(str(file))}
+        what, seen, number = "rows", [row for row in rows if _source(row) in read], len(rows)
+    else:
+        return None
+    if not seen:
+        return None
+    return f"{len(seen):,} of {number:,} {what} the model was trained on: what it scores on them flatters it"
+
+
+def _source(row: Row) -> str:
+    return json.dumps([row.get(name) for name in _SOURCES], ensure_ascii=False)

@@ -1,5 +1,6 @@
 """`attention-rnn explain`: where a model looks in texts of one's own."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 from ..alignment import Alignment
 from ..inspection import read_text_lines
 from . import CommandParser
-from .models import Model
+from .models import Model, Source, tell_unknown
 
 _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
 
   attention-rnn explain runs/words "hello" "yellow"
-  attention-rnn explain runs/words --file words.txt -o words-explained"""
+  attention-rnn explain runs/words --file words.txt -o words-explained
+  attention-rnn explain runs/reader "$(printf 'A context.\\tA question?')"
+
+A model that answers questions is given a context, a tab and a question; where one of the two ends in a question mark,
+it is taken for the question. A model of two texts is given both with a tab between."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,21 +38,24 @@ def main(arguments: Sequence[str]) -> None:
     from ..heat_maps import draw_heat_maps
 
     output = options.output or Path("explained", Path(options.model).resolve().name)
-    pictures = draw_heat_maps(output, alignments_of(Model(options.model), texts))
+    model = Model(options.model)
+    pictures = draw_heat_maps(output, alignments_of(model, texts))
     if not pictures:
         raise ValueError(f"{options.model} has no attention that could be shown")
     number = "a picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     print(f"{number} and a page: {output / 'attention_maps' / 'attention.html'}")
+    if told := tell_unknown(model, texts):
+        print(told, file=sys.stderr)
 
 
-def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
+def alignments_of(model: Model, texts: Sequence[Source]) -> Iterable[Alignment]:
     """Where the model looks in each text."""
     from .. import heat_maps
     from ..copy_vocabulary import CopyVocabulary
 
     network: Any = model.pipeline.model
     tokenizer = model.pipeline.tokenizer
-    sources: list[Any] = [model.source(text) for text in texts]
+    sources: list[Any] = [model.source(text) if isinstance(text, str) else text for text in texts]
     longest = min(tokenizer.model_max_length, 512)
     if model.task == "text2text-generation":
         copying = (
@@ -58,7 +66,7 @@ def alignments_of(model: Model, texts: Sequence[str]) -> Iterable[Alignment]:
         pairs = [(source if isinstance(source, tuple) else (source,), None) for source in sources]
         return heat_maps.classification_alignments(network, tokenizer, pairs, longest)
     if model.task == "token-classification":
-        return heat_maps.labelling_alignments(network, tokenizer, [text.split() for text in texts], longest)
+        return heat_maps.labelling_alignments(network, tokenizer, [source.split() for source in sources], longest)
     if model.task == "question-answering":
         asked = [(q, c, model.pipeline(question=q, context=c)) for c, q in sources]
         return heat_maps.qa_alignments(network, tokenizer, asked)

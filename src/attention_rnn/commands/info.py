@@ -6,20 +6,25 @@ from math import prod
 from pathlib import Path
 
 from . import CommandParser
-from .models import read_settings, task_of
+from .folder import is_whole
+from .models import COMMAND, read_settings, task_of
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("info", "Tell what a folder of a model holds and what it reached.")
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     name = parser.parse_args(list(arguments)).model
+    unfinished = tell_unfinished(Path(name))
+    if unfinished and not Path(name, "config.json").exists():  # it was killed, and has checkpoints alone
+        print(f"{name}: {unfinished}")
+        return
     task = task_of(name)
     from safetensors import safe_open
 
-    from ..checkpoints import members_of, open_config
+    from ..checkpoints import members_of, one_of, open_config
 
     folder, members = Path(name), members_of(name)
-    model = next(iter(members), name)
+    model = one_of(name)
     config = open_config(model)
     what = f"an ensemble of {len(members)}, each " if members else ""
     print(f"{name}: {what}{next(iter(config.architectures))}, for the pipeline {task}")
@@ -51,9 +56,31 @@ def main(arguments: Sequence[str]) -> None:
                 if isinstance(value, float) and not any(part in key for part in left_out)
             ]
             print(f"{split:10} {', '.join(told)}")
+    if unfinished:
+        print(f"{'unfinished':10} {unfinished}")
     if settings := read_settings(folder):
         print(f"made by    attention-rnn {settings.get('command', 'train')} {' '.join(settings['arguments'])}")
     names = ("README.md", "predictions.tsv", "forecast.csv", "forecast.png", "training.png")
     files = [folder / name for name in (*names, "attention_maps/attention.html")]
     if shown := [str(file) for file in files if file.exists()]:
         print(f"look at    {', '.join(shown)}")
+
+
+def tell_unfinished(folder: Path) -> str | None:
+    """How far a training has come that did not end, and its best score so far."""
+    if not (folder / COMMAND).exists() or is_whole(folder):
+        return None
+    files = [folder / "trainer_state.json", *folder.glob("checkpoint-*/trainer_state.json")]
+    states = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    if not states:
+        return None
+    state = max(states, key=lambda state: state["global_step"])
+    told = f"a training that stopped at step {state['global_step']:,} of {state['max_steps']:,}"
+    best, step = state.get("best_metric"), state.get("best_global_step")
+    if best is not None and step is not None:
+        evaluations = [entry for entry in state["log_history"] if entry["step"] == step]
+        # what it chose the best model by, or what is as high there
+        names = [key.removeprefix("eval_") for entry in evaluations for key, value in entry.items() if value == best]
+        if names:
+            told += f", best {' and '.join(dict.fromkeys(names))} so far {best:.2f} at step {step:,}"
+    return f"{told}; the same command goes on"

@@ -1,11 +1,14 @@
 """A trained model of any task, as the commands use it: a text in, answers out."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..data import significant
 from ..onnx.spelling import read_lemma, unspell
 from ..tasks import Task
 
@@ -32,6 +35,9 @@ _OTHERS = {
 }
 
 
+# of any script
+_QUESTION_MARKS = ("?", "？", "؟", "՞", ";", "⁇")
+
 # a text; a text pair, or a context with its question; the words of a text
 Source = str | tuple[str, str] | list[str]
 
@@ -39,12 +45,26 @@ Source = str | tuple[str, str] | list[str]
 class Answer(NamedTuple):
     """
     Args:
-        text (`str`): what the model says.
+        value (`str`, `float` or `list[str]`): what the model says, as its training data have it: a text or a label, a
+            number, or the labels of a text or of its words.
         score (`float`, *optional*): a log probability of what it wrote, or the probability of what it chose.
+        shown (`str`, *optional*): the same to be read by people, where it is not the value itself.
+        intent (`str`, *optional*): what a tagger with intents says of the whole text.
     """
 
-    text: str
+    value: str | float | list[str]
     score: float | None = None
+    shown: str | None = None
+    intent: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is shown at a prompt."""
+        if self.shown is not None:
+            return self.shown
+        if isinstance(self.value, float):
+            return f"{self.value:.4g}"
+        return ", ".join(self.value) if isinstance(self.value, list) else self.value
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -67,9 +87,9 @@ def task_of(folder: str) -> str:
         OSError: there is no such model.
         ValueError: it is of another kind.
     """
-    from ..checkpoints import members_of, open_config
+    from ..checkpoints import one_of, open_config
 
-    config = open_config(next(iter(members_of(folder)), folder))
+    config = open_config(one_of(folder))
     architecture = next(iter(config.architectures or []), "")
     for ending, task in PIPELINES.items():
         if architecture.endswith(ending):
@@ -97,22 +117,38 @@ class Model:
 
     Args:
         folder (`str`): a folder that a training left, or a name on the Hub.
-        int8 (`bool`): decode with int8 weights, on a CPU.
+        int8 (`bool`): decode with int8 weights, on a CPU; of a model that writes texts.
 
     Attributes:
         task (`str`): the pipeline that opens it.
         data_task (`Task`, *optional*): what `attention-rnn train` has taken its data for.
         reads_two (`bool`): whether it reads two texts, a pair or a context and a question.
+        gives_several (`bool`): whether it has a next best answer.
         batch_size (`int`): how many texts are read at once.
     """
 
     def __init__(self, folder: str, int8: bool = False) -> None:
         self.folder, self.int8, self.batch_size = folder, int8, 32
+        from ..checkpoints import one_of, open_config
+
         self.task = text_task_of(folder)
         self.data_task = read_task(folder)
         self.is_spelt = self.data_task is not None and self.data_task.spelt
         columns = self.data_task.columns if self.data_task else {}
         self.reads_two = self.task == "question-answering" or len(columns.get("text", ())) == 2
+        config = open_config(one_of(folder))
+        if int8:
+            from ..quantization import check_int8
+
+            check_int8(folder, config)
+        self.reads_letters = bool(getattr(config, "character_size", None))
+        self.problem_type = config.problem_type or "single_label_classification"
+        is_classifier = self.task == "text-classification"
+        self.gives_several = self.task != "token-classification" and not (
+            is_classifier and self.problem_type != "single_label_classification"
+        )
+        lists = self.task == "token-classification" or (is_classifier and not self.gives_several)
+        self._nothing = Answer([] if lists and self.problem_type != "regression" else "")
 
     @cached_property
     def pipeline(self) -> Any:
@@ -140,12 +176,12 @@ class Model:
         Args:
             texts (`Sequence[str | tuple[str, str] | list[str]]`): texts as `source` reads them; of a model that reads
                 two also both, of one that labels words also the words.
-            number (`int`): how many answers.
+            number (`int`): how many answers, of a model that has several.
             num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
         """
         filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self._is_empty(text)]
         found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
-        return [[Answer("")] if self._is_empty(text) else next(found) for text in texts]
+        return [[self._nothing] if self._is_empty(text) else next(found) for text in texts]
 
     def _is_empty(self, text: Source) -> bool:
         parts = [text] if isinstance(text, str) else text
@@ -164,10 +200,8 @@ class Model:
         elif self.task == "text-classification":
             yield from self._classes(texts, number, size)
         elif self.task == "token-classification":
-            options = {"aggregation_strategy": "simple", "is_split_into_words": isinstance(texts[0], list)}
-            for text, pieces in zip(texts, self.pipeline(texts, batch_size=size, **options), strict=True):
-                text = text if isinstance(text, str) else " ".join(text)
-                yield [Answer("  ".join(f"{text[one['start'] : one['end']]}/{one['entity_group']}" for one in pieces))]
+            for start in range(0, len(texts), size):
+                yield from self._labels(texts[start : start + size])
         elif self.task == "question-answering":
             for context, question in texts:
                 found = self.pipeline(question=question, context=context, top_k=number)
@@ -178,34 +212,71 @@ class Model:
                 yield [Answer(one["generated_text"]) for one in self.pipeline(text, **options)]
 
     def _classes(self, texts: list[Any], number: int, size: int) -> Iterable[list[Answer]]:
-        config = self.pipeline.model.config
         texts = [{"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text for text in texts]
-        if config.problem_type == "regression":
+        if self.problem_type == "regression":
             for of_text in self.pipeline(texts, batch_size=size, top_k=1):
-                yield [Answer(f"{of_text[0]['score']:.4g}")]
-        elif config.problem_type == "multi_label_classification":
-            for of_text in self.pipeline(texts, batch_size=size, top_k=config.num_labels):
-                yield [Answer(", ".join(one["label"] for one in of_text if one["score"] >= 0.5))]
+                yield [Answer(significant(of_text[0]["score"]))]
+        elif self.problem_type == "multi_label_classification":
+            for of_text in self.pipeline(texts, batch_size=size, top_k=self.pipeline.model.config.num_labels):
+                yield [Answer([one["label"] for one in of_text if one["score"] >= 0.5])]
         else:
             for of_text in self.pipeline(texts, batch_size=size, top_k=number):
                 yield [Answer(one["label"], one["score"]) for one in of_text]
 
-    def unknown(self, text: str) -> list[str]:
+    def _labels(self, texts: list[Any]) -> Iterable[list[Answer]]:
+        from ..labelling import predict_labels
+
+        texts = [text.split() if isinstance(text, str) else text for text in texts]
+        for words, row in zip(texts, predict_labels(self.pipeline.model, self.pipeline.tokenizer, texts), strict=True):
+            of_words = enumerate(zip(words, row["labels"], strict=True))
+            chunks = self.pipeline.group_entities(
+                [
+                    {"entity": label, "word": word, "score": 1.0, "start": place, "end": place + 1}
+                    for place, (word, label) in of_words
+                ]
+            )
+            told = [(" ".join(words[one["start"] : one["end"]]), one["entity_group"]) for one in chunks]
+            shown = [f"{text}/{label}" for text, label in told if label != "O"]
+            intent = row.get("intent")
+            shown += [f"({intent})"] if intent else []
+            yield [Answer(row["labels"], shown="  ".join(shown), intent=intent)]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        import attention_rnn  # noqa: F401  # registers the tokenizers
+
+        return AutoTokenizer.from_pretrained(self.folder)
+
+    def unknown(self, text: Source) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""
-        tokenizer = self.pipeline.tokenizer
-        if tokenizer.unk_token_id is None or not tokenizer.is_fast:
-            return []
-        source = self.source(text)
-        pieces = []
-        for part in [source] if isinstance(source, str) else source:
-            encoded = tokenizer(part, return_offsets_mapping=True)
-            spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-            pieces += [part[a:b] for id_, (a, b) in spans if id_ == tokenizer.unk_token_id and a < b]
-        return list(dict.fromkeys(pieces))
+        return self.unknown_of([text])[0]
+
+    def unknown_of(self, texts: Sequence[Source]) -> list[list[str]]:
+        """Of each text the pieces that the vocabulary lacks, in their order; none of a model that reads letters too."""
+        unknown: list[dict[str, None]] = [{} for _ in texts]
+        unk = self.tokenizer.unk_token_id
+        if unk is None or not self.tokenizer.is_fast or self.reads_letters:
+            return [[] for _ in texts]
+        sources = [self.source(text) if isinstance(text, str) and text.strip() else text for text in texts]
+        parts = [
+            (number, part)
+            for number, source in enumerate(sources)
+            for part in ([source] if isinstance(source, str) else source)
+        ]
+        if parts:
+            encoded = self.tokenizer([part for _, part in parts], return_offsets_mapping=True)
+            rows = zip(parts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+            for (number, part), ids, offsets in rows:
+                spans = zip(ids, offsets, strict=True)
+                unknown[number] |= dict.fromkeys(part[a:b] for id_, (a, b) in spans if id_ == unk and a < b)
+        return list(map(list, unknown))
 
     def source(self, text: str) -> str | tuple[str, str]:
         """
-        What the model reads of a text that was typed.
+        What the model reads of a text that was typed; of a context and a question, whichever ends in a question mark
+        is the question.
 
         Raises:
             ValueError: it lacks the tab between two texts, or the features of a lemma.
@@ -215,8 +286,35 @@ class Model:
             if not tab:
                 what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
                 raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
+            if self.task == "question-answering" and _asks(first) and not _asks(second):
+                return second, first
             return first, second
         return read_lemma(text) if self.is_spelt else text
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()
+
+
+def _asks(text: str) -> bool:
+    return text.rstrip().endswith(_QUESTION_MARKS)
+
+
+def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str | None:
+    """How many texts hold what the vocabulary lacks, and what is most frequent of it."""
+    total = number = 0
+    pieces: Counter[str] = Counter()
+    left = iter(texts)
+    while batch := list(islice(left, 1_024)):
+        for unknown in model.unknown_of(batch):
+            total += 1
+            number += bool(unknown)
+            pieces.update(unknown)
+    if not number:
+        return None
+    shown = ", ".join(name_piece(piece) for piece, _ in pieces.most_common(most))
+    others = f" and {len(pieces) - most:,} others" if len(pieces) > most else ""
+    return f"{number:,} of {total:,} texts hold what the model has never seen: {shown}{others}"
+
+
+def name_piece(piece: str) -> str:
+    return f"{piece!r} (U+{ord(piece):04X})" if len(piece) == 1 else repr(piece)

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..conll import is_conll
-from ..data import FORMATS, choose_columns, extension, json_lines, write_json_lines
+from ..data import FORMATS, choose_columns, extension, json_lines, read_rows, write_json_lines
 from ..inspection import Content, Known, read_content, read_text_lines
 from ..parts import contents_of, merge, parts_of, prepare, write_whole
 from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
+from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
-from .models import Answer, Model, Source, read_settings, task_of
+from .models import Model, Source, name_piece, read_settings, task_of, tell_unknown
 from .train import known_of, rows_of, suit_columns
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
@@ -23,6 +24,9 @@ _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a f
   attention-rnn predict runs/words
   attention-rnn predict runs/words more.txt -o more.jsonl --int8
   echo hello | attention-rnn predict runs/words
+
+A model that answers questions is given a context, a tab and a question; where one of the two ends in a question mark,
+it is taken for the question. A model of two texts is given both with a tab between.
 
 In a csv, tsv, json, jsonl or parquet file the columns are read that the model was trained on, or --columns; in any
 other file each line is a text. When a command was interrupted, the same command goes on. For an encoder-decoder all
@@ -36,10 +40,22 @@ def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("predict", _DESCRIPTION)
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     parser.add_argument("file", nargs="?", help="the file to read (else a prompt, or the standard input)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="jsonl to write (NAME.predictions.jsonl)")
-    parser.add_argument("-n", type=at_least(1), default=1, dest="number", help="answers to each text (%(default)s)")
-    parser.add_argument("--num_beams", type=at_least(1), help="beams of the search (the model's own setting)")
-    parser.add_argument("--int8", action="store_true", help="decode with int8 weights, on a CPU")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="jsonl, csv or tsv to write, - for the screen (NAME.predictions.jsonl)",
+    )
+    parser.add_argument(
+        "-n", type=at_least(1), default=1, dest="number", help="answers to each text, the best first (%(default)s)"
+    )
+    parser.add_argument(
+        "--num_beams", type=at_least(1), help="beams of an encoder-decoder's search (the model's own setting)"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="decode with int8 weights, on a CPU (models that write texts)"
+    )
     parser.add_argument("--processes", type=at_least(1), default=1, help="for a file (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
     add_reading_arguments(parser)
@@ -49,7 +65,9 @@ def main(arguments: Sequence[str]) -> None:
             parser.error(f"there is no {others[0]} without a file")
         if options.file is not None:
             raise FileNotFoundError(f"there is no file {options.file}")
-        answer_lines(Model(options.model, options.int8), options)
+        model = Model(options.model, options.int8)
+        check_options(parser, options, model)
+        answer_lines(model, options)
         return
     if task_of(options.model) == "time-series-forecasting":
         named = ["--output", str(options.output)] if options.output else []
@@ -57,14 +75,31 @@ def main(arguments: Sequence[str]) -> None:
         forecast([options.file, "--model", options.model, *named, *others])
         return
     output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
+    nested = ["-n"] if options.number > 1 else [word for word in others if word in ("--alignments", "--scores")]
+    check_output(output, nested[0] if nested else None)
     model = Model(options.model, options.int8)
-    if model.task == "text2text-generation" and not model.is_spelt:
-        generate_file(model, output, others, options)
-    elif others or options.processes > 1:
+    check_options(parser, options, model)
+    generates = model.task == "text2text-generation" and not model.is_spelt
+    if not generates and (others or options.processes > 1):
         parser.error(f"{others[0] if others else '--processes'} is for encoder-decoders, and this is another model")
-    else:
-        write_answers(model, read_sources(model, options), output, options)
-    print(f"all predictions lie in {output}")
+    with json_lines_for(output, model, options.overwrite) as file:
+        if generates:
+            generate_file(model, file, others, options)
+        else:
+            write_answers(model, read_sources(model, options), file, options)
+        told = tell_unknown(model, (row["source"] for _, row in read_rows(str(file))))
+    if output != STANDARD_OUTPUT:
+        print(f"all predictions lie in {output}")
+    if told is not None:
+        print(told, file=sys.stderr)
+
+
+def check_options(parser: CommandParser, options: argparse.Namespace, model: Model) -> None:
+    """Refuse what the model has no use for."""
+    if options.number > 1 and not model.gives_several:
+        parser.error(f"-n is for models with a next best answer, and {options.model} gives one to each text")
+    if options.num_beams is not None and model.task != "text2text-generation":
+        parser.error(f"--num_beams is for encoder-decoders, and {options.model} does {model.task}")
 
 
 def generate_file(model: Model, output: Path, others: Sequence[str], options: argparse.Namespace) -> None:
@@ -177,15 +212,6 @@ def write_answers(model: Model, sources: Sequence[Source], output: Path, options
     merge(output)
 
 
-def row_of(source: Source, answers: Sequence[Answer]) -> dict[str, object]:
-    row: dict[str, object] = {"source": source, "prediction": answers[0].text}
-    if answers[0].score is not None:
-        row["score"] = answers[0].score
-    if len(answers) > 1:
-        row["n_best"] = [{"prediction": answer.text, "score": answer.score} for answer in answers]
-    return row
-
-
 def answer_lines(model: Model, options: argparse.Namespace) -> None:
     """Answer each line of the standard input at once."""
     is_terminal = sys.stdin.isatty()
@@ -206,9 +232,7 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
             shown = "" if is_alone else f"{answer.score:8.3f}  "
             print(f"{shown}{answer.text}", flush=True)
         if unknown:
-            pieces = ", ".join(
-                f"{piece!r} (U+{ord(piece):04X})" if len(piece) == 1 else repr(piece) for piece in unknown
-            )
+            pieces = ", ".join(map(name_piece, unknown))
             print(f"  the model has never seen {pieces}", file=sys.stderr, flush=True)
 
 

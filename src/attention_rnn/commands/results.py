@@ -1,10 +1,10 @@
 """What `attention-rnn train` leaves to be read: predictions with their errors marked, and what the model reached."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..classes import most_frequent_label
 from ..conll import read_conll
 from ..data import read_rows
 from ..inspection import Row
@@ -95,5 +95,4 @@ def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, 
     """The label that most texts of the training have, and the percentage of those of the test that have it too."""
     if task.name != "classification" or task.problem_type != "single_label_classification":
         return None
-    ((label, _),) = Counter(row["label"] for row in rows["train"]).most_common(1)
-    return label, 100 * sum(row["label"] == label for row in rows["test"]) / len(rows["test"])
+    return most_frequent_label(*([row["label"] for row in rows[split]] for split in ("train", "test")))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..limits import Limits
 from ..onnx import WEIGHTS
 from . import CommandParser, at_least
 
@@ -15,10 +16,6 @@ dies is replaced. /docs describes the requests."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    try:
-        from ..server import Limits, serve
-    except ImportError as error:
-        raise ImportError(f"serving needs {error.name}: pip install 'attention-rnn[onnx,serve]'") from error
     parser = CommandParser("serve", _DESCRIPTION)
     parser.add_argument("model", help="an exported folder, or a checkpoint; or a name on the Hub")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all that reach this machine (%(default)s)")
@@ -29,5 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     for name, default in Limits()._asdict().items():
         parser.add_argument(f"--max_{name}", type=type(default), default=default, help="(%(default)s)")
     options = vars(parser.parse_args(list(arguments)))
+    try:
+        from ..server import serve
+    except ImportError as error:
+        raise ImportError(f"serving needs {error.name}: pip install 'attention-rnn[onnx,serve]'") from error
     limits = Limits(**{name: options.pop(f"max_{name}") for name in Limits._fields})
     serve(options.pop("model"), **options, limits=limits)
