@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from command_line import refused
+from command_line import refused, run
 from tiny import tiny_config
 
 from attention_rnn import (
@@ -93,8 +93,6 @@ def test_a_model_names_the_folder_that_it_was_made_from(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--license", "mitt"], "there is no licence 'mitt' on the Hub; did you mean mit?"),
-        (["--license", "my own licence of 1999"], "repositories-licenses"),
         (["--language", "de", "deutsch"], "--language must be ISO 639 codes of two or three letters, such as de, got"),
         (["--language", "DE"], "got 'DE'"),
     ],
@@ -103,3 +101,18 @@ def test_what_the_hub_would_refuse_is_refused_before(tmp_path, arguments, messag
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
     assert message in refused("card", tmp_path, *arguments)
     assert (tmp_path / "README.md").read_text() == "---\nlicense: mit\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mit", False),
+        ("mitt", "the Hub may not know the licence 'mitt'; did you mean mit?"),
+        ("of-2030", "the Hub may not know the licence 'of-2030'\n"),
+    ],
+)
+def test_a_licence_that_is_not_known_here_is_told(tmp_path, capsys, name, told):
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    said = run(capsys, "card", tmp_path, "--license", name)
+    assert told in said if told else "may not" not in said
+    assert f"license: {name}\n" in (tmp_path / "README.md").read_text()

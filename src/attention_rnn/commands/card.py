@@ -11,7 +11,7 @@ _DESCRIPTION = """Show the model card of a folder, or say in it what only you kn
   attention-rnn card runs/words
   attention-rnn card runs/words --license cc-by-4.0 --language de"""
 
-# what the Hub calls them, which checks a card when it is sent
+# what the Hub calls the licences, which checks a card when it is sent; it may have learned of others since
 _LICENSES = """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
 bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0
 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         "--tags", nargs="+", metavar="TAG", help="what the Hub is to find it by, beside what stands there"
     )
     options = parser.parse_args(list(arguments))
-    check_language_and_license(options.language or (), options.license)
+    check_languages(options.language or ())
     file = options.model / "README.md"
     if not file.exists():
         raise FileNotFoundError(f"there is no card in {options.model}: a training writes README.md when it ends")
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str]) -> None:
         card.data.language = options.language
     if options.license:
         card.data.license = options.license
+        if options.license not in _LICENSES.split():
+            near = did_you_mean(options.license, _LICENSES.split())
+            print(f"the Hub may not know the licence {options.license!r}{near if 'did' in near else ''}")
     if options.tags:
         card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *options.tags]))
     if options.language or options.license or options.tags:
@@ -52,15 +55,8 @@ def main(arguments: Sequence[str]) -> None:
         print(file.read_text(encoding="utf-8"), end="")
 
 
-def check_language_and_license(languages: Sequence[str], license: str | None) -> None:
+def check_languages(languages: Sequence[str]) -> None:
     """Refuse what the Hub would refuse once the card is sent."""
     for language in languages:
         if not _LANGUAGE.fullmatch(language):
             raise UsageError(f"--language must be ISO 639 codes of two or three letters, such as de, got {language!r}")
-    licenses = _LICENSES.split()
-    if license is not None and license not in licenses:
-        near = did_you_mean(license, licenses)
-        near = (
-            near if "did" in near else "; the Hub lists them at https://huggingface.co/docs/hub/repositories-licenses"
-        )
-        raise UsageError(f"there is no licence {license!r} on the Hub{near}")

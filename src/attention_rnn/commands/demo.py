@@ -63,7 +63,7 @@ def space(arguments: Sequence[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="where it goes (NAME-space)")
     options = parser.parse_args(list(arguments))
     if not (options.model / "config.json").exists():
-        raise FileNotFoundError(f"there is no model in {options.model}")
+        raise FileNotFoundError(f"there is no single model in {options.model}")
     output = options.output or Path(f"{options.model.resolve().name}-space")
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} holds something already: -o names another folder")

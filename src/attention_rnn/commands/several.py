@@ -104,7 +104,6 @@ def train_several(
     single = [read_scores(member, "predict") for member in members]
     rows = dict(zip([member.name for member in members], map(tell, single), strict=True))
     rows |= {"mean": tell_mean(single), "together": tell(read_scores(ensemble, "predict"))}
-    lines = [_line("single", rows["mean"], f"the mean of {len(members)}")]
     scores = {split: read_scores(ensemble, prefix) for split, prefix in _PREFIXES.items()}
     if not (ensemble / CARD).exists():  # the last thing, as by it a finished training is known
         write_model_card(
@@ -119,14 +118,17 @@ def train_several(
             command=shlex.split(command),
             details=f"The models alone and together, on the test:\n\n{table_of(rows)}",
         )
-    if not options.distil:
-        return scores, lines
-    lines.append(_line("together", rows["together"]))
-    print("\nthe ensemble is distilled into one model", flush=True)
-    scores = run.main([*words, "--teacher_models", *map(str, members), *_place(folder, seeds[0])])
-    with open(folder / CARD, "a", encoding="utf-8") as file:
-        file.write(f"\n## Beside its teachers\n\n{table_of(rows)}\n")
-    return scores, lines
+    if options.distil:
+        print("\nthe ensemble is distilled into one model", flush=True)
+        scores = run.main([*words, "--teacher_models", *map(str, members), *_place(folder, seeds[0])])
+        with open(folder / CARD, "a", encoding="utf-8") as file:
+            file.write(f"\n## Beside its teachers\n\n{table_of(rows)}\n")
+    told = {
+        row: ", ".join(f"{name} {rows[row][name]}" for name in scores["test"] if name in rows[row])
+        for row in ("mean", "together")
+    }
+    lines = [f"{'single':10} {told['mean']}, the mean of {len(members)}"]
+    return scores, [*lines, f"{'together':10} {told['together']}"] if options.distil else lines
 
 
 def delete_models(folder: Path) -> None:
@@ -134,10 +136,6 @@ def delete_models(folder: Path) -> None:
     delete_run(folder)
     for name in (MEMBERS, TEACHERS):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _line(name: str, scores: Mapping[str, str], *others: str) -> str:
-    return f"{name:10} {', '.join([*map(' '.join, scores.items()), *others])}"
 
 
 def _place(folder: Path, seed: int) -> list[str]:
