@@ -21,7 +21,8 @@ from huggingface_hub import ModelCard
 
 from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
-from attention_rnn.commands.train import _SPLITS, make_parser, rows_of, script_arguments, settle_recipe, split_rows
+from attention_rnn.commands.rows import SPLITS, rows_of, split_rows
+from attention_rnn.commands.train import make_parser, script_arguments, settle_recipe
 from attention_rnn.inspection import read_content
 from attention_rnn.models.presets import PRESETS
 from attention_rnn.recipes import (
@@ -150,7 +151,7 @@ def test_a_file_becomes_a_folder_with_all_there_is_to_see(trained):
     assert "| test | a part of words.tsv |" in card
     rows = [
         [json.loads(line)["source"] for line in (trained / "data" / f"{split}.jsonl").read_text().splitlines()]
-        for split in _SPLITS
+        for split in SPLITS
     ]
     assert sorted(chain(*rows)) == WORDS
 
@@ -400,7 +401,7 @@ def test_recipes_have_short_names_too(capsys):
 def test_no_source_is_in_two_splits():
     rows = [{"source": f"s{number // 3}", "target": str(number)} for number in range(90)]
     split = split_rows({"train": rows}, Task("pairs", {}, ""), seed=1)
-    sources = [{row["source"] for row in split[name]} for name in _SPLITS]
+    sources = [{row["source"] for row in split[name]} for name in SPLITS]
     assert [len(of_split) for of_split in sources] == [24, 3, 3]
     assert sum(map(len, split.values())) == 90
     assert split == split_rows({"train": rows}, Task("pairs", {}, ""), seed=1)
@@ -411,13 +412,13 @@ def test_a_split_that_was_given_is_taken():
     rows = [{"source": f"s{number}", "target": "t"} for number in range(20)]
     split = split_rows({"train": rows, "validation": rows[:1]}, Task("pairs", {}, ""), seed=1)
     assert split["validation"] == rows[:1]
-    assert [len(split[name]) for name in _SPLITS] == [18, 1, 2]
+    assert [len(split[name]) for name in SPLITS] == [18, 1, 2]
 
 
 def test_a_running_text_is_cut_at_its_lines():
     text = "".join(f"line {number}\n" for number in range(100))
     split = split_rows({"train": [{"text": text}]}, Task("language-model", {}, ""), seed=1)
-    parts = [split[name][0]["text"] for name in _SPLITS]
+    parts = [split[name][0]["text"] for name in SPLITS]
     assert "".join(parts) == text
     assert all(part.endswith("\n") for part in parts)
 

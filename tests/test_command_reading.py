@@ -19,15 +19,8 @@ from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.results import tell_results, write_marked_predictions
-from attention_rnn.commands.train import (
-    known_of,
-    rows_of,
-    settle_task,
-    split_rows,
-    suit_columns,
-    task_of_file,
-    tell_content,
-)
+from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
+from attention_rnn.commands.train import settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer

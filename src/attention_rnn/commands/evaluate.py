@@ -11,7 +11,8 @@ from ..recipes import as_arguments
 from ..tasks import Task
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import read_settings, read_task, text_task_of
-from .train import known_of, quiet, read_files, rows_of, settle_task, suit_columns, tell_content, write_splits
+from .rows import known_of, rows_of, suit_columns, write_splits
+from .train import quiet, read_files, settle_task, tell_content
 
 _DESCRIPTION = """Score a model on a file.
 

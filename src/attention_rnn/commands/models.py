@@ -247,7 +247,9 @@ class Model:
 
         import attention_rnn  # noqa: F401  # registers the tokenizers
 
-        return AutoTokenizer.from_pretrained(self.folder)
+        from ..checkpoints import one_of
+
+        return AutoTokenizer.from_pretrained(one_of(self.folder))
 
     def unknown(self, text: Source) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in their order."""

@@ -17,7 +17,7 @@ from . import CommandParser, add_reading_arguments, at_least
 from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
 from .models import Model, Source, name_piece, read_settings, task_of, tell_unknown
-from .train import known_of, rows_of, suit_columns
+from .rows import known_of, rows_of, suit_columns
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
 

@@ -3,19 +3,16 @@
 import argparse
 import json
 import logging
-import random
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..data import get_value, write_json_lines
-from ..inspection import Content, Known, Row, read_aligned, read_content, text_of
-from ..onnx.spelling import spell_lemma, spell_text
+from ..data import get_value
+from ..inspection import Content, Known, Row, read_aligned, read_content
 from ..recipes import (
     RECIPES,
     TASKS,
@@ -29,6 +26,7 @@ from ..tasks import Task, find_task, is_series
 from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
 from .folder import how_to_begin, settings_of, training_folder
 from .results import tell_results, write_marked_predictions
+from .rows import SPLITS, column_names, known_of, rows_of, split_rows, write_splits
 
 _DESCRIPTION = """Train a model on your own file.
 
@@ -42,8 +40,6 @@ labels, words with labels, questions with contexts, or running text; two files h
 stops and leaves the best model so far; the same command goes on. All arguments of the Trainer (--help-all) are
 understood too: --num_train_epochs 30."""
 
-_SPLITS = ("train", "validation", "test")
-_PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
 _PATIENCE = 8  # evaluations, of the twenty or so of a training
 
 
@@ -98,12 +94,12 @@ def main(arguments: Sequence[str]) -> None:
 
         check_several(options, task, others)
     known = known_of(task, names)
-    contents |= {s: read_files(files[s], options, known) for s in _SPLITS[1:] if files[s]}
+    contents |= {s: read_files(files[s], options, known) for s in SPLITS[1:] if files[s]}
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
     rows = split_rows(rows, task, options.seed)
     is_text = task.name == "language-model"
-    sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in _SPLITS]
+    sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in SPLITS]
     print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
     recipe, reason = settle_recipe(task, rows["train"], options)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
@@ -127,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
             if options.num_models == 1:
                 scores = script(task.name).main(words)
             else:
-                data = {s: (of, len(rows[s])) for s, of in zip(_SPLITS, origins_of(files), strict=True)}
+                data = {s: (of, len(rows[s])) for s, of in zip(SPLITS, origins_of(files), strict=True)}
                 scores, lines = train_several(folder, task, words, options, data, command)
         except KeyboardInterrupt as error:
             told = [str(error)] if str(error) else []
@@ -144,16 +140,12 @@ _WHAT = ("to train on", "to choose the best model by", "to test it on")
 def origins_of(files: Mapping[str, Sequence[str] | None]) -> list[str]:
     """What the card calls the data of each split."""
     names = {split: " and ".join(Path(file).name for file in of_split) for split, of_split in files.items() if of_split}
-    return [names.get(split, f"a part of {names['train']}") for split in _SPLITS]
+    return [names.get(split, f"a part of {names['train']}") for split in SPLITS]
 
 
 def script(task: str) -> Any:
     """The script that trains a task, as a module."""
     return import_module(f"attention_rnn.examples.{TASKS[task]}")
-
-
-def column_names(content: Content) -> list[str]:
-    return list(content.rows[0]) if content.rows else []
 
 
 def task_of_file(options: argparse.Namespace) -> str:
@@ -166,31 +158,6 @@ def known_of_options(options: argparse.Namespace) -> Known:
     is_open = Path(options.file[0]).suffix not in _OF_TABLES
     told = options.task if is_open and options.task in ("language-model", "labelling") else None
     return Known(told, wanted=options.columns or ())
-
-
-def known_of(task: Task, names: Sequence[str]) -> Known:
-    """What a file of the same task as another one with these columns is known to be."""
-    return Known(task.name, names, list(chain.from_iterable(task.columns.values())))
-
-
-def suit_columns(task: Task, content: Content) -> Task:
-    """
-    A task as another file has it: of one that `attention-rnn train` has split itself, or by the places of the columns
-    where the file of the training named none.
-    """
-    there = column_names(content)
-    sources = [role for role in task.columns if role in ("source", "text", "tokens")]
-    wanted = [column for role in sources for column in task.columns[role]]
-    if not there or {column.split(".")[0] for column in wanted} <= set(there):
-        return task
-    if not task.spelt and set(sources) <= set(there):
-        pair = {"text": ["text", "text_pair"][: len(wanted)]} if sources == ["text"] else {}
-        return replace(task, columns={role: [role] for role in task.columns} | pair)
-    places = {f"column {number}": name for number, name in enumerate(there, start=1)}
-    if set(chain.from_iterable(task.columns.values())) <= set(places):
-        columns = {role: [places[column] for column in of_role] for role, of_role in task.columns.items()}
-        return replace(task, columns=columns)
-    return task
 
 
 def read_files(files: Sequence[str], options: argparse.Namespace, known: Known) -> Content:
@@ -270,97 +237,6 @@ def tell_content(content: Content, task: Task) -> None:
 
 def brief_text(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[Row]:
-    """
-    The rows as the script of the task reads them; without targets and labels where these are to be predicted.
-
-    Raises:
-        ValueError: a row lacks a column of the task, or something else stands there; with its place.
-    """
-    columns = task.columns
-    if task.name == "language-model":
-        yield {"text": content.text}
-    elif task.name == "question-answering":
-        from ..question_answering import read_examples
-
-        for example in read_examples(content, may_be_empty=not is_labelled):
-            yield {name: example[name] for name in ("id", "question", "context", "answers")}
-    elif task.name == "labelling":
-        from ..labelling import get_labelled_words, get_words
-
-        for place, row in content:
-            (tokens,) = columns["tokens"]
-            if not is_labelled:
-                yield {"tokens": get_words(row, tokens, place)}
-                continue
-            (labels,) = columns["labels"]
-            if isinstance(row.get(labels), list):  # of ids
-                row = row | {labels: [str(label) for label in row[labels]]}
-            words = get_labelled_words(row, tokens, labels, place)
-            others = {"intent": row["intent"]} if isinstance(row.get("intent"), str) else {}
-            yield {"tokens": words["tokens"], "labels": words["labels"]} | others
-    elif task.name == "classification":
-        names = ["text", "text_pair"][: len(columns["text"])]
-        for place, row in content:
-            texts = {name: text_of(row, column, place) for name, column in zip(names, columns["text"], strict=True)}
-            yield texts | ({"label": _label_of(row, task, place)} if is_labelled else {})
-    else:
-        for place, row in content:
-            sources = [text_of(row, column, place) for column in columns["source"]]
-            source = {"source": spell_lemma(*sources) if task.spelt else " ".join(sources)}
-            if is_labelled:
-                target = text_of(row, columns["target"][0], place)
-                source["target"] = spell_text(target) if task.spelt else target
-            yield source
-
-
-def _label_of(row: Row, task: Task, place: str) -> Any:
-    (column,) = task.columns["label"]
-    if task.problem_type == "multi_label_classification":
-        label = get_value(row, column, place)
-        return label if isinstance(label, list) else text_of(row, column, place).split(task.label_separator)
-    label = text_of(row, column, place)
-    return label.replace(",", ".") if task.problem_type == "regression" else label
-
-
-def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
-    """
-    The rows of train, validation and test: what no file was given for is taken from that of train, so that no source
-    is in two splits.
-    """
-    missing = [split for split in ("validation", "test") if split not in rows]
-    if task.name == "language-model":
-        text = rows["train"][0]["text"]
-        cuts = [len(text)]
-        for _ in missing:
-            cuts.insert(0, text.rfind("\n", 0, cuts[0] - int(len(text) * _PART / 2)) + 1 or cuts[0] * 9 // 10)
-        rows = rows | {split: [{"text": text[a:b]}] for split, a, b in zip(missing, cuts, cuts[1:], strict=False)}
-        return rows | {"train": [{"text": text[: cuts[0]]}]}
-
-    names: tuple[str, ...] = ("source", "text", "text_pair", "tokens", "context")
-    if task.name == "question-answering" and len({row["context"] for row in rows["train"]}) < 10:
-        names = ("context", "question")
-
-    def key(row: Row) -> str:
-        return json.dumps([row[name] for name in names if name in row] or row, ensure_ascii=False)
-
-    by_source: dict[str, list[Row]] = {}
-    for row in rows["train"]:
-        by_source.setdefault(key(row), []).append(row)
-    needed = len(missing) + 1
-    if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
-        raise ValueError("every row is empty where there should be a text")
-    if missing and len(by_source) < 10:
-        raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
-    number = min(max(1, round(len(by_source) * _PART)), _MOST)
-    sources = list(by_source)
-    random.Random(seed).shuffle(sources)
-    taken = {split: sources[index * number : (index + 1) * number] for index, split in enumerate(missing)}
-    held_out = set(sources[: (needed - 1) * number])
-    split = {name: [row for source in of_split for row in by_source[source]] for name, of_split in taken.items()}
-    return rows | split | {"train": [row for row in rows["train"] if key(row) not in held_out]}
 
 
 def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, str]:
@@ -475,30 +351,6 @@ def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> Non
             raise UsageError(f"there is no {word}{near if 'did' in near else '; --help-all lists all'}")
     if words and not words[0].startswith("-"):
         raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
-
-
-def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[str, Any]:
-    """The files of the splits, as arguments of the script."""
-    folder.mkdir(parents=True, exist_ok=True)
-    is_text = task.name == "language-model"
-    arguments: dict[str, Any] = {}
-    for split, of_split in rows.items():
-        file = folder / f"{split}.{'txt' if is_text else 'jsonl'}"
-        if is_text:
-            file.write_text("".join(row["text"] for row in of_split), encoding="utf-8", newline="\n")
-        else:
-            write_json_lines(file, of_split)
-        arguments[f"{split}_file"] = str(file)
-    if task.name == "pairs":
-        arguments |= {"source_column": "source", "target_column": "target"}
-    elif task.name == "labelling" and "train" in rows:
-        labels = {split: {label for row in of_split for label in row["labels"]} for split, of_split in rows.items()}
-        if unseen := sorted(set().union(*labels.values()) - labels["train"]):
-            arguments |= {"extra_labels": unseen}
-    elif task.name == "classification":
-        arguments |= {"text_columns": [name for name in ("text", "text_pair") if name in next(iter(rows.values()))[0]]}
-        arguments["label_column"] = "label"
-    return arguments
 
 
 def quiet() -> None:
