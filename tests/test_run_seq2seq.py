@@ -463,7 +463,7 @@ REFUSED_ARGUMENTS = [
     ("--do_train --train_file {file} --shared_vocabulary --target_tokenizer word", "--shared_vocabulary makes one"),
     ("--do_train --train_file {file} --config_overrides hiden_size=3", r"did you mean hidden_size\?"),
     ("--do_train --train_file {file} --config_overrides cell_type=tree", "cell_type.*'tree'"),
-    ("--do_train --train_file {file} --config_overrides vocab_size=9", "got 'vocab_size=9'"),
+    ("--do_train --train_file {file} --config_overrides vocab_size=9", "got 'vocab_size'"),
     ("--do_train --train_file {file} --model_name_or_path x", "no --config_overrides, --source_tokenizer"),
     (
         "--do_train --train_file {file} --tokenizer_name x",
