@@ -156,6 +156,8 @@ def test_a_model_and_an_input_are_known_by_their_content(tmp_path):
     assert {name for name in before if before[name] != after[name]} == {"content of the model"}
     (tmp_path / "texts.txt").write_text("new")
     assert contents_of(str(tmp_path), tmp_path / "texts.txt")["content of the input"] != after["content of the input"]
+    (tmp_path / "scores.json").write_text("{}")  # what an evaluation leaves
+    assert contents_of(str(tmp_path), tmp_path / "texts.txt")["content of the model"] == after["content of the model"]
     assert contents_of("a-name/on-the-hub", tmp_path / "texts.txt")["content of the model"] is None
 
 

@@ -18,7 +18,7 @@ def parts_of(output: Path) -> Path:
 def contents_of(model: str, file: str | Path) -> dict[str, str | None]:
     """What tells a model and an input from others that may come to stand in their places, as `prepare` takes it."""
     places = [Path(model), *Path(model).glob("members/*/")]  # an ensemble holds its models
-    kinds = ("*.safetensors", "*.json", "*.onnx")
+    kinds = ("*.safetensors", "*.onnx", "*config.json", "*tokenizer*.json")
     files = sorted(file for place in places for kind in kinds for file in place.glob(kind))
     return {
         "content of the model": _digest(files) if files else None,  # a name on the Hub stays what it is

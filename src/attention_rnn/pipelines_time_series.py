@@ -180,7 +180,7 @@ class TimeSeriesForecastingPipeline(Pipeline):
             paths = paths.to(torch.promote_types(paths.dtype, torch.float32))
             levels = torch.tensor(self.levels, device=paths.device, dtype=paths.dtype)
             is_median = self.model.config.distribution_output == "quantile"  # as of what it forecasts at once
-            target = paths.median(dim=1).values if is_median else paths.mean(dim=1)
+            target = paths.quantile(0.5, dim=1) if is_median else paths.mean(dim=1)
             return target, paths.quantile(levels, dim=1).movedim(0, -1)
         outputs = self.model(**inputs)
         mean, full = outputs.mean_predictions, outputs.full_predictions
