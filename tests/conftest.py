@@ -2,6 +2,7 @@
 What tests of several files share, and how many examples hypothesis tries, with `--hypothesis-profile fuzz` thousands.
 """
 
+import logging
 from functools import cache
 
 import pytest
@@ -24,3 +25,10 @@ def exported(tmp_path_factory):
     from exports import export
 
     return cache(lambda variant: export(variant, tmp_path_factory))
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """What a command sets the levels of the loggers to holds in its own test alone."""
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "attention_rnn"]:
+        logging.getLogger(name).setLevel(logging.NOTSET)
