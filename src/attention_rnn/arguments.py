@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import HfArgumentParser, PreTrainedConfig, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from .checkpoints import members_of, open_config
+from .checkpoints import one_of, open_config
 from .models.configuration_attention_rnn import AttentionRnnConfig
 from .recipes import as_arguments
 from .trainer import ReliableTrainingArguments
@@ -348,8 +348,7 @@ def check_model(model_args: Any, training_args: TrainingArguments) -> None:
         if getattr(model_args, name, None) is not None and without_effect:
             raise ValueError(f"--{name} brings its {brings}: no {', '.join(without_effect)}")
     if model_args.model_name_or_path is not None:
-        name = next(iter(members_of(model_args.model_name_or_path)), model_args.model_name_or_path)
-        open_config(name, trust_remote_code=model_args.trust_remote_code)
+        open_config(one_of(model_args.model_name_or_path), trust_remote_code=model_args.trust_remote_code)
 
 
 def check_files(data_args: Any, training_args: TrainingArguments) -> None:

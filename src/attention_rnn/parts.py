@@ -17,9 +17,10 @@ def parts_of(output: Path) -> Path:
 
 def contents_of(model: str, file: str | Path) -> dict[str, str | None]:
     """What tells a model and an input from others that may come to stand in their places, as `prepare` takes it."""
-    places = [Path(model), *Path(model).glob("members/*/")]  # an ensemble holds its models
+    from .checkpoints import single_models
+
     kinds = ("*.safetensors", "*.onnx", "*config.json", "*tokenizer*.json")
-    files = sorted(file for place in places for kind in kinds for file in place.glob(kind))
+    files = sorted(file for folder in single_models([model]) for kind in kinds for file in Path(folder).glob(kind))
     return {
         "content of the model": _digest(files) if files else None,  # a name on the Hub stays what it is
         "content of the input": _digest([Path(file)]),

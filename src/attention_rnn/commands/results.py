@@ -66,7 +66,7 @@ def tell_results(
     folder: Path, task: Task, scores: Scores, rows: Mapping[str, Sequence[Row]], others: Sequence[str] = ()
 ) -> None:
     """Print what a model has reached, with other lines beneath, and what there is to do next."""
-    from ..checkpoints import members_of
+    from ..checkpoints import one_of
 
     print()
     for split in ("validation", "test"):
@@ -87,7 +87,7 @@ def tell_results(
     print(f"look at    {', '.join(shown)}")
     print(f"use it     attention-rnn predict {folder}")
     looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
-    start = next(iter(members_of(folder)), folder)
+    start = one_of(str(folder))
     print(f"go on      {looks}attention-rnn train OTHER --from {start}")
 
 
