@@ -83,11 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trust_remote_code=options.trust_remote_code,
         device=accelerator.device,
     )
+    columns = columns_of(options, forecast)
     # looks at every row before any work is done
     try:
-        total, is_scattered = sum(1 for _ in read_items(options, forecast)), False
+        total, is_scattered = sum(1 for _ in read_items(options, forecast, columns)), False
     except ScatteredRows as error:
-        total, is_scattered = sum(1 for _ in read_items(options, forecast, in_memory=True)), True
+        total, is_scattered = sum(1 for _ in read_items(options, forecast, columns, in_memory=True)), True
         if accelerator.is_main_process:
             print(f"{error}: all rows are held in memory")
     if not total:
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare(options.output, settings, options.overwrite)
     accelerator.wait_for_everyone()
 
-    items = read_items(options, forecast, in_memory=is_scattered)
+    items = read_items(options, forecast, columns, in_memory=is_scattered)
     with tqdm(total=total, unit=" series", disable=not accelerator.is_main_process) as progress:
         for number, _ in enumerate(range(0, total, options.part_size)):
             part = list(islice(items, options.part_size))
@@ -118,15 +119,19 @@ def as_csv(table: pd.DataFrame, header: bool) -> str:
     return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
 
 
-def read_items(
-    options: argparse.Namespace, forecast: Any, in_memory: bool = False
-) -> Iterator[tuple[Columns, pd.DataFrame]]:
-    """The last rows of each series, and what their columns hold."""
+def columns_of(options: argparse.Namespace, forecast: Any) -> Columns:
+    """What the columns hold, as far as the user says it or the file has those of the training."""
     targets = options.target_columns
     if not targets:
         first = next(read_chunks(options.input, Columns(), options.file_format, options.column_names), None)
         targets = None if first is None else forecast.targets_among(list(first.columns))
-    columns = forecast.columns(options.timestamp_column, options.item_column, targets)
+    return forecast.columns(options.timestamp_column, options.item_column, targets)
+
+
+def read_items(
+    options: argparse.Namespace, forecast: Any, columns: Columns, in_memory: bool = False
+) -> Iterator[tuple[Columns, pd.DataFrame]]:
+    """The last rows of each series, and what their columns hold."""
     longest = forecast.context_length + (options.prediction_length or forecast.prediction_length)
     return read_by_item(options.input, columns, longest, options.file_format, options.column_names, in_memory=in_memory)
 
