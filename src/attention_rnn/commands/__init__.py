@@ -15,11 +15,16 @@ class UsageError(ValueError):
     """A command line that is not understood."""
 
 
+def near_to(name: str, known: Iterable[str]) -> str:
+    """The end of a message on a name that nothing has: what is near to it, if anything."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message on a name that nothing has: what is near to it, or else all of them."""
+    """As `near_to`, or else all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return near_to(name, known) or f"; there are {', '.join(known)}"
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import CommandParser, UsageError, did_you_mean
+from . import CommandParser, UsageError, near_to
 
 _DESCRIPTION = """Show the model card of a folder, or say in it what only you know.
 
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.license:
         card.data.license = options.license
         if options.license not in _LICENSES.split():
-            near = did_you_mean(options.license, _LICENSES.split())
-            print(f"the Hub may not know the licence {options.license!r}{near if 'did' in near else ''}")
+            near = near_to(options.license, _LICENSES.split())
+            print(f"the Hub may not know the licence {options.license!r}{near}")
     if options.tags:
         card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *options.tags]))
     if options.language or options.license or options.tags:

@@ -23,7 +23,7 @@ from ..recipes import (
     load_recipe,
 )
 from ..tasks import Task, find_task, is_series
-from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
+from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean, near_to
 from .folder import how_to_begin, settings_of, training_folder
 from .results import tell_results, write_marked_predictions
 from .rows import SPLITS, column_names, known_of, rows_of, split_rows, write_splits
@@ -347,8 +347,8 @@ def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> Non
         name = word.split("=")[0].removeprefix("--").replace("-", "_")
         if word.startswith("--") and name not in known and name.removeprefix("no_") not in known:
             flags = [*parser.flags, *(f"--{name}" for name in sorted(known))]
-            near = did_you_mean(word.split("=")[0], flags)
-            raise UsageError(f"there is no {word}{near if 'did' in near else '; --help-all lists all'}")
+            near = near_to(word.split("=")[0], flags)
+            raise UsageError(f"there is no {word}{near or '; --help-all lists all'}")
     if words and not words[0].startswith("-"):
         raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
 
