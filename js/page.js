@@ -46,21 +46,15 @@ function showAttention({ attention: weights, sourceTokens, targetTokens }) {
 }
 
 function clear() {
-  output.textContent = fault.textContent = "";
+  output.replaceChildren();
+  fault.textContent = "";
   best.replaceChildren();
   attention.replaceChildren();
 }
 
-async function show(runner) {
-  call.abort();
-  call = new AbortController();
-  const { signal } = call;
-  const count = Math.min(10, Math.max(1, Math.trunc(beams.value) || 1));
-  if (!text.value.trim()) {
-    clear();
-    return;
-  }
-  try {
+/** What is shown of a text for each kind of task, and what has been counted of it. */
+const SHOWN = {
+  async generate(runner, signal) {
     const started = performance.now();
     const [greedy] = await runner.generate(text.value, {
       numBeams: 1,
@@ -69,14 +63,57 @@ async function show(runner) {
       onText: (part) => (output.textContent = part),
     });
     const spent = performance.now() - started;
+    const count = Math.min(10, Math.max(1, Math.trunc(beams.value) || 1));
     showAttention(greedy);
     showBest(count === 1 ? [greedy] : await runner.generate(text.value, { numBeams: count, numReturnSequences: count, signal }));
+    return [spent, `${greedy.tokenIds.length} tokens`];
+  },
+
+  async classify(runner) {
+    const started = performance.now();
+    const labels = await runner.classify(text.value);
+    output.textContent = labels[0].label;
+    showBest(labels.slice(0, 10).map(({ label, score }) => ({ text: label, score })));
+    return [performance.now() - started, `${labels.length} labels`];
+  },
+
+  async tag(runner) {
+    const started = performance.now();
+    const { words, intent, score } = await runner.tag(text.value);
+    const labels = runner.config.labels.map((label) => label.replace(/^[BI]-/, ""));
+    const kinds = [...new Set(labels)].filter((label) => label !== "O");
+    output.replaceChildren(
+      ...words.flatMap(({ word, label }) => {
+        const kind = kinds.indexOf(label?.replace(/^[BI]-/, ""));
+        const shown = element("span", kind < 0 ? word : [word, element("small", label)], { className: "word" });
+        if (kind >= 0) shown.style.setProperty("--hue", Math.round((360 * kind) / kinds.length));
+        return [shown, " "];
+      }),
+    );
+    showBest(intent === null ? [] : [{ text: intent, score }]);
+    return [performance.now() - started, `${words.length} words`];
+  },
+};
+const METHODS = { "text-classification": "classify", "token-classification": "tag" };
+
+async function show(runner) {
+  call.abort();
+  call = new AbortController();
+  const { signal } = call;
+  if (!text.value.trim()) {
+    clear();
+    return;
+  }
+  const typed = text.value;
+  try {
+    const [spent, counted] = await SHOWN[METHODS[runner.config.task] ?? "generate"](runner, signal);
+    if (signal.aborted) return;
     fault.textContent = "";
     const { size, milliseconds } = runner.loaded;
     status.textContent =
-      `${spent.toFixed(1)} ms for ${greedy.tokenIds.length} tokens, in this browser. ` +
+      `${spent.toFixed(1)} ms for ${counted}, in this browser. ` +
       `The model has ${(size / 1e6).toFixed(2)} MB and was there after ${milliseconds.toFixed(0)} ms.`;
-    status.dataset.text = text.value; // what is shown is of this text
+    status.dataset.text = typed; // what is shown is of this text
   } catch (error) {
     if (signal.aborted) return;
     clear();
@@ -87,6 +124,7 @@ async function show(runner) {
 try {
   const runner = await load(new URL("model/", document.baseURI));
   const refresh = () => show(runner);
+  document.getElementById("beamed").hidden = runner.config.task in METHODS;
   text.oninput = beams.oninput = refresh;
   text.value ||= decodeURIComponent(location.hash.slice(1));
   status.textContent = "Ready.";

@@ -24,12 +24,28 @@ export interface Generated {
   attention: number[][] | null;
 }
 
+export interface Classified {
+  label: string;
+  score: number;
+}
+
+export interface Tagged {
+  /** For each word between white space; `null` if the tokenizer has dropped it. `text.slice(start, end)` is the word. */
+  words: { word: string; label: string | null; start: number; end: number }[];
+  /** Of a model that knows intents. */
+  intent: string | null;
+  score: number | null;
+}
+
 export interface Runner {
   readonly config: Record<string, unknown>;
   /** How many bytes were read, and how long that took. */
   readonly loaded: { size: number; milliseconds: number };
   /** What the model makes of a text, the best first. A model of inflection reads a lemma with its features, "gehen V;PST". */
   generate(text: string, options?: GenerationOptions): Promise<Generated[]>;
+  /** The labels of a text, the best first. */
+  classify(text: string): Promise<Classified[]>;
+  tag(text: string): Promise<Tagged>;
 }
 
 /** Opens the folder of that address, which `attention-rnn export` has written. */

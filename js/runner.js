@@ -9,7 +9,10 @@ import { InferenceSession, Tensor, env } from "onnxruntime-web";
 
 const FORMAT = "attention-rnn-onnx";
 const FORMAT_VERSION = 2;
-const TASKS = ["text2text-generation", "text-generation"];
+const GENERATION = ["text2text-generation", "text-generation"];
+const CLASSIFICATION = "text-classification";
+const LABELLING = "token-classification";
+const TASKS = [...GENERATION, CLASSIFICATION, LABELLING];
 const MEMORY = ["keys", "values", "mask"];
 const IMPOSSIBLE = -1e9; // added to the score of what must not be chosen
 
@@ -45,18 +48,18 @@ export async function load(url) {
   };
   const config = await readJson("config.json");
   check(config);
-  const [source, target, encoder, step] = await Promise.all([
+  const generates = GENERATION.includes(config.task);
+  const [source, target, encoder, step, model] = await Promise.all([
     readJson("tokenizer.json"),
     config.has_target_tokenizer ? readJson("target_tokenizer.json") : null,
-    config.task === "text-generation" ? null : open("encoder.onnx"),
-    open("step.onnx"),
+    config.task === "text2text-generation" ? open("encoder.onnx") : null,
+    generates ? open("step.onnx") : null,
+    generates ? null : open("model.onnx"),
   ]);
   const settings = { unk_token: config.unk_token }; // of word-level models the library reads it from here alone
   const tokenizer = new Tokenizer(source, settings);
-  return new Runner(config, tokenizer, target ? new Tokenizer(target, settings) : tokenizer, encoder, step, {
-    size,
-    milliseconds: performance.now() - started,
-  });
+  const loaded = { size, milliseconds: performance.now() - started };
+  return new Runner(config, tokenizer, target ? new Tokenizer(target, settings) : tokenizer, { encoder, step, model }, loaded);
 }
 
 function check(config) {
@@ -65,8 +68,8 @@ function check(config) {
     throw new Error(`config.json has the version ${config.format_version}, and this runner knows ${FORMAT_VERSION}`);
   }
   if (!TASKS.includes(config.task)) throw new Error(`The model must be for ${TASKS.join(" or ")}, got ${config.task}`);
-  if (config.copy || config.max_word_length) {
-    throw new Error("This runner knows no models that copy unknown words or read the characters of words");
+  if (config.copy || (config.max_word_length && config.task !== LABELLING)) {
+    throw new Error("This runner knows no models that copy unknown words, and of those that read characters of words only taggers");
   }
 }
 
@@ -83,40 +86,137 @@ function readLemma(text) {
 class Runner {
   #tokenizer;
   #target;
-  #encoder;
-  #step;
+  #graphs;
   #ends;
   #last = Promise.resolve();
 
-  constructor(config, tokenizer, target, encoder, step, loaded) {
+  constructor(config, tokenizer, target, graphs, loaded) {
     this.config = config;
     this.loaded = loaded;
     this.#tokenizer = tokenizer;
     this.#target = target;
-    this.#encoder = encoder;
-    this.#step = step;
+    this.#graphs = graphs;
     this.#ends = new Set(config.special_tokens.eos);
   }
 
-  /** What the model makes of a text, the best first. One call waits for the other. */
+  /** What the model makes of a text, the best first. */
   generate(text, options = {}) {
-    const result = this.#last.then(() => this.#generate(text, options));
+    return this.#inTurn(GENERATION, text, () => this.#generate(text, options));
+  }
+
+  /** The labels of a text with their scores, the best first. */
+  classify(text) {
+    return this.#inTurn([CLASSIFICATION], text, () => this.#classify(text));
+  }
+
+  /** A label for each word between white space, and the intent of the text, where the model knows intents. */
+  tag(text) {
+    return this.#inTurn([LABELLING], text, () => this.#tag(text));
+  }
+
+  /** One call waits for the other: a graph runs once at a time. */
+  #inTurn(tasks, text, run) {
+    const result = this.#last.then(() => {
+      const { task } = this.config;
+      if (!tasks.includes(task)) throw new TypeError(`The model must be for ${tasks.join(" or ")}, got ${task}`);
+      if (typeof text !== "string" || !text.trim()) throw new TypeError("The text must be a string that is not empty");
+      return run();
+    });
     this.#last = result.catch(() => {});
     return result;
   }
 
-  async #generate(text, options) {
-    const settings = this.#settings(options);
-    if (typeof text !== "string" || !text.trim()) throw new TypeError("The text must be a string that is not empty");
-    const ids = this.#tokenizer.encode(this.config.spelt ? readLemma(text) : text).ids;
+  #checkLength(ids) {
     const limit = this.config.max_source_length;
     if (!ids.length) throw new RangeError("The text must hold a token");
     if (limit !== null && ids.length > limit) throw new RangeError(`The text may have ${limit} tokens, got ${ids.length}`);
+  }
+
+  async #classify(text) {
+    const { ids } = this.#tokenizer.encode(text);
+    this.#checkLength(ids);
+    const { logits } = await this.#graphs.model.run(inputsOf(ids));
+    const problem = this.config.problem_type;
+    let scores = Array.from(logits.data);
+    if (problem === "multi_label_classification") scores = scores.map((logit) => 1 / (1 + Math.exp(-logit)));
+    else if (problem !== "regression") scores = softmax(scores);
+    return top(scores.map((score, index) => ({ label: this.config.labels[index], score })), scores.length, ({ score }) => score);
+  }
+
+  async #tag(text) {
+    const matches = Array.from(text.matchAll(/\S+/g));
+    const words = matches.map(([word]) => word);
+    const { ids, wordIds } = this.#encodeWords(words);
+    this.#checkLength(ids);
+    const inputs = inputsOf(ids);
+    const longest = this.config.max_word_length;
+    if (longest) inputs.character_ids = spell(wordIds.map((index) => words[index] ?? ""), longest);
+    const outputs = await this.#graphs.model.run(inputs);
+    const best = this.#labels(rowsOf(outputs.logits, outputs.logits.dims[1]), ids);
+    const labelled = matches.map(({ 0: word, index: start }, index) => ({
+      word,
+      label: this.#wordLabel(best.filter((_, place) => wordIds[place] === index)),
+      start,
+      end: start + word.length,
+    }));
+    if (!this.config.intents) return { words: labelled, intent: null, score: null };
+    const scores = softmax(Array.from(outputs.intent_logits.data));
+    const intent = scores.indexOf(Math.max(...scores));
+    return { words: labelled, intent: this.config.intents[intent], score: scores[intent] };
+  }
+
+  /** The tokens of words, the word of each, and around them what the tokenizer puts around a text. */
+  #encodeWords(words) {
+    const pieces = words.map((word) => this.#tokenizer.encode(word, { add_special_tokens: false }).ids);
+    if (this.config.max_word_length && pieces.some(({ length }) => length > 1)) {
+      throw new RangeError("This runner reads the characters of words that are one token alone");
+    }
+    const first = pieces.findIndex(({ length }) => length);
+    if (first < 0) throw new RangeError("The text must hold a token");
+    const around = this.#tokenizer.encode(words[first]).ids;
+    const start = around.findIndex((_, place) => pieces[first].every((id, index) => around[place + index] === id));
+    const [before, after] = [around.slice(0, start), around.slice(start + pieces[first].length)];
+    return {
+      ids: [...before, ...pieces.flat(), ...after],
+      wordIds: [...before.map(() => null), ...pieces.flatMap((ids, word) => ids.map(() => word)), ...after.map(() => null)],
+    };
+  }
+
+  /** The best label of each token: of a conditional random field those of the best chain. */
+  #labels(emissions, ids) {
+    const best = emissions.map((scores) => scores.indexOf(Math.max(...scores)));
+    if (this.config.crf === null) return best;
+    const { pad, bos, eos } = this.config.special_tokens;
+    const special = new Set([pad, bos, ...eos]);
+    const chain = [...ids.keys()].filter((place) => !special.has(ids[place]));
+    const labels = viterbi(chain.map((place) => emissions[place]), ...this.config.crf);
+    chain.forEach((place, index) => (best[place] = labels[index]));
+    return best;
+  }
+
+  #wordLabel(pieces) {
+    if (!pieces.length) return null; // the tokenizer has dropped the word
+    const { labels, joined_labels: joined } = this.config; // joined: what two pieces make, if the second goes on with the first
+    const [first, ...others] = pieces;
+    let last = first;
+    if (joined !== null) {
+      for (const label of others) {
+        if (joined[last][label] === null) break;
+        last = label;
+      }
+    }
+    return labels[last === first ? first : joined[first][last]];
+  }
+
+  async #generate(text, options) {
+    const settings = this.#settings(options);
+    const ids = this.#tokenizer.encode(this.config.spelt ? readLemma(text) : text).ids;
+    this.#checkLength(ids);
     settings.signal?.throwIfAborted();
     const isCausal = this.config.task === "text-generation";
     const prompt = isCausal ? ids : [this.config.special_tokens.start];
     settings.maxNewTokens ??= Math.max(1, this.config.max_length - prompt.length);
-    const decoding = new Decoding(this.#step, this.config, isCausal ? {} : await this.#read(ids));
+    const decoding = new Decoding(this.#graphs.step, this.config, isCausal ? {} : await this.#graphs.encoder.run(inputsOf(ids)));
     const found =
       settings.numBeams === 1
         ? await this.#greedy(decoding, prompt, settings, (tokens) => this.#decode(isCausal ? ids : [], tokens))
@@ -157,10 +257,6 @@ class Runner {
       throw new RangeError(`lengthPenalty must be from -10 to 10, got ${settings.lengthPenalty}`);
     }
     return settings;
-  }
-
-  #read(ids) {
-    return this.#encoder.run({ input_ids: integers(ids, [1, ids.length]), attention_mask: integers(ids.map(() => 1), [1, ids.length]) });
   }
 
   #decode(prompt, tokens) {
@@ -307,13 +403,50 @@ function integers(values, dims) {
   return new Tensor("int64", BigInt64Array.from(values, BigInt), dims);
 }
 
+function inputsOf(ids) {
+  return { input_ids: integers(ids, [1, ids.length]), attention_mask: integers(ids.map(() => 1), [1, ids.length]) };
+}
+
+/** The bytes of words and one more, 0 behind their end: of a long word its first and its last ones. */
+function spell(words, longest) {
+  const half = Math.floor(longest / 2);
+  const rows = words.map((word) => {
+    const bytes = Array.from(new TextEncoder().encode(word), (byte) => byte + 1);
+    const kept = bytes.length > longest ? [...bytes.slice(0, half), ...bytes.slice(-half)] : bytes;
+    return [...kept, ...Array(longest - kept.length).fill(0)];
+  });
+  return integers(rows.flat(), [1, words.length, longest]);
+}
+
+function softmax(logits) {
+  const most = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - most));
+  const sum = powers.reduce((one, other) => one + other, 0);
+  return powers.map((power) => power / sum);
+}
+
+/** The best labels of a chain (Viterbi, 1967): see onnx/decoding.py of the package. */
+function viterbi(emissions, start, transitions, end) {
+  if (!emissions.length) return [];
+  const argmax = (values) => values.indexOf(Math.max(...values));
+  let best = start.map((score, label) => score + emissions[0][label]);
+  const origins = emissions.slice(1).map((emission) => {
+    const scores = emission.map((_, to) => best.map((score, from) => score + transitions[from][to]));
+    best = scores.map((fromAll, to) => Math.max(...fromAll) + emission[to]);
+    return scores.map(argmax);
+  });
+  const labels = [argmax(best.map((score, label) => score + end[label]))];
+  for (const origin of origins.reverse()) labels.unshift(origin[labels[0]]);
+  return labels;
+}
+
 function zeros(dims) {
   return new Tensor("float32", new Float32Array(dims.reduce((size, axis) => size * axis, 1)), dims);
 }
 
-function rowsOf({ data, dims }) {
-  const width = data.length / dims[0];
-  return Array.from({ length: dims[0] }, (_, row) => Array.from(data.subarray(row * width, (row + 1) * width)));
+function rowsOf({ data, dims }, count = dims[0]) {
+  const width = data.length / count;
+  return Array.from({ length: count }, (_, row) => Array.from(data.subarray(row * width, (row + 1) * width)));
 }
 
 function takeRows({ type, data, dims }, rows) {

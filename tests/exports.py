@@ -8,7 +8,7 @@ from filelock import FileLock
 from tiny import tiny_config, tiny_model
 
 import attention_rnn
-from attention_rnn import OnnxRunner, export_onnx
+from attention_rnn import AttentionRnnWordTokenizer, OnnxRunner, export_onnx
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 SOURCES = ["abc", "ahgfed bc", "lmn op a"]
@@ -75,6 +75,10 @@ VARIANTS = {
             **NAMED,
         ),
         lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=37),
+    ),
+    "tagger of words": (
+        lambda: random_model("AttentionRnnForTokenClassification", crf=True, character_size=6, **NAMED),
+        lambda: AttentionRnnWordTokenizer.from_tokenizer(train_tokenizer(WORDS, "word", vocab_size=19), 6),
     ),
     "reader": (lambda: random_model("AttentionRnnForQuestionAnswering"), words),
 }

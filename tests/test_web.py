@@ -24,6 +24,7 @@ OPTIONS = [
     {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.3, "early_stopping": True, "min_new_tokens": 4},
     {"num_beams": 3, "early_stopping": "never"},
 ]
+READ = ["to be", " be  kind or\tnot Xyzzy", "é 机 plugh, PLUGH", "be " * 20]
 NEWER = '{"format": "attention-rnn-onnx", "format_version": 99, "task": "text-generation"}'
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not (JS / "node_modules").is_dir(), reason="`npm ci` in js has not run"
@@ -70,7 +71,12 @@ def test_the_runner_in_node_finds_what_python_finds(exported, tmp_path):
                 }
             )
     (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
-    for name in ("classifier", "copying"):
+    for model in ("classifier", "tagger", "tagger of words"):
+        export = exported(model)
+        shutil.copytree(export.folder, tmp_path / model)
+        read = [{"text": text, "expected": export.runner(text)} for text in READ]
+        (tmp_path / model / "read.json").write_text(json.dumps(read), encoding="utf-8")
+    for name in ("reader", "copying"):
         shutil.copytree(exported(name).folder, tmp_path / name)
     for name, change in [("damaged", None), ("foreign", '{"model_type": "bert"}'), ("newer", NEWER)]:
         shutil.copytree(exported("parallel").folder, tmp_path / name)
@@ -138,6 +144,15 @@ def test_the_page_shows_what_python_finds(exported, write_site, variant):
 
 
 @needs_js
+@pytest.mark.parametrize("variant", ["classifier", "tagger of words"])
+def test_the_page_shows_what_a_model_that_only_reads_says(exported, write_site, variant):
+    site = write_site(variant)
+    cases = [{"text": text, "expected": exported(variant).runner(text)} for text in READ[:3]]
+    (site / "expected.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
+    run_vitest("reading_page", SITE=site)
+
+
+@needs_js
 def test_a_page_is_small_and_whole(write_site):
     site = write_site("parallel")
     files = [file for file in site.rglob("*") if file.is_file()]
@@ -152,9 +167,9 @@ def test_a_page_is_small_and_whole(write_site):
 
 
 @needs_js
-@pytest.mark.parametrize("variant", ["classifier", "copying"])
+@pytest.mark.parametrize("variant", ["reader", "copying"])
 def test_a_model_that_the_page_cannot_run_is_refused(write_site, tmp_path, variant):
-    with pytest.raises(SystemExit, match=f"{variant} must generate, without copying"):
+    with pytest.raises(SystemExit, match=f"{variant} must generate without copying, classify or tag"):
         write_site(variant)
     assert not (tmp_path / "site").exists()
 

@@ -65,6 +65,29 @@ test("a call that is not wanted any more ends, and the next one goes on", async 
   expect(await runner.generate(texts[0])).toHaveLength(1);
 });
 
+test.each(["classifier", "tagger", "tagger of words"])("the %s reads what Python reads", async (model) => {
+  const runner = await open(model);
+  for (const { text, expected } of JSON.parse(readFileSync(join(MODELS, model, "read.json")))) {
+    if (model === "classifier") {
+      const found = await runner.classify(text);
+      expect(found.map(({ label }) => label)).toEqual(expected.map(({ label }) => label));
+      found.forEach(({ score }, rank) => expect(score).toBeCloseTo(expected[rank].score, 4));
+      continue;
+    }
+    const { words, intent, score } = await runner.tag(text);
+    expect(words).toEqual(expected.words ?? expected);
+    expect(intent).toBe(expected.intent ?? null);
+    if (intent !== null) expect(score).toBeCloseTo(expected.score, 4);
+  }
+});
+
+test("a model does what it is for", async () => {
+  const runner = await open("classifier");
+  await expect(runner.generate("abc")).rejects.toThrow("must be for text2text-generation or text-generation, got text-classification");
+  await expect(runner.tag("abc")).rejects.toThrow("must be for token-classification, got text-classification");
+  await expect(runner.classify(" ")).rejects.toThrow("must be a string that is not empty");
+});
+
 test.each([
   ["", {}, "must be a string that is not empty"],
   [3, {}, "must be a string that is not empty"],
@@ -82,7 +105,7 @@ test.each([
   ["damaged", "step.onnx is damaged or no ONNX graph"],
   ["foreign", "must be of the format attention-rnn-onnx, got undefined"],
   ["newer", "has the version 99"],
-  ["classifier", "must be for text2text-generation or text-generation, got text-classification"],
+  ["reader", "must be for text2text-generation or text-generation or text-classification or token-classification, got question"],
   ["copying", "knows no models that copy"],
 ])("the folder %s is refused", async (folder, message) => {
   await expect(load(server.url + folder)).rejects.toThrow(message);

@@ -5,4 +5,6 @@ const found: Generated[] = await runner.generate("text", { numBeams: 5, onText: 
 const best: string = found[0].text;
 // @ts-expect-error
 await runner.generate(3);
-export default best;
+const label: string = (await runner.classify("text"))[0].label;
+const { words, intent } = await runner.tag("text");
+export default [best, label, words[0].label ?? intent];

@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 
 from . import Weights
-from .decoding import CAUSAL, CONFIG, ENCODER, SEQ2SEQ, STEP
+from .decoding import CAUSAL, CLASSIFICATION, CONFIG, ENCODER, LABELLING, MODEL, SEQ2SEQ, STEP
 from .export import export_checkpoint
 from .page import write_page
 from .runner import TARGET_TOKENIZER, TOKENIZER
+
+TASKS = (SEQ2SEQ, CAUSAL, CLASSIFICATION, LABELLING)  # that js/runner.js knows
 
 
 def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8") -> Path:
@@ -29,13 +31,14 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
     with tempfile.TemporaryDirectory() as temporary:
         exported = export_checkpoint(name, Path(temporary) / "model", weights)
         config = json.loads((exported / CONFIG).read_text(encoding="utf-8"))
-        if config["task"] not in (SEQ2SEQ, CAUSAL) or config["copy"] or config["max_word_length"]:
+        spells = config["max_word_length"] and config["task"] != LABELLING
+        if config["task"] not in TASKS or config["copy"] or spells:
             raise ValueError(
-                f"{name} must generate, without copying and without characters of words, to run in a page; got a model "
-                f"for {config['task']}."
+                f"{name} must generate without copying, classify or tag, and only a tagger may read the characters of "
+                f"words, to run in a page; got a model for {config['task']}."
             )
         (folder / "model").mkdir(parents=True, exist_ok=True)
-        for file in (CONFIG, ENCODER, STEP, TOKENIZER, TARGET_TOKENIZER):
+        for file in (CONFIG, ENCODER, STEP, MODEL, TOKENIZER, TARGET_TOKENIZER):
             if (exported / file).exists():
                 shutil.copyfile(exported / file, folder / "model" / file)
     write_page(folder, Path(name).name)
