@@ -153,6 +153,30 @@ def test_the_examples_of_the_card_run(exported):
     assert "| input | `attention_mask` | int64 | (batch, source) |" in card
 
 
+def has_header_of_cpp():
+    """Whether there is a compiler and where it looks ONNX Runtime's header (`CPLUS_INCLUDE_PATH` adds folders)."""
+    if shutil.which("g++") is None:
+        return False
+    source = "#include <onnxruntime_cxx_api.h>"
+    return not subprocess.run(["g++", "-x", "c++", "-E", "-"], input=source, text=True, capture_output=True).returncode
+
+
+@pytest.mark.skipif(not has_header_of_cpp(), reason="onnxruntime_cxx_api.h is not there, as of libonnxruntime-dev")
+def test_the_example_in_cpp_writes_what_python_writes(exported, tmp_path):
+    export = exported("parallel")
+    (example,) = re.findall(r"```cpp\n(.*?)```", (export.folder / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "example.cpp").write_text(example)
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (tmp_path / name).symlink_to(library)
+    command = ["g++", "-std=c++17", "example.cpp", f"-L{tmp_path}", f"-Wl,-rpath,{tmp_path}", "-lonnxruntime"]
+    subprocess.run([*command, "-o", tmp_path / "example"], cwd=tmp_path, check=True)
+    written = subprocess.run([tmp_path / "example"], cwd=export.folder, capture_output=True, text=True, check=True)
+    length = int(re.search(r"length\{(\d+)\}", example)[1])
+    expected = export.runner("a text", max_new_tokens=length)["token_ids"]
+    assert [int(token) for token in written.stdout.split()] == expected
+
+
 def test_an_ensemble_takes_the_mean_of_probabilities(exported):
     export = exported("parallel")
     together = OnnxRunner.from_pretrained([export.folder, export.folder])

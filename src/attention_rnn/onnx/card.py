@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from onnx import ModelProto, TensorProto, ValueInfoProto
+from transformers import PreTrainedTokenizerFast
 
 from .decoding import ANSWERING, CAUSAL, SEQ2SEQ
 
@@ -71,10 +72,43 @@ const {{ sequences }} = await session.run({{
 }});
 console.log(open("{target}").decode(Array.from(sequences.data, Number), {{ skip_special_tokens: true }}));
 ```
+
+In C++ the ids of a text come from the bindings of the tokenizers library, or, of characters, from the vocabulary in
+`tokenizer.json`. With `example.cpp` beside the graphs, `g++ -std=c++17 example.cpp -lonnxruntime` (headers and library
+are Debian's `libonnxruntime-dev`, or a release of ONNX Runtime):
+
+```cpp
+#include <onnxruntime_cxx_api.h>
+
+#include <iostream>
+#include <vector>
+
+int main() {{
+  Ort::Env environment;
+  Ort::Session session(environment, "generate.onnx", Ort::SessionOptions());
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  const auto integers = [&](std::vector<int64_t>& values, const std::vector<int64_t>& shape) {{
+    return Ort::Value::CreateTensor<int64_t>(memory, values.data(), values.size(), shape.data(), shape.size());
+  }};
+  std::vector<int64_t> ids{{{ids}}}, mask(ids.size(), 1), length{{{length}}};  // {text}
+  const int64_t count = ids.size();
+  std::vector<Ort::Value> inputs;
+  inputs.push_back(integers(ids, {{1, count}}));
+  inputs.push_back(integers(mask, {{1, count}}));
+  inputs.push_back(integers(length, {{}}));
+  const char *names[] = {{"input_ids", "attention_mask", "max_new_tokens"}}, *results[] = {{"sequences"}};
+  const auto outputs = session.Run(Ort::RunOptions(), names, inputs.data(), inputs.size(), results, 1);
+  const auto* sequence = outputs[0].GetTensorData<int64_t>();
+  const size_t produced = outputs[0].GetTensorTypeAndShapeInfo().GetElementCount();
+  for (size_t place = 0; place < produced; place++) std::cout << sequence[place] << ' ';
+}}
+```
 """
 
 
-def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, ModelProto]) -> None:
+def write_card(
+    folder: Path, config: Mapping[str, Any], graphs: Mapping[str, ModelProto], tokenizer: PreTrainedTokenizerFast
+) -> None:
     """Write `README.md` into the folder of these graphs."""
     task = config["task"]
     example = arguments = '"gehen V;PST"' if config["spelt"] else '"a text"'
@@ -98,7 +132,8 @@ def write_card(folder: Path, config: Mapping[str, Any], graphs: Mapping[str, Mod
         length = config["generation"]["max_new_tokens"] or config["max_length"]
         unknown = json.dumps(config["unk_token"])
         text = '"g e h e n [V] [PST]"' if config["spelt"] else example
-        parts.append(_GENERATE.format(target=target, text=text, length=length, unknown=unknown))
+        ids = ", ".join(map(str, tokenizer(json.loads(text))["input_ids"]))
+        parts.append(_GENERATE.format(target=target, text=text, length=length, unknown=unknown, ids=ids))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 

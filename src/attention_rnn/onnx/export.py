@@ -132,7 +132,7 @@ def export_onnx(
     }
     (folder / CONFIG).write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     (folder / RUNNER).write_text(one_file(spelling, reading, decoding, runner), encoding="utf-8")
-    write_card(folder, config, graphs)
+    write_card(folder, config, graphs, tokenizer)
     return folder
 
 
