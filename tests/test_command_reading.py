@@ -242,6 +242,16 @@ def test_the_command_line_says_what_a_file_is(tmp_path, capsys):
     assert task_of_file(options) == "classification"
 
 
+def test_the_intents_of_texts_are_told_among_what_is_read(tmp_path, capsys):
+    row = {"words": ["wake", "me"], "labels": ["O", "O"], "intent": "alarm", "id": 3}
+    (tmp_path / "commands.jsonl").write_text(json.dumps(row) + "\n")
+    content = read_content(tmp_path / "commands.jsonl")
+    tell_content(content, find_task(content))
+    said = capsys.readouterr().out
+    assert "intent  alarm  (intent)" in said
+    assert "not read: id;" in said
+
+
 def test_columns_without_names_have_numbers(tmp_path):
     content = read_content(write(tmp_path, "o.tsv", "a\tb\tc\n" * 3))
     options = argparse.Namespace(task="pairs", columns=["3", "1"])

@@ -224,14 +224,17 @@ def tell_content(content: Content, task: Task) -> None:
     rows = f"{len(content.rows):,} rows, " if is_of_rows else ""
     print(f"{content.file}: {rows}{', '.join(content.seen)}")
     print(f"task {task.name} ({task.reason})")
-    for role, columns in task.columns.items():
+    read = dict(task.columns)
+    if task.name == "labelling" and isinstance(content.rows[0].get("intent"), str):
+        read["intent"] = ["intent"]
+    for role, columns in read.items():
         values = [get_value(content.rows[0], column, content.places[0]) for column in columns]
         texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
         shown = "  ".join(map(brief_text, texts))
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
-    used = {column.split(".")[0] for columns in task.columns.values() for column in columns}
+    used = {column.split(".")[0] for columns in read.values() for column in columns}
     others = [name for name in column_names(content) if name not in used and name]
-    if task.columns and others:
+    if read and others:
         print(f"  not read: {brief_text(', '.join(others))}; --columns names others")
 
 
