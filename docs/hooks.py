@@ -26,7 +26,7 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 
-from attention_rnn.onnx.page import write_page
+from attention_rnn.onnx.page import vendor, write_page
 
 ROOT = Path(__file__).parents[1]
 EXECUTED = ROOT / "build" / "chapters"
@@ -66,8 +66,10 @@ def on_post_build(config: Any) -> None:
     if shutil.which("npm") is None:
         print("npm is not there, so that the models of docs/live have no page")
         return
+    site = Path(config.site_dir, "live")
+    vendor(site / "vendor")
     for folder in (ROOT / "docs" / "live").iterdir():
-        write_page(Path(config.site_dir, "live", folder.name), folder.name)
+        write_page(site / folder.name, folder.name, packages="../vendor")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

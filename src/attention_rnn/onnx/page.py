@@ -25,23 +25,33 @@ fetches nothing from elsewhere.
 """
 
 
-def write_page(folder: Path, title: str) -> None:
-    """Write all that a page needs beside its model, which lies in `model` of this folder or comes there."""
+def write_page(folder: Path, title: str, packages: str = "vendor") -> None:
+    """
+    Write all that a page needs beside its model, which lies in `model` of this folder or comes there.
+
+    Args:
+        packages: where `vendor` has put other packages, from this folder; several pages may share them.
+    """
     with as_file(files("attention_rnn.js")) as js:
-        page = (js / "index.html").read_text(encoding="utf-8").replace("{title}", html.escape(title))
+        page = (js / "index.html").read_text(encoding="utf-8")
+        page = page.replace("{title}", html.escape(title)).replace("{packages}", packages)
         (folder / "index.html").write_text(page, encoding="utf-8")
         for file in OWN:
             shutil.copyfile(js / file, folder / file)
-        vendor(js, folder / "vendor")
     (folder / "README.md").write_text(_CARD.format(title=json.dumps(title)), encoding="utf-8")
 
 
-def vendor(js: Path, folder: Path) -> None:
-    """Copy what the page needs of packages of npm, in the versions that the folder `js` pins."""
+def vendor(folder: Path) -> None:
+    """
+    Copy what a page needs of packages of npm, in the versions that the folder `js` pins.
+
+    Raises:
+        RuntimeError: npm is not there, or fails.
+    """
     folder.mkdir(exist_ok=True)
     if shutil.which("npm") is None:
         raise RuntimeError("a page needs npm once, which is not there: it brings onnxruntime-web and its tokenizers")
-    with tempfile.TemporaryDirectory() as temporary:
+    with as_file(files("attention_rnn.js")) as js, tempfile.TemporaryDirectory() as temporary:
         for file in ("package.json", "package-lock.json"):
             shutil.copyfile(js / file, Path(temporary, file))
         command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]

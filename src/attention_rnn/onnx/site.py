@@ -8,7 +8,7 @@ from pathlib import Path
 from . import Weights
 from .decoding import CAUSAL, CLASSIFICATION, CONFIG, ENCODER, LABELLING, MODEL, SEQ2SEQ, STEP
 from .export import export_checkpoint
-from .page import write_page
+from .page import vendor, write_page
 from .runner import TARGET_TOKENIZER, TOKENIZER
 
 TASKS = (SEQ2SEQ, CAUSAL, CLASSIFICATION, LABELLING)  # that js/runner.js knows
@@ -42,4 +42,5 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
             if (exported / file).exists():
                 shutil.copyfile(exported / file, folder / "model" / file)
     write_page(folder, Path(name).name)
+    vendor(folder / "vendor")
     return folder
