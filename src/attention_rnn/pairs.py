@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from .chunks import TargetChunks
 from .copy_vocabulary import CopyVocabulary
 from .tokenizer_training import pair_tokenizers, warn_of_poor_tokens
 from .training import train_new_tokenizer
@@ -45,6 +46,8 @@ def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizer
         normalization=model_args.source_normalization,
     )
     kind = model_args.target_tokenizer or kind
+    if kind == "chunk":
+        examples = examples.map(TargetChunks(examples, source), batched=True)
     return pair_tokenizers(
         source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
     )
