@@ -107,7 +107,9 @@ class ModelArguments(ScriptModelArguments):
         False, "Fine-tune with what the checkpoint's vocabulary lacks of the training data."
     )
     source_normalization: str = option(
-        "NFC", "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart."
+        "NFC",
+        "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart, auto does so where "
+        "many are rare.",
     )
 
 

@@ -56,7 +56,7 @@ VARIANTS = {
         lambda: tiny_model(**SMALL, attention_type="aligned", source_vocab_size=29),
         lambda: pair_tokenizers(
             train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"),
-            train_tokenizer(["a│∅│b c│ d│e│f g│h│i│j│k│l│m│n│o"], kind="chunk"),
+            train_tokenizer(["a│∅│b c│ d│e│f g│h│i│j│k│l│m│n│o│p"], kind="chunk"),
         ),
     ),
     "subwords": (

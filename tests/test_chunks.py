@@ -9,6 +9,7 @@ from datasets import Dataset
 from attention_rnn import chunks as chunks_module
 from attention_rnn.chunks import ChunkAligner, TargetChunks, _expected_counts, _list_events, writes_chunks
 from attention_rnn.examples import run_seq2seq
+from attention_rnn.pairs import choose_normalization
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
 # "sh" is one sound, "x" is two, "e" at the end none
@@ -89,6 +90,12 @@ def test_chunks_are_decoded_as_the_target(targets, decoded):
         assert len(ids) == len(tokenizer("".join(target.split()).lower())["input_ids"])
         assert tokenizer.decode(ids, skip_special_tokens=True) == target
     assert decoded in targets
+
+
+def test_letters_are_taken_apart_where_many_are_rare():
+    syllables = [chr(0xAC00 + 37 * index) + chr(0xAC00 + 91 * index) for index in range(100)]
+    assert choose_normalization(syllables) == "NFD"
+    assert choose_normalization(["été", "thé", "née"] * 30) == "NFC"
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "word", "character"])
