@@ -62,6 +62,13 @@ _KINDS: dict[Any, str] = {
 }
 
 
+# a contradiction of what has no tokens on both sides
+NOT_ALIGNED: tuple[Callable[[Any], bool], str] = (
+    lambda c: c.attention_type == "aligned",
+    "`attention_type` must not be 'aligned', which goes from token to token of a text.",
+)
+
+
 def enter(classes: dict[str, Any], name: str, new_class: type) -> None:
     """
     Enter a class of a user's own; again, where its file is read again.
