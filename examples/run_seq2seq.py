@@ -34,6 +34,7 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.checkpoints import members_of, one_of
+from attention_rnn.chunks import TargetChunks, writes_chunks
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
 from attention_rnn.data import drop_empty, get_text, write_json_lines
@@ -47,7 +48,7 @@ from attention_rnn.distillation import (
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
-from attention_rnn.tokenizer_training import TokenizerKind, lowercases
+from attention_rnn.tokenizer_training import TARGET_KINDS, TokenizerKind, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     address_of_model,
@@ -95,14 +96,20 @@ class ModelArguments(ScriptModelArguments):
     source_tokenizer: str = option(
         "auto", "Tokenizer to train on the sources: bpe, unigram, word or character; auto decides by the data."
     )
-    target_tokenizer: str | None = option(None, "The same for the targets. Default: as for the sources.")
+    target_tokenizer: str | None = option(
+        None,
+        "The same for the targets, or chunk, for attention_type=aligned: what each token of a source becomes. "
+        "Default: as for the sources.",
+    )
     shared_vocabulary: bool = option(False, "Train one tokenizer on both sides together.")
     source_vocab_size: int | None = option(None, "The vocab_size of the source, if different.")
     extend_vocabulary: bool = option(
         False, "Fine-tune with what the checkpoint's vocabulary lacks of the training data."
     )
     source_normalization: str = option(
-        "NFC", "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart."
+        "NFC",
+        "Unicode form that a tokenizer of sources alone brings them to; NFD takes letters apart, auto does so where "
+        "many are rare.",
     )
 
 
@@ -201,6 +208,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         settings = {"num_beams": data_args.num_beams, "max_length": model.generation_config.max_length}
         written = write_targets(teacher.to(training_args.device), of_teacher, pairs["train"]["source"], **settings)
         taught["train"] = with_targets(pairs["train"], written)
+    if writes_chunks(tokenizer):
+        chunks = TargetChunks(next(iter(taught.values())), tokenizer)
+        taught = {split: examples.map(chunks, batched=True) for split, examples in taught.items()}
     lengths = (data_args.max_source_length, data_args.max_target_length)
     encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in taught.items()}
     if data_args.streaming and "train" in encoded:
@@ -273,8 +283,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError("--teacher_models needs --do_train")
     if data_args.streaming and training_args.teaches_sequences:
         raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
-    for name in ("source_tokenizer", "target_tokenizer"):
-        check_choice(name, getattr(model_args, name), (*get_args(TokenizerKind), "auto", None))
+    check_choice("source_tokenizer", model_args.source_tokenizer, (*get_args(TokenizerKind), "auto"))
+    check_choice("target_tokenizer", model_args.target_tokenizer, (*TARGET_KINDS, "auto", None))
+    if model_args.target_tokenizer == "chunk" and data_args.streaming:
+        raise ValueError("--target_tokenizer chunk needs data that are not read by --streaming")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
     if config.copy and not model_args.shared_vocabulary and model_args.tokenizer_name is None:
         raise ValueError(
@@ -320,7 +332,11 @@ def make_tokenizer(
 
     tokenizer = load_or_train_tokenizer(pretrained and one_of(pretrained), model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
-        tokenizer = extend_tokenizer(tokenizer, *(pairs["train"][side] for side in ("source", "target")))
+        examples = pairs["train"]
+        if writes_chunks(tokenizer):
+            tokenizer = extend_tokenizer(tokenizer, examples["source"])
+            examples = examples.map(TargetChunks(examples, tokenizer), batched=True)
+        tokenizer = extend_tokenizer(tokenizer, examples["source"], examples["target"])
     return tokenizer
 
 

@@ -52,6 +52,13 @@ VARIANTS = {
         ),
         lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
     ),
+    "chunks": (
+        lambda: tiny_model(**SMALL, attention_type="aligned", source_vocab_size=29),
+        lambda: pair_tokenizers(
+            train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"),
+            train_tokenizer(["a│∅│b c│ d│e│f g│h│i│j│k│l│m│n│o│p"], kind="chunk"),
+        ),
+    ),
     "subwords": (
         lambda: tiny_model(**SMALL, attention_type="location", context_feeding="output", vocab_size=37),
         lambda: train_tokenizer(WORDS, kind="bpe", vocab_size=37),

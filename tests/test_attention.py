@@ -19,6 +19,10 @@ MASKS = {
 every_attention = pytest.mark.parametrize("attention_type", ATTENTIONS)
 every_mask = pytest.mark.parametrize("mask", MASKS)
 with_and_without_coverage = pytest.mark.parametrize("coverage", [False, True])
+every_attention_and_coverage = pytest.mark.parametrize(
+    ("attention_type", "coverage"),
+    [(name, covers) for name in ATTENTIONS for covers in (False, True) if not (name == "aligned" and covers)],
+)
 
 
 def make(attention_type, coverage=False, **overrides):
@@ -65,6 +69,9 @@ def weights_by_hand(attention_type, attention, query, memory, last_weights, cove
     def with_coverage(keys):
         return keys if coverage is None else keys + coverage[:, None] * w["coverage.weight"][:, 0]
 
+    if attention_type == "aligned":
+        place = last_weights.argmax() + 1 if last_weights.any() else 0
+        return np.eye(length)[min(place, length - 1)][None]
     if attention_type in ("additive", "concat", "location"):
         keys = memory @ w["memory.weight"].T + w.get("memory.bias", 0)
         if attention_type == "location":
@@ -95,9 +102,8 @@ def weights_by_hand(attention_type, attention, query, memory, last_weights, cove
     )
 
 
-@with_and_without_coverage
+@every_attention_and_coverage
 @every_mask
-@every_attention
 def test_weights_and_context_equal_those_computed_by_hand(attention_type, mask, coverage):
     attention, query, memory = make(attention_type, coverage)
     context, weights, _ = attend(attention, query, memory, MASKS[mask])
@@ -125,8 +131,7 @@ def test_weights_and_context_equal_those_computed_by_hand(attention_type, mask, 
             np.testing.assert_allclose(context[b, t].detach().numpy(), expected_context, rtol=1e-8)
 
 
-@with_and_without_coverage
-@every_attention
+@every_attention_and_coverage
 def test_rows_sum_to_one_over_real_tokens_and_are_zero_elsewhere(attention_type, coverage):
     attention, query, memory = make(attention_type, coverage)
     mask = MASKS["holes"]
@@ -136,8 +141,7 @@ def test_rows_sum_to_one_over_real_tokens_and_are_zero_elsewhere(attention_type,
     assert (weights[~mask[:, None, None].expand_as(weights)] == 0).all()
 
 
-@with_and_without_coverage
-@every_attention
+@every_attention_and_coverage
 def test_one_step_equals_the_whole_sequence(attention_type, coverage):
     attention, query, memory = make(attention_type, coverage)
     mask, alignment = MASKS["holes"], None
@@ -151,11 +155,14 @@ def test_one_step_equals_the_whole_sequence(attention_type, coverage):
 
 
 @every_attention
-def test_local_attention_alone_is_confined_to_its_window(attention_type):
+def test_local_attention_is_confined_to_its_window_and_aligned_attention_to_a_token(attention_type):
     attention, query, memory = make(attention_type, local_window_size=1)
     _, weights, _ = attend(attention, query, memory, None)
     seen = (weights > 0).sum(-1)
-    assert (seen <= 2).all() if attention_type == "local" else (seen == SOURCE).all()
+    if attention_type == "aligned":
+        assert (seen == 1).all()
+    else:
+        assert (seen <= 2).all() if attention_type == "local" else (seen == SOURCE).all()
 
 
 @every_attention
@@ -166,6 +173,20 @@ def test_weights_in_half_precision_are_computed_in_single(attention_type):
     assert context.dtype == weights.dtype == torch.bfloat16
     ones = torch.ones(BATCH, attention.heads, TARGET)
     torch.testing.assert_close(weights.float().sum(-1), ones, atol=0.02, rtol=0)
+
+
+def test_aligned_attention_does_not_move_at_padding_and_stays_at_the_last_token():
+    attention, query, memory = make("aligned")
+    keys, values = attention.project(memory)
+    moves = torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]).bool()
+    query = torch.cat([query] * 2, dim=1)[:, :5]
+    mask = torch.arange(SOURCE) < torch.tensor([[SOURCE], [3]])
+    start = memory.new_zeros(BATCH, 1, SOURCE)
+    context, weights, alignments = attention(query, Memory(keys, values, mask), start, moves)
+    assert weights[:, 0].argmax(-1).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
+    torch.testing.assert_close(context[1, 4], memory[1, 2])
+    assert (alignments[0, 0] == 0).all()  # before the first token it has looked nowhere
+    torch.testing.assert_close(alignments[:, 1:], weights[:, 0, 1:, None])
 
 
 def plain_scores(query, keys, energy):

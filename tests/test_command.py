@@ -355,14 +355,15 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
 @pytest.mark.parametrize(
     ("looks", "recipe"),
     [
-        (PairLooks("character", "word", 7, 12, 0.1, 1.2), "g2p"),
-        (PairLooks("bpe", "word", 40, 60, 0.1, 1.2), "g2p"),
-        (PairLooks("character", "character", 7, 7, 0.1, 7), "transliteration"),
-        (PairLooks("character", "character", 7, 7, 0.9, 7), "normalisation"),
-        (PairLooks("word", "word", 25, 15, 0.9, 1), "inflection"),
-        (PairLooks("bpe", "bpe", 60, 60, 0.5, 5), "translation"),
-        (PairLooks("bpe", "word", 40, 40, 0.5, 5), "translation"),  # of a small vocabulary
-        (PairLooks("bpe", "bpe", 900, 60, 0.9, 5), "summarisation"),
+        (PairLooks("character", "word", 7, 12, 0.1, 1.2, 800), "g2p-small"),
+        (PairLooks("character", "word", 7, 12, 0.1, 1.2, 3600), "g2p"),
+        (PairLooks("bpe", "word", 40, 60, 0.1, 1.2, 3600), "g2p"),
+        (PairLooks("character", "character", 7, 7, 0.1, 7, 3600), "transliteration"),
+        (PairLooks("character", "character", 7, 7, 0.9, 7, 3600), "normalisation"),
+        (PairLooks("word", "word", 25, 15, 0.9, 1, 3600), "inflection"),
+        (PairLooks("bpe", "bpe", 60, 60, 0.5, 5, 3600), "translation"),
+        (PairLooks("bpe", "word", 40, 40, 0.5, 5, 3600), "translation"),  # of a small vocabulary
+        (PairLooks("bpe", "bpe", 900, 60, 0.9, 5, 3600), "summarisation"),
     ],
 )
 def test_pairs_get_the_recipe_of_their_looks(looks, recipe):

@@ -46,6 +46,7 @@ from attention_rnn.models.presets import PRESETS
         ({"forget_gate_bias": "1"}, TypeError, "`forget_gate_bias` must be a number, got '1'"),
         ({"forget_gate_bias": float("nan")}, ValueError, "`forget_gate_bias` must be .*, got nan"),
         ({"word_dropout": -0.1}, ValueError, "`word_dropout` must be at least 0 and below 1, got -0.1"),
+        ({"attention_type": "aligned", "coverage": True}, ValueError, "`coverage` must be False"),
         ({"coverage_loss_weight": 1.0}, ValueError, "`coverage_loss_weight` needs `coverage=True`, got 1.0"),
         ({"location_kernel_size": 0}, ValueError, "`location_kernel_size` must be at least 1, got 0"),
         (

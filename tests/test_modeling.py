@@ -33,8 +33,7 @@ VARIANTS = {
     **{
         f"copy-coverage-{attention_type}-{feeding}": {
             "copy": True,
-            "coverage": True,
-            "coverage_loss_weight": 1.0,
+            **({} if attention_type == "aligned" else {"coverage": True, "coverage_loss_weight": 1.0}),
             "attention_type": attention_type,
             "context_feeding": feeding,
         }

@@ -51,7 +51,7 @@ def hypotheses(results):
     return [one for result in results for one in (result if isinstance(result, list) else [result])]
 
 
-GENERATORS = ["parallel", "copying", "two vocabularies", "subwords", "language model"]
+GENERATORS = ["parallel", "copying", "two vocabularies", "chunks", "subwords", "language model"]
 every_generator = pytest.mark.parametrize("variant", GENERATORS)
 
 

@@ -316,6 +316,7 @@ def test_an_input_on_another_device_is_named(make, argument):
         ({"mask_time_length": 0}, ValueError, "mask_time_length"),
         ({"attention_window": 3, "ctc_weight": 0.0}, ValueError, "attention_window"),
         ({"attention_window": 3, "attention_type": "local"}, ValueError, "attention_window"),
+        ({"attention_type": "aligned"}, ValueError, "attention_type"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(values, error, field):

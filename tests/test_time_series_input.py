@@ -158,6 +158,7 @@ def test_a_single_channel_may_have_an_axis():
         ({"highway_length": 0}, ValueError, "`highway_length` must be at least 1, got 0"),
         ({"highway_length": 48, "decoding": "autoregressive"}, ValueError, "`highway_length` must be None for"),
         ({"attention_type": None}, ValueError, "`coverage` and `copy` need attention"),
+        ({"attention_type": "aligned"}, ValueError, "must not be 'aligned'"),
         ({"distribution_output": "negative_binomial"}, ValueError, '`scaling` must be "mean" or None'),
         ({"num_static_categorical_features": 2, "cardinality": [3]}, ValueError, "`cardinality` must have one number"),
         ({"bridge": "copy", "bidirectional": True}, ValueError, '`bridge="copy"` needs a unidirectional encoder'),

@@ -17,7 +17,7 @@ from attention_rnn import cli
 pytest.importorskip("onnxscript")
 
 JS = Path(__file__).parents[1] / "js"
-MODELS = ["parallel", "two vocabularies", "subwords", "language model", "inflection"]
+MODELS = ["parallel", "two vocabularies", "chunks", "subwords", "language model", "inflection"]
 OPTIONS = [
     {},
     {"num_beams": 4, "num_return_sequences": 3},

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,8 @@ def score_multi30k(predictions: list[str], rows: list[Row]) -> Scores:
 
 # Grapheme to phoneme
 
+FEW_WORDS = 800
+
 
 def g2p_file(data_dir: Path, setting: str, split: str) -> Path:
     return data_dir / split / f"{setting}_{split}.tsv"
@@ -158,6 +160,11 @@ def g2p_file(data_dir: Path, setting: str, split: str) -> Path:
 def read_g2p(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
     for word, phones in read_table(g2p_file(data_dir, setting, split)):
         yield {"source": word, "target": phones}
+
+
+def read_few_g2p(data_dir: Path, setting: str, split: str) -> Iterator[Row]:
+    rows = read_g2p(data_dir, setting, split)
+    return islice(rows, FEW_WORDS) if split == "train" else rows
 
 
 def score_g2p(predictions: list[str], rows: list[Row]) -> Scores:
@@ -399,6 +406,26 @@ TASKS = {
         limits="A model pronounces single words of one language as Wiktionary transcribes them. It does not see a "
         "sentence, so that it cannot tell homographs apart, and names and loan words of spellings that it has not met "
         "come out wrong. The transcriptions differ in depth and dialect from language to language.",
+        pipeline_tag="translation",
+        language=("ady", "hy", "bg", "nl", "fr", "ka", "el", "hi", "hu", "is", "ja", "ko", "lt", "ro", "vi"),
+    ),
+    "g2p_few": Task(
+        title=f"Grapheme to phoneme from {FEW_WORDS} words: SIGMORPHON 2020, 15 languages",
+        home="https://github.com/sigmorphon/2020 (task1/data: train, dev, test)",
+        settings=dict.fromkeys(G2P_LANGUAGES, ""),
+        recipe="g2p-small",
+        arguments={"per_device_eval_batch_size": 150, "save_only_model": True},
+        read=read_few_g2p,
+        score=score_g2p,
+        metrics={"word_error_rate": "wrong words", "per": "PER, phones"},
+        results={"single model": G2P_LANGUAGES},
+        goals={},
+        published={},
+        notes=f"The first {FEW_WORDS} training words of a language, and the whole development and test sets.",
+        seeds=(1, 2, 3),
+        ensemble=True,
+        license="CC BY-SA 3.0 (Wiktionary, through WikiPron).",
+        limits="A model pronounces single words of one language as Wiktionary transcribes them, and has seen few.",
         pipeline_tag="translation",
         language=("ady", "hy", "bg", "nl", "fr", "ka", "el", "hi", "hu", "is", "ja", "ko", "lt", "ro", "vi"),
     ),
@@ -930,3 +957,6 @@ TASKS = {
         seeds=(1,),
     ),
 }
+TASKS["g2p_few_free"] = replace(
+    TASKS["g2p_few"], title="The same with a free attention, by the recipe for thousands of words", recipe="g2p"
+)

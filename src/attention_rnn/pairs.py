@@ -1,13 +1,15 @@
 """Pairs of texts as a sequence-to-sequence model is trained on them, and the texts that it generates."""
 
 import logging
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from .chunks import TargetChunks
 from .copy_vocabulary import CopyVocabulary
 from .tokenizer_training import pair_tokenizers, warn_of_poor_tokens
 from .training import train_new_tokenizer
@@ -15,6 +17,7 @@ from .training import train_new_tokenizer
 logger = logging.getLogger(__name__)
 
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
+RARE_CHARACTERS = 0.01  # the part of the next texts that is not known, by Good and Turing, beyond which NFD helps
 
 
 def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizerBase:
@@ -36,18 +39,32 @@ def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizer
     kind = model_args.source_tokenizer
     if model_args.shared_vocabulary:
         return train_new_tokenizer("sources and targets", lambda: texts("source", "target"), kind, model_args)
+    normalization = model_args.source_normalization
+    if normalization == "auto":
+        normalization = choose_normalization(texts("source"))
     source = train_new_tokenizer(
         "sources",
         lambda: texts("source"),
         kind,
         model_args,
         vocab_size=model_args.source_vocab_size,
-        normalization=model_args.source_normalization,
+        normalization=normalization,
     )
     kind = model_args.target_tokenizer or kind
+    if kind == "chunk":
+        examples = examples.map(TargetChunks(examples, source), batched=True)
     return pair_tokenizers(
         source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
     )
+
+
+def choose_normalization(texts: Iterable[str]) -> str:
+    """Unicode's form for the characters of sources: NFD where those of NFC are rare, as syllables of Hangul are."""
+    characters = Counter[str]()
+    for text in texts:
+        characters.update(unicodedata.normalize("NFC", text))
+    once = sum(count == 1 for count in characters.values())
+    return "NFD" if once > RARE_CHARACTERS * characters.total() else "NFC"
 
 
 def encode_pairs(

@@ -17,10 +17,14 @@ from .recipes import LONGEST_SYMBOL
 logger = logging.getLogger(__name__)
 
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
+TARGET_KINDS = (*get_args(TokenizerKind), "chunk")
 NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD}
 
 # In the order of their ids, which every model config of this package has as defaults.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+# what stands between chunks of a target, see `chunks.py`, and for one without a symbol
+BETWEEN_CHUNKS, EMPTY_CHUNK = "│", "∅"
 
 # `choose_tokenizer` measures lengths in characters
 _FEW_UNITS = 1_000
@@ -140,7 +144,7 @@ def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def train_tokenizer(
     texts: Iterable[str],
-    kind: TokenizerKind = "bpe",
+    kind: TokenizerKind | Literal["chunk"] = "bpe",
     vocab_size: int = 10_000,
     min_frequency: int = 1,
     lowercase: bool = False,
@@ -166,9 +170,11 @@ def train_tokenizer(
             - `"word"`: what stands between white space, such as the phones of "h ə l oʊ". Decoding joins the words
               with one space.
             - `"character"`: a Unicode code point, white space included.
+            - `"chunk"`: what stands between "│" (U+2502), such as "t│∅│h e", which is decoded as "th e": chunks of a
+              target, see `chunks.py`.
 
-            All but `"word"` restore a text of known characters exactly, except that subwords are decoded with a space
-            in place of "▁" (U+2581).
+            All but `"word"` and `"chunk"` restore a text of known characters exactly, except that subwords are decoded
+            with a space in place of "▁" (U+2581).
         vocab_size (`int`, *optional*, defaults to 10,000):
             The most tokens to have, special tokens included; a small corpus may give fewer. Words and characters
             beyond it become `<unk>`, the rarest first; subwords always keep every character.
@@ -195,8 +201,8 @@ def train_tokenizer(
         ValueError: If an argument is out of range, `texts` holds no token, or `vocab_size` leaves no room for the
             characters of a subword vocabulary.
     """
-    if kind not in get_args(TokenizerKind):
-        raise ValueError(f"`kind` must be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
+    if kind not in TARGET_KINDS:
+        raise ValueError(f"`kind` must be one of {', '.join(TARGET_KINDS)}, got {kind!r}.")
     if normalization not in NORMALIZERS:
         raise ValueError(f"`normalization` must be one of {', '.join(NORMALIZERS)}, got {normalization!r}.")
     for name, value, least in (
@@ -285,7 +291,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfi
 
 
 def _untrained(
-    kind: TokenizerKind, vocab_size: int, min_frequency: int, lowercase: bool, normalization: str
+    kind: str, vocab_size: int, min_frequency: int, lowercase: bool, normalization: str
 ) -> tuple[Tokenizer, Any]:
     steps: list[Any] = [normalizers.Lowercase()] if lowercase else []
     steps.append(NORMALIZERS[normalization]())
@@ -308,6 +314,11 @@ def _untrained(
     elif kind == "character":
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
         backend.decoder = decoders.Fuse()
+    elif kind == "chunk":
+        backend.pre_tokenizer = pre_tokenizers.Split(BETWEEN_CHUNKS, behavior="removed")
+        # a chunk of words has a space before each
+        empty = decoders.Replace(EMPTY_CHUNK, "")
+        backend.decoder = decoders.Sequence([empty, decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     else:
         # The first word gets the space that the others have. Metaspace could add it itself, but not to a text that
         # starts with a space already, and decoding would then lose that one.

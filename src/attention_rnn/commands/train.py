@@ -14,6 +14,7 @@ from typing import Any
 from ..data import get_value
 from ..inspection import Content, Known, Row, read_aligned, read_content
 from ..recipes import (
+    FEW_PAIRS,
     RECIPES,
     TASKS,
     PairLooks,
@@ -255,7 +256,10 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
     if task.spelt:
         return "inflection", "lemmas and features"
     if task.name == "pairs":
-        return choose_pair_recipe(looks_of(rows))
+        looks = looks_of(rows)
+        if options.preset is not None:  # which has an attention of its own
+            looks = replace(looks, rows=max(looks.rows, FEW_PAIRS))
+        return choose_pair_recipe(looks)
     if task.name == "labelling":
         if "intent" in rows[0]:
             return "slot-filling", "there is an intent of each text"
@@ -285,6 +289,7 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
         fmean(map(len, targets)),
         fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
         fmean(len(unit) for target in targets for unit in target.split() or [""]),
+        len(sources),
     )
 
 

@@ -285,6 +285,39 @@ class MultiHeadAttention(Attention):
         return self.output(context), weights
 
 
+class AlignedAttention(Attention):
+    """
+    Hard attention that goes on by one token of the source at each step, and stays at the last: the first token of the
+    target stands for the first of the source, and so on. It is for targets that an aligner has cut into one chunk for
+    each token of the source, as `chunks.py` of the package does; see Aharoni and Goldberg (2017,
+    https://arxiv.org/abs/1611.01487), whose decoder learns from an aligner when to go on.
+
+    It has no parameters and no query, so that a whole target is attended to at once.
+    """
+
+    looks_at_last_weights = True
+
+    def __init__(self, config: AttentionRnnCoreConfig) -> None:
+        super().__init__(config, key_size=0)
+
+    def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return memory, memory
+
+    def forward(
+        self, query: Tensor, memory: Memory, alignment: Tensor, target_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        last_weights = alignment[:, 0]  # (batch, source)
+        mask = torch.ones_like(last_weights, dtype=torch.bool) if memory.mask is None else memory.mask
+        place = mask.cumsum(dim=1)  # of each token, from 1; a padded one repeats that before it
+        moves = torch.ones_like(query[..., 0], dtype=torch.long) if target_mask is None else target_mask.long()
+        goal = (last_weights * place).sum(dim=1, keepdim=True).long() + moves.cumsum(dim=1)  # (batch, target)
+        goal = goal.minimum(place[:, -1:])
+        looks = (place[:, None] == goal.clamp(min=1)[..., None]) & mask[:, None]  # (batch, target, source)
+        weights = looks.to(memory.values.dtype)
+        seen = looks & (goal > 0)[..., None]  # nothing before the first token
+        return weights @ memory.values, weights[:, None], seen[:, :, None].to(alignment.dtype)
+
+
 # With fewer hidden units (batch x target x source x width) the plain formula takes less time than `additive_scores`.
 PLAIN_BELOW = 2**15
 # As many of them at a time, 2 MB in single precision, stay in the cache of a CPU.
@@ -378,6 +411,7 @@ ATTENTIONS: dict[str, Any] = {  # classes, made of a config alone
     "general": GeneralAttention,
     "local": LocalAttention,
     "multi_head": MultiHeadAttention,
+    "aligned": AlignedAttention,
 }
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from .configuration_core import NOT_ALIGNED
 from .configuration_decoder import AttentionRnnDecoderConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
 from .presets import SPEECH_PRESETS
@@ -113,6 +114,7 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
     choices: ClassVar[dict[str, Any]] = {**AttentionRnnDecoderConfig.choices, "pooling": POOLINGS}
     contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
         *AttentionRnnDecoderConfig.contradictions,
+        NOT_ALIGNED,
         (
             lambda c: len(c.subsampling_channels) != len(c.subsampling_strides),
             "`subsampling_strides` must have one entry per convolution (`subsampling_channels` is "

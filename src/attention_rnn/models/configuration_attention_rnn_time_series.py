@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from .configuration_core import OVERSMOOTHED, AttentionRnnCoreConfig
+from .configuration_core import NOT_ALIGNED, OVERSMOOTHED, AttentionRnnCoreConfig
 from .extensions import EXTENSIONS  # noqa: F401, registers what a checkpoint brings before its config is read
 from .presets_time_series import PRESETS
 
@@ -181,6 +181,7 @@ class AttentionRnnTimeSeriesConfig(AttentionRnnCoreConfig):
     }
     contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
         *AttentionRnnCoreConfig.contradictions,
+        NOT_ALIGNED,
         OVERSMOOTHED,
         (
             lambda c: c.loss not in LOSSES[c.distribution_output],

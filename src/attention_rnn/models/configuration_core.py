@@ -21,7 +21,7 @@ CONFIG_VERSION = 1
 # Of how many vectors of `hidden_size` the state of each cell consists; `register_cell` adds to them.
 CELL_STATES = {"gru": 1, "lstm": 2, "rnn_tanh": 1, "rnn_relu": 1, "echo_state": 1}
 # The score functions; `register_attention` adds to them.
-ATTENTION_TYPES = ["additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local"]
+ATTENTION_TYPES = ["additive", "dot", "scaled_dot", "general", "concat", "multi_head", "location", "local", "aligned"]
 RECURRENT_INITIALIZATIONS = ("orthogonal", "xavier", "uniform")
 RECURRENCE_BACKENDS = ("auto", "reference")
 
@@ -60,6 +60,13 @@ _KINDS: dict[Any, str] = {
     list[float]: "a list of numbers",
     list[str]: "a list of strings",
 }
+
+
+# a contradiction of what has no tokens on both sides
+NOT_ALIGNED: tuple[Callable[[Any], bool], str] = (
+    lambda c: c.attention_type == "aligned",
+    "`attention_type` must not be 'aligned', which goes from token to token of a text.",
+)
 
 
 def enter(classes: dict[str, Any], name: str, new_class: type) -> None:
@@ -105,9 +112,9 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             equations, to compare; with it `generate()` decodes by transformers' own loops.
         attention_type (`str`, *optional*, defaults to `"additive"`):
             The score function, see `attention.py`: `"additive"`, `"concat"`, `"general"`, `"multi_head"`, `"location"`,
-            `"local"`, and `"dot"` and `"scaled_dot"`, which need a memory as wide as `hidden_size`; or one of your own,
-            see `register_attention`. `None`: no attention; the decoder knows the source from its first state alone
-            (Sutskever et al., 2014, https://arxiv.org/abs/1409.3215).
+            `"local"`, and `"dot"` and `"scaled_dot"`, which need a memory as wide as `hidden_size`; `"aligned"`, which
+            goes from token to token; or one of your own, see `register_attention`. `None`: no attention; the decoder
+            knows the source from its first state alone (Sutskever et al., 2014, https://arxiv.org/abs/1409.3215).
         attention_size (`int`, *optional*):
             Width of the hidden layer of `"additive"`, `"concat"` and `"location"`; `None` takes `hidden_size`.
         num_attention_heads (`int`, defaults to 4):
@@ -173,6 +180,10 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     }
     # What cannot hold together: a condition, and what to say of a config `c` that meets it. A subclass adds its own.
     contradictions: ClassVar[list[tuple[Callable[[Any], bool], str]]] = [
+        (
+            lambda c: c.attention_type == "aligned" and c.coverage,
+            "`coverage` must be False for `attention_type='aligned'`, which has no scores.",
+        ),
         (
             lambda c: not 0 < c.leak <= 1 or not 0 < c.connectivity <= 1,
             "`leak` and `connectivity` must be more than 0 and at most 1, got {c.leak} and {c.connectivity}.",

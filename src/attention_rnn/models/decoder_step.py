@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .attention import (
     AdditiveAttention,
+    AlignedAttention,
     ConcatAttention,
     DotAttention,
     GeneralAttention,
@@ -35,6 +36,7 @@ from .readout import AttentionRnnReadout, CopyGate, mix_copies
 # its own after the mean; one of a user's own may read what it likes.
 _MEANS_OF_VALUES = (
     AdditiveAttention,
+    AlignedAttention,
     ConcatAttention,
     DotAttention,
     GeneralAttention,

@@ -26,6 +26,7 @@ TASKS = {
 # the task of each recipe, a file of this folder
 RECIPES = {
     "g2p": "pairs",
+    "g2p-small": "pairs",
     "transliteration": "pairs",
     "normalisation": "pairs",
     "inflection": "pairs",
@@ -45,6 +46,7 @@ RECIPES = {
 SHORT_NAMES = {"qa": "question-answering", "lm": "language-model", "tagging": "pos-tagging"}
 
 
+FEW_PAIRS = 2_000  # from which on a free attention learns as much
 LONGEST_SYMBOL = 3  # characters on average: letters, phones with their diacritics, tags
 
 
@@ -58,6 +60,7 @@ class PairLooks:
         source_length, target_length (`float`): characters on average.
         kept (`float`): the part of the characters of a target that stand in its source too, on average.
         target_unit_length (`float`): characters of what stands between the spaces of targets, on average.
+        rows (`int`): how many pairs there are to train on.
     """
 
     source_kind: str
@@ -66,6 +69,7 @@ class PairLooks:
     target_length: float
     kept: float
     target_unit_length: float
+    rows: int
 
 
 def full_name(name: str) -> str:
@@ -106,6 +110,8 @@ def choose_pair_recipe(looks: PairLooks) -> tuple[str, str]:
     if kinds == ("word", "word") and looks.kept > 0.6:
         return "inflection", "symbols between spaces, most of which stay"
     if looks.target_kind == "word":
+        if looks.rows < FEW_PAIRS:
+            return "g2p-small", "few short texts, and symbols between spaces"
         return "g2p", "short texts, and symbols between spaces"
     if looks.kept > 0.75:
         return "normalisation", "short texts, and most characters stay"

@@ -1,0 +1,171 @@
+"""
+Targets as chunks: what each token of the source becomes, nothing included. A model with `attention_type="aligned"`
+writes them, one at a step, and so is a transducer that never skips or repeats a part of the source: on a few hundred
+pairs it learns what a free attention cannot learn from them.
+
+Which symbols belong to which token is found by expectation maximisation over all ways to cut the targets of the
+training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2007, "Applying Many-to-Many Alignments
+and Hidden Markov Models to Letter-to-Phoneme Conversion").
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from transformers import PreTrainedTokenizerBase
+
+from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, choose_tokenizer
+
+ROUNDS = 10
+MOST_PAIRS = 2_000  # to learn from: they say enough of an alphabet
+LONGEST_CHUNK = 3  # longer ones are for targets that could not be cut otherwise
+# how likely a chunk has 0, 1, 2, 3 symbols before anything is known; half as likely for each one more
+LENGTHS = (0.25, 0.6, 0.12, 0.03)
+SEEN_BEFORE = 0.5  # as if each token had been seen so often, with chunks as likely as that
+BURDEN = 0.5  # of a chunk for each symbol after the first, or rare words would be learnt as a whole
+
+Event = tuple[str, tuple[str, ...]] | None  # a token and its chunk; `None` where there is no room for one
+
+
+class ChunkAligner:
+    """
+    Cuts targets into one chunk for each token of their sources.
+
+    Args:
+        pairs: the tokens of sources and the symbols of targets, to learn from.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+        pairs = [(source, target) for source, target in islice(pairs, MOST_PAIRS) if source and target]
+        self.alphabet_size = len({symbol for _, target in pairs for symbol in target})
+        self.counts: dict[Event, float] = {}
+        self.totals = Counter[str]()  # of each token
+        ids: dict[Event, int] = {}
+        tables = []
+        for pair in pairs:
+            events, shape = _list_events(*pair)
+            tables.append(np.reshape([ids.setdefault(event, len(ids)) for event in events], shape))
+        for _ in range(ROUNDS):
+            probabilities = np.array([self._probability(event) for event in ids])
+            counts = np.zeros(len(ids))
+            for table in tables:
+                np.add.at(counts, table, _expected_counts(probabilities[table]))
+            self.counts = dict(zip(ids, counts.tolist(), strict=True))
+            self.totals.clear()
+            for event, count in self.counts.items():
+                if event is not None:
+                    self.totals[event[0]] += count
+
+    def __call__(self, source: Sequence[str], target: Sequence[str]) -> list[str]:
+        """The most likely chunks of a target, one for each token of the source, which must have one at least."""
+        events, shape = _list_events(source, target)
+        with np.errstate(divide="ignore"):
+            scores = np.log([self._probability(event) for event in events]).reshape(shape)
+        best = np.full(len(target) + 1, -np.inf)
+        best[0] = 0
+        sizes = []
+        for of_token in scores:  # (target + 1, size)
+            ways = np.stack([_shift(best + of_size, size, -np.inf) for size, of_size in enumerate(of_token.T)])
+            sizes.append(ways.argmax(axis=0))
+            best = ways.max(axis=0)
+        chunks, end = list[str](), len(target)
+        for of_token in reversed(sizes):
+            start = end - int(of_token[end])
+            chunks.append("".join(target[start:end]))
+            end = start
+        return chunks[::-1]
+
+    def _probability(self, event: Event) -> float:
+        """Of a chunk, given its token."""
+        if event is None:
+            return 0
+        token, chunk = event
+        size, known = len(chunk), len(LENGTHS)
+        of_size = LENGTHS[size] if size < known else LENGTHS[-1] * 0.5 ** (size - known + 1)
+        expected = SEEN_BEFORE * of_size / self.alphabet_size**size
+        probability = (self.counts.get(event, 0) + expected) / (self.totals[token] + SEEN_BEFORE)
+        return probability * BURDEN ** max(0, size - 1)
+
+
+def _list_events(source: Sequence[str], target: Sequence[str]) -> tuple[list[Event], tuple[int, int, int]]:
+    """What each token may become from each place of the target on, as a flat list, and its shape."""
+    places = len(target) + 1
+    sizes = 1 + max(LONGEST_CHUNK, -(-len(target) // len(source)))
+    events: list[Event] = [
+        (token, tuple(target[start : start + size])) if start + size < places else None
+        for token in source
+        for start in range(places)
+        for size in range(sizes)
+    ]
+    return events, (len(source), places, sizes)
+
+
+def _expected_counts(probabilities: ndarray) -> ndarray:
+    """How often each event happens, by the forward-backward algorithm: (source, target + 1, size), as given."""
+    tokens, places, sizes = probabilities.shape
+    forward, backward = np.zeros((tokens + 1, places)), np.zeros((tokens + 1, places))
+    forward[0, 0] = backward[-1, -1] = 1
+    after = np.zeros_like(probabilities)  # the backward probability of the place that an event leads to
+    for token in reversed(range(tokens)):
+        after[token] = np.stack([_shift(backward[token + 1], -size, 0) for size in range(sizes)], axis=1)
+        backward[token] = (probabilities[token] * after[token]).sum(axis=1)
+        backward[token] /= backward[token].sum()  # only ratios count
+    for token in range(tokens):
+        leads = forward[token, :, None] * probabilities[token]
+        forward[token + 1] = sum(_shift(leads[:, size], size, 0) for size in range(sizes))
+        forward[token + 1] /= forward[token + 1].sum()
+    counts = forward[:-1, :, None] * probabilities * after
+    return counts / counts.sum(axis=(1, 2), keepdims=True)  # a token has one chunk
+
+
+def _shift(values: ndarray, distance: int, fill: float) -> ndarray:
+    """Values moved towards the end, or by a negative distance towards the beginning."""
+    shifted = np.full_like(values, fill)
+    if abs(distance) < len(values):
+        kept = len(values) - abs(distance)
+        shifted[max(0, distance) :][:kept] = values[max(0, -distance) :][:kept]
+    return shifted
+
+
+def writes_chunks(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the targets of a tokenizer are chunks, as `train_tokenizer(kind="chunk")` makes it."""
+    backend = getattr(getattr(tokenizer, "target", tokenizer), "backend_tokenizer", None)
+    splitter = getattr(backend, "pre_tokenizer", None)
+    return splitter is not None and len(splitter.pre_tokenize_str(f"a{BETWEEN_CHUNKS}b")) == 2
+
+
+class TargetChunks:
+    """
+    Spells the targets of pairs in chunks; `dataset.map(chunks, batched=True)` does it for a whole split.
+
+    Args:
+        examples: training pairs to learn from, with the columns `source` and `target`.
+        tokenizer: of the sources, or of both sides.
+    """
+
+    def __init__(self, examples: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.are_words = choose_tokenizer(examples["target"], is_target=True).kind == "word"
+        targets = (self._symbols(target) for target in examples["target"])
+        self.aligner = ChunkAligner(zip(self._tokens(examples["source"]), targets, strict=True))
+
+    def __call__(self, batch: dict[str, list[str]]) -> dict[str, list[str]]:
+        spelt = []
+        for tokens, target in zip(self._tokens(batch["source"]), batch["target"], strict=True):
+            chunks = self.aligner(tokens, self._symbols(target))
+            spelt.append(BETWEEN_CHUNKS.join(chunk or EMPTY_CHUNK for chunk in chunks))
+        return {"target": spelt}
+
+    def _tokens(self, sources: Sequence[str]) -> Iterator[list[str]]:
+        for ids in self.tokenizer(list(sources), add_special_tokens=False)["input_ids"]:
+            yield self.tokenizer.convert_ids_to_tokens(ids) or [""]
+
+    def _symbols(self, target: str) -> list[str]:
+        """Its characters, or what stands between spaces, each with a space before it."""
+        for sign in (BETWEEN_CHUNKS, EMPTY_CHUNK):
+            if sign in target:
+                raise ValueError(f"a target must not hold {sign}, which is a sign of chunks, got {target!r:.60}")
+        return [f" {word}" for word in target.split()] if self.are_words else list(target)

@@ -1,0 +1,133 @@
+"""Targets in chunks: what each token of a source becomes."""
+
+import json
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from attention_rnn import chunks as chunks_module
+from attention_rnn.chunks import ChunkAligner, TargetChunks, _expected_counts, _list_events, writes_chunks
+from attention_rnn.examples import run_seq2seq
+from attention_rnn.pairs import choose_normalization
+from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
+
+# "sh" is one sound, "x" is two, "e" at the end none
+# fmt: off
+WORDS = {
+    "sash": "saS", "shed": "Sed", "hash": "haS", "bash": "baS", "dash": "daS", "ash": "aS", "has": "has", "sad":
+    "sad", "ad": "ad", "had": "had", "hed": "hed", "ax": "aks", "bax": "baks", "saxe": "saks", "base": "bas",
+    "bed": "bed", "dase": "das", "bade": "bad", "abe": "ab", "deb": "deb", "dab": "dab", "be": "be",
+}
+# fmt: on
+
+
+@pytest.fixture(scope="module")
+def aligner():
+    return ChunkAligner((list(word), list(sounds)) for word, sounds in WORDS.items())
+
+
+@pytest.mark.parametrize(
+    ("word", "sounds", "chunks"),
+    [
+        ("ad", "ad", ["a", "d"]),
+        ("bax", "baks", ["b", "a", "ks"]),
+        ("base", "bas", ["b", "a", "s", ""]),
+        ("a", "adbed", ["adbed"]),
+        ("z", "", [""]),
+        ("zq", "ad", ["a", "d"]),
+    ],
+)
+def test_each_token_gets_what_it_becomes(aligner, word, sounds, chunks):
+    assert aligner(list(word), list(sounds)) == chunks
+
+
+def test_two_letters_of_one_sound_share_it_in_one_way(aligner):
+    cut = {tuple(aligner(list(word), list(WORDS[word]))[-2:]) for word in ("sash", "hash", "bash", "ash", "dash")}
+    assert cut in ({("S", "")}, {("", "S")})
+
+
+def every_way(source, target):
+    """All ways to cut a target, each as its events."""
+    if not source:
+        return [] if target else [[]]
+    ways = []
+    for size in range(len(target) + 1):
+        ways += [[(source[0], tuple(target[:size])), *rest] for rest in every_way(source[1:], target[size:])]
+    return ways
+
+
+def test_expected_counts_equal_those_of_all_ways_to_cut(monkeypatch):
+    monkeypatch.setattr(chunks_module, "LONGEST_CHUNK", 4)  # as long as the target
+    source, target = ["x", "y", "x"], list("abca")
+    events, shape = _list_events(source, target)
+    random = np.random.default_rng(0)
+    probability = {event: random.uniform(0.1, 1) for event in events if event is not None}
+    probabilities = np.reshape([0 if event is None else probability[event] for event in events], shape)
+    found: dict = {}
+    for event, count in zip(events, _expected_counts(probabilities).ravel(), strict=True):
+        found[event] = found.get(event, 0) + count
+    ways = every_way(source, target)
+    weights = np.array([np.prod([probability[event] for event in way]) for way in ways])
+    expected: dict = {}
+    for way, weight in zip(ways, weights / weights.sum(), strict=True):
+        for event in way:
+            expected[event] = expected.get(event, 0) + weight
+    assert found.pop(None, 0) == 0
+    assert {event: count for event, count in found.items() if count > 1e-12} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "decoded"),
+    [(["k ə t", "ə t", "k ə", "t ə k"] * 9, "k ə t"), (["ABC", "BC", "AB C", "CBA"], "AB C")],
+    ids=["symbols between spaces", "characters"],
+)
+def test_chunks_are_decoded_as_the_target(targets, decoded):
+    sources = ["".join(target.split()).lower() for target in targets]
+    examples = Dataset.from_dict({"source": sources, "target": targets})
+    source = train_tokenizer(sources, kind="character")
+    spelt = examples.map(TargetChunks(examples, source), batched=True)["target"]
+    tokenizer = pair_tokenizers(source, train_tokenizer(spelt, kind="chunk"))
+    assert writes_chunks(tokenizer)
+    assert not writes_chunks(source)
+    for text, target in zip(spelt, targets, strict=True):
+        ids = tokenizer(text_target=text)["input_ids"]
+        assert len(ids) == len(tokenizer("".join(target.split()).lower())["input_ids"])
+        assert tokenizer.decode(ids, skip_special_tokens=True) == target
+    assert decoded in targets
+
+
+def test_letters_are_taken_apart_where_many_are_rare():
+    syllables = [chr(0xAC00 + 37 * index) + chr(0xAC00 + 91 * index) for index in range(100)]
+    assert choose_normalization(syllables) == "NFD"
+    assert choose_normalization(["été", "thé", "née"] * 30) == "NFC"
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "word", "character"])
+def test_other_tokenizers_write_no_chunks(kind):
+    assert not writes_chunks(train_tokenizer(["the chunks of a text"] * 9, kind=kind, vocab_size=40))
+
+
+def test_signs_of_chunks_are_no_symbols():
+    examples = Dataset.from_dict({"source": ["a"], "target": ["∅"]})
+    with pytest.raises(ValueError, match="must not hold ∅"):
+        TargetChunks(examples, train_tokenizer(["a"], kind="character"))
+
+
+def test_a_script_learns_chunks_and_goes_on_with_new_ones(tmp_path, monkeypatch):
+    rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
+    new = [*rows, {"source": "qed", "target": "k w e d"}]
+    for name, of_file in (("train", rows), ("new", new)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_file))
+    common = ["--do_train", "--do_predict", "--use_cpu", "True", "--num_heat_maps", "1", "--num_beams", "2"]
+    common += ["--metrics", "exact_match", "--report_to", "none", "--save_strategy", "no", "--learning_rate", "0.02"]
+    sizes = "embedding_size=16,hidden_size=32,decoder_layers=2,attention_type=aligned,context_feeding=parallel"
+    first = ["--train_file", tmp_path / "train.jsonl", "--test_file", tmp_path / "train.jsonl", "--output_dir"]
+    first += [tmp_path / "model", "--source_tokenizer", "character", "--target_tokenizer", "chunk", "--max_steps", "60"]
+    run_seq2seq.main([*map(str, first), *common, "--config_overrides", sizes])
+    assert json.loads((tmp_path / "model" / "all_results.json").read_text())["predict_exact_match"] > 90
+    more = ["--train_file", tmp_path / "new.jsonl", "--test_file", tmp_path / "new.jsonl", "--output_dir"]
+    more += [tmp_path / "more", "--model_name_or_path", tmp_path / "model", "--extend_vocabulary", "--max_steps", "90"]
+    run_seq2seq.main([*map(str, more), *common])
+    predictions = [json.loads(line) for line in (tmp_path / "more" / "generated_predictions.jsonl").open()]
+    assert predictions[-1] == {"source": "qed", "prediction": "k w e d", "reference": "k w e d"}
