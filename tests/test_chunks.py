@@ -1,6 +1,8 @@
 """Targets in chunks: what each token of a source becomes."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from datasets import Dataset
 
 from attention_rnn import chunks as chunks_module
 from attention_rnn.chunks import ChunkAligner, TargetChunks, _expected_counts, _list_events, writes_chunks
-from attention_rnn.examples import run_seq2seq
 from attention_rnn.pairs import choose_normalization
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import run_seq2seq
 
 # "sh" is one sound, "x" is two, "e" at the end none
 # fmt: off

@@ -8,9 +8,7 @@ training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2
 and Hidden Markov Models to Letter-to-Phoneme Conversion").
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, choose_tokenizer
 
 ROUNDS = 10
-MOST_PAIRS = 2_000  # to learn from: they say enough of an alphabet
+MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
 LONGEST_CHUNK = 3  # longer ones are for targets that could not be cut otherwise
 # how likely a chunk has 0, 1, 2, 3 symbols before anything is known; half as likely for each one more
 LENGTHS = (0.25, 0.6, 0.12, 0.03)
@@ -39,15 +37,19 @@ class ChunkAligner:
     """
 
     def __init__(self, pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
-        pairs = [(source, target) for source, target in islice(pairs, MOST_PAIRS) if source and target]
-        self.alphabet_size = len({symbol for _, target in pairs for symbol in target})
         self.counts: dict[Event, float] = {}
-        self.totals = Counter[str]()  # of each token
+        self.totals: dict[str, float] = {}  # of each token
+        alphabet, tables = set[str](), list[ndarray]()
         ids: dict[Event, int] = {}
-        tables = []
-        for pair in pairs:
-            events, shape = _list_events(*pair)
+        room = MOST_EVENTS
+        for source, target in pairs:
+            events, shape = _list_events(source, target)
+            room -= len(events)
+            if room < 0 and tables:
+                break
+            alphabet.update(target)
             tables.append(np.reshape([ids.setdefault(event, len(ids)) for event in events], shape))
+        self.alphabet_size = max(1, len(alphabet))
         for _ in range(ROUNDS):
             probabilities = np.array([self._probability(event) for event in ids])
             counts = np.zeros(len(ids))
@@ -57,7 +59,7 @@ class ChunkAligner:
             self.totals.clear()
             for event, count in self.counts.items():
                 if event is not None:
-                    self.totals[event[0]] += count
+                    self.totals[event[0]] = self.totals.get(event[0], 0) + count
 
     def __call__(self, source: Sequence[str], target: Sequence[str]) -> list[str]:
         """The most likely chunks of a target, one for each token of the source, which must have one at least."""
@@ -86,7 +88,7 @@ class ChunkAligner:
         size, known = len(chunk), len(LENGTHS)
         of_size = LENGTHS[size] if size < known else LENGTHS[-1] * 0.5 ** (size - known + 1)
         expected = SEEN_BEFORE * of_size / self.alphabet_size**size
-        probability = (self.counts.get(event, 0) + expected) / (self.totals[token] + SEEN_BEFORE)
+        probability = (self.counts.get(event, 0) + expected) / (self.totals.get(token, 0) + SEEN_BEFORE)
         return probability * BURDEN ** max(0, size - 1)
 
 
@@ -161,7 +163,8 @@ class TargetChunks:
 
     def _tokens(self, sources: Sequence[str]) -> Iterator[list[str]]:
         for ids in self.tokenizer(list(sources), add_special_tokens=False)["input_ids"]:
-            yield self.tokenizer.convert_ids_to_tokens(ids) or [""]
+            tokens: Any = self.tokenizer.convert_ids_to_tokens(ids)
+            yield tokens or [""]
 
     def _symbols(self, target: str) -> list[str]:
         """Its characters, or what stands between spaces, each with a space before it."""
