@@ -114,6 +114,9 @@ def test_import_is_light():
         "import attention_rnn.models.decoder; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
         "import attention_rnn.pipelines; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
         "import attention_rnn.labelling; from transformers import AutoConfig, AutoModelForSeq2SeqLM",
+        "import attention_rnn; from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, AutoConfig",
+        "import attention_rnn; from transformers import AutoFeatureExtractor, AutoConfig, AutoModelForSeq2SeqLM",
+        "import attention_rnn; from transformers import AutoProcessor, AutoConfig, AutoModelForSeq2SeqLM",
     ],
 )
 def test_the_auto_classes_know_the_models_in_any_order_of_imports(imports_first):
@@ -121,8 +124,13 @@ def test_the_auto_classes_know_the_models_in_any_order_of_imports(imports_first)
 {imports_first}
 config = AutoConfig.for_model("attention_rnn", vocab_size=9, embedding_size=4, hidden_size=4)
 print(type(AutoModelForSeq2SeqLM.from_config(config)).__name__)
+import sys
+from transformers import AutoTokenizer
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
+from attention_rnn.registration import _waiting
+print(type(config) in TOKENIZER_MAPPING, *set(_waiting) & set(sys.modules))
 """
-    assert run(code).strip() == "AttentionRnnForConditionalGeneration"
+    assert run(code).split() == ["AttentionRnnForConditionalGeneration", "True"]
 
 
 def test_an_unknown_public_name_is_an_attribute_error():

@@ -128,9 +128,14 @@ def register_imported() -> None:
     No lock is held meanwhile: what is imported here may wait for another thread, and that one for the lock. So two
     threads may register the same, which is harmless. What another thread has half imported is left to its own call.
     """
+    tried = set[str]()
     with _import_under_way():
-        for name, register in list(_waiting.items()):
-            if _is_whole(name):
+        # what is registered may import the next one
+        while due := {
+            name: register for name, register in list(_waiting.items()) if name not in tried and _is_whole(name)
+        }:
+            for name, register in due.items():
+                tried.add(name)
                 try:
                     register()
                 except (ImportError, AttributeError):
