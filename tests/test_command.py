@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 from command_line import messages, refused, run  # noqa: F401
 from huggingface_hub import ModelCard
+from tiny import tiny_config
 
-from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
+from attention_rnn import AttentionRnnCTCConfig, AttentionRnnForSequenceClassification, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
+from attention_rnn.commands import UsageError
 from attention_rnn.commands.rows import SPLITS, rows_of, split_rows
 from attention_rnn.commands.train import make_parser, script_arguments, settle_recipe
 from attention_rnn.inspection import read_content
@@ -184,6 +186,21 @@ def test_overrides_stand_on_top_of_the_recipes(words):
     overrides = parse_config_overrides(arguments[arguments.index("--config_overrides") + 1])
     recipe = parse_config_overrides(load_recipe("g2p")["config_overrides"])
     assert overrides == recipe | {"hidden_size": 7, "copy": True}
+
+
+@needs_scripts
+def test_evaluations_and_checkpoints_go_together(words):
+    for given in (["--eval_steps", "10"], ["--eval_steps=10"], ["--save_steps", "10"]):
+        arguments = words_of(words, *given)
+        other = "--save_steps" if given[0].startswith("--eval") else "--eval_steps"
+        assert arguments[arguments.index(other) + 1] == "10"
+
+
+@needs_scripts
+def test_a_model_of_another_kind_is_no_beginning(words, tmp_path):
+    AttentionRnnForSequenceClassification(tiny_config(num_labels=2)).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=f"--from needs a model for text2text.*{tmp_path.name} is for text-cl"):
+        words_of(words, "--from", str(tmp_path))
 
 
 @needs_scripts

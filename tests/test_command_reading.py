@@ -18,7 +18,7 @@ from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
-from attention_rnn.commands.results import tell_results, write_marked_predictions
+from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
@@ -346,6 +346,21 @@ def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys)
     assert "The model has learned nothing of use" in capsys.readouterr().out
     tell_results(tmp_path, PAIRS, {"test": {"exact_match": 0.0, "per": 40.0}}, rows)
     assert "nothing of use" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scores", "nothing"),
+    [
+        ({"exact_match": 0.0, "per": 837.0}, True),
+        ({"exact_match": 0.0, "per": 60.0}, False),
+        ({"exact_match": 0.4, "per": 95.0}, False),
+        ({"loss": 3.0}, False),
+        ({"f1": 0.0, "precision": 0.0}, True),
+        ({}, False),
+    ],
+)
+def test_nothing_is_learned_where_nothing_is_right(scores, nothing):
+    assert has_learned_nothing(scores) == nothing
 
 
 def test_a_stopped_training_is_evaluated_by_its_own_metrics(tmp_path):

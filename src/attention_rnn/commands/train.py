@@ -26,6 +26,7 @@ from ..recipes import (
 from ..tasks import Task, find_task, is_series
 from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean, near_to
 from .folder import how_to_begin, settings_of, training_folder
+from .models import task_of
 from .results import tell_results, write_marked_predictions
 from .rows import SPLITS, column_names, known_of, rows_of, split_rows, write_splits
 
@@ -293,6 +294,15 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     )
 
 
+_MODELS_FOR = {
+    "pairs": "text2text-generation",
+    "classification": "text-classification",
+    "labelling": "token-classification",
+    "question-answering": "question-answering",
+    "language-model": "text-generation",
+}
+
+
 def script_arguments(task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]) -> list[str]:
     """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
@@ -313,17 +323,33 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     if options.start is not None:
         if options.config_overrides:
             raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
+        if (found := task_of(options.start)) != _MODELS_FOR[task.name]:
+            raise UsageError(f"--from needs a model for {_MODELS_FOR[task.name]}, and {options.start} is for {found}")
         settings = {name: value for name, value in settings.items() if name not in of_models.__dataclass_fields__}
         settings["model_name_or_path"] = options.start
         print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
             settings["extend_vocabulary"] = True
+    given = {word.split("=")[0] for word in others}
+    for one, other in (("eval_steps", "save_steps"), ("save_steps", "eval_steps")):
+        if f"--{one}" in given and f"--{other}" not in given and other in settings:  # they must go together
+            settings[other] = value_of(one, others)
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
     words += ["--report_to", "none", "--logging_steps", "20"]
     if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
         words += ["--early_stopping_patience", str(_PATIENCE)]
     return words
+
+
+def value_of(name: str, words: Sequence[str]) -> str:
+    """What the words of a command line give for an argument that is among them."""
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        if word == f"--{name}":
+            return value
+        if word.startswith(f"--{name}="):
+            return word.split("=", 1)[1]
+    raise ValueError(f"--{name} is not among {words}")
 
 
 def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, module: Any) -> None:
