@@ -189,6 +189,23 @@ def test_overrides_stand_on_top_of_the_recipes(words):
 
 
 @needs_scripts
+@pytest.mark.parametrize(
+    ("text", "options", "kind"),
+    [
+        ("A great film, really!", (), "auto"),
+        ("a great film , really !", (), "word"),
+        ("A great film, really!", ("--recipe", "sentiment"), "word"),
+    ],
+)
+def test_texts_as_people_write_them_are_not_cut_at_spaces_alone(words, text, options, kind):
+    rows = [{"text": text, "label": "good"}]
+    chosen, others = make_parser().parse_known_args([str(words), *options])
+    arguments = script_arguments(Task("classification", {}, ""), "sentiment", chosen, others, rows)
+    assert arguments[arguments.index("--tokenizer") + 1] == kind
+    assert ("--vocab_size" in arguments) == (kind == "word")
+
+
+@needs_scripts
 def test_evaluations_and_checkpoints_go_together(words):
     for given in (["--eval_steps", "10"], ["--eval_steps=10"], ["--save_steps", "10"]):
         arguments = words_of(words, *given)

@@ -76,9 +76,7 @@ def tell_results(
             told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
             print(f"{split:10} {', '.join(told)}")
     if (beams := beams_of(folder)) > 1 and task.name == "pairs":
-        print(
-            f"           (by a search with {beams} beams; in training it took the likeliest token each time)"
-        )
+        print(f"           (by a search with {beams} beams; in training it took the likeliest token each time)")
     print(*others, sep="\n", end="\n" if others else "")
     reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
     is_useless = has_learned_nothing(reached)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser)
-    words = script_arguments(task, recipe, options, others)
+    words = script_arguments(task, recipe, options, others, rows["train"])
     read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
     settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
     with training_folder(folder, settings, options.again) as is_left:
@@ -303,7 +304,9 @@ _MODELS_FOR = {
 }
 
 
-def script_arguments(task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+def script_arguments(
+    task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str], rows: Sequence[Row] = ()
+) -> list[str]:
     """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
 
@@ -312,6 +315,11 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
         settings.pop("bf16", None)
+    if options.recipe == "auto" and recipe == "sentiment" and has_punctuation_at_words(rows):
+        # else "great!" is another word than "great"
+        settings = {n: v for n, v in settings.items() if n not in ("vocab_size", "min_frequency")} | {
+            "tokenizer": "auto"
+        }
     settle_overrides(settings, options, script(task.name))
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
@@ -340,6 +348,12 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
         words += ["--early_stopping_patience", str(_PATIENCE)]
     return words
+
+
+def has_punctuation_at_words(rows: Sequence[Row]) -> bool:
+    """Whether texts are written as people write, and not with spaces around their punctuation."""
+    words = [word for row in rows for word in str(row["text"]).split()]
+    return sum(bool(re.search(r"\w[.,;:!?]$", word)) for word in words) > 0.02 * len(words)
 
 
 def value_of(name: str, words: Sequence[str]) -> str:
