@@ -405,6 +405,20 @@ def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
 
 
 @pytest.mark.parametrize(
+    ("target", "options", "recipe"),
+    [
+        ("k a t", [], "g2p-small"),
+        ("k ∅ t", [], "g2p"),
+        ("k a t", ["--preset", "bahdanau2015"], "g2p"),
+    ],
+)
+def test_few_words_are_cut_into_chunks_where_they_can_be(target, options, recipe):
+    rows = [{"source": "cat", "target": target}] * 300
+    chosen, _ = make_parser().parse_known_args(["words.tsv", *options])
+    assert settle_recipe(Task("pairs", {}, ""), rows, chosen)[0] == recipe
+
+
+@pytest.mark.parametrize(
     ("text", "recipe"),
     [("Rossi\tit\n", "names"), ("这部电影很好看\tgood\n", "names"), ("a good one\tgood\n", "sentiment")],
 )

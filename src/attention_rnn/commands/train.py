@@ -259,7 +259,7 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         return "inflection", "lemmas and features"
     if task.name == "pairs":
         looks = looks_of(rows)
-        if options.preset is not None:  # which has an attention of its own
+        if options.preset is not None or hold_signs_of_chunks(rows):  # a preset has an attention of its own
             looks = replace(looks, rows=max(looks.rows, FEW_PAIRS))
         return choose_pair_recipe(looks)
     if task.name == "labelling":
@@ -276,6 +276,13 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         "question-answering": ("question-answering", "questions with contexts"),
         "language-model": ("language-model", "running text"),
     }[task.name]
+
+
+def hold_signs_of_chunks(rows: Sequence[Row]) -> bool:
+    """Whether targets hold what tells the chunks of a target apart, so that they cannot be cut into chunks."""
+    from ..tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK
+
+    return any(sign in row["target"] for row in rows for sign in (BETWEEN_CHUNKS, EMPTY_CHUNK))
 
 
 def looks_of(rows: Sequence[Row]) -> PairLooks:
