@@ -1,6 +1,7 @@
 """The command `attention-rnn`, run within this process."""
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,20 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         cli.main([name, "--help"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: attention-rnn {name}")
+
+
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+@pytest.mark.parametrize(("columns", "longest"), [(80, 80), (200, 100)])
+def test_a_help_fits_the_terminal(capsys, monkeypatch, name, columns, longest):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with contextlib.suppress(SystemExit):
+        cli.main([name, "--help"] if name else ["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= longest
+    assert len(lines) < 60
+    prose = [paragraph for paragraph in "\n".join(lines).split("\n\n") if "\n " not in f"\n{paragraph}"]
+    for line, following in (pair for paragraph in prose for pair in pairwise(paragraph.splitlines())):
+        assert len(f"{line} {following.split()[0]}") > longest - 2, "there was room for another word"
 
 
 @needs_scripts

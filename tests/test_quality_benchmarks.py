@@ -84,14 +84,6 @@ def test_the_committed_card_is_that_of_the_committed_results(name):
     assert card == report.card(name, report.read_results(report.RESULTS / f"{name}.json"))
 
 
-@pytest.mark.parametrize(
-    "file", [QUALITY / "RESULTS.md", *sorted(report.CARDS.glob("*.md"))], ids=lambda file: file.name
-)
-def test_pictures_and_files_are_where_the_links_say(file):
-    links = re.findall(r"\]\((\.[^)#]+)\)", file.read_text(encoding="utf-8"))
-    assert [link for link in links if not (file.parent / link).exists()] == []
-
-
 @pytest.mark.parametrize("name", TASKS)
 def test_the_command_of_a_card_has_the_arguments_of_the_task_whole(name):
     results = {"runs": [run_of(next(iter(TASKS[name].settings)), 1) | {"parameters": 10}], "ensembles": []}
