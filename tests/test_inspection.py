@@ -356,6 +356,55 @@ def test_a_column_of_one_value_is_no_label(tmp_path):
     assert (task.name, task.columns) == ("pairs", {"source": ["column 1"], "target": ["column 2"]})
 
 
+REVIEWS = [{"body": f"a {'dull' if n % 2 else 'stirring'} film {n}, they say", "stars": n % 5} for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("review_id", str),
+        ("review-id", lambda n: f"R-{n:05}"),
+        ("reviewId", lambda n: 10_000 + n),
+        ("customer_id", lambda n: n % 7),  # that repeats
+        ("customer", lambda n: 31 * n + 7),  # whose name tells nothing
+        ("customer", lambda n: 31 * (n % 40) + 7),
+        ("picture", lambda n: f"img_{n}.jpg"),
+        ("day", lambda n: f"2024-01-{n % 28 + 1:02} 10:0{n % 7}"),
+        ("Unnamed: 0", str),
+        ("", str),
+        ("uuid", lambda n: f"{n * 7919:08x}-4f1a"),
+        ("nr", lambda n: n // 2),
+    ],
+)
+@pytest.mark.parametrize("label", [lambda n: n, lambda n: f"{'abcde'[n]}"])
+def test_what_numbers_the_rows_is_no_text(name, value, label):
+    rows = [{name: value(n)} | row | {"stars": label(row["stars"])} for n, row in enumerate(REVIEWS)]
+    task = find_task(read_content_of(rows))
+    assert (task.name, task.columns) == ("classification", {"text": ["body"], "label": ["stars"]})
+
+
+@pytest.mark.parametrize(
+    ("names", "row", "expected"),
+    [
+        (["nr", "a", "b"], lambda n: [n, f"haus {n}", f"house {n}"], ["a", "b"]),
+        (["x", "y", "z"], lambda n: [f"haus{n}", 9 * n, f"house{n}"], ["x", "z"]),  # words
+        (["x", "y", "z"], lambda n: [f"S-{n}", f"das Haus {n}", f"the house {n}"], ["y", "z"]),
+        (["en", "id"], lambda n: [f"house {n}", f"rumah {n}"], ["en", "id"]),  # Indonesian
+        (["en", "no"], lambda n: [f"house{n}", f"hus{n}"], ["en", "no"]),  # Norwegian
+        (["written", "number"], lambda n: [f"one and {n}", n], ["written", "number"]),
+        (["word", "sounds", "x"], lambda n: [f"w{n}", f"w-{n}", 7 * n], ["word", "sounds"]),
+    ],
+)
+def test_pairs_beside_what_numbers_them_are_pairs(names, row, expected):
+    task = find_task(read_content_of([dict(zip(names, row(n), strict=True)) for n in range(40)]))
+    assert (task.name, [*task.columns["source"], *task.columns["target"]]) == ("pairs", expected)
+
+
+def test_a_number_for_each_text_is_nothing_to_learn():
+    with pytest.raises(ValueError, match="there must be a column of sources .*; --columns names them"):
+        find_task(read_content_of([{"text_id": n, "text": row["body"]} for n, row in enumerate(REVIEWS)]))
+
+
 def test_one_row_has_a_task(tmp_path):
     assert find_task(read_content(write(tmp_path, "a\tb\n"))).name == "pairs"
 

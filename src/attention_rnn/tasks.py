@@ -14,6 +14,12 @@ from .onnx.spelling import FEATURES
 _TOKENS = ("tokens", "words", "token")
 # a date, with or without its day, and the time of the day behind it
 _STAMP = re.compile(r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d\d|\d{4}))([ T]\d.*)?")
+# what columns are called that number the rows, or say whose they are; pandas gives its index the last names
+_IDENTIFIER = re.compile(
+    r"(.*[_\-. ])?(id|idx|index|uuid|guid|nr|no|number)|unnamed: 0|__index_level_0__|", re.IGNORECASE
+)
+_CAMEL_IDENTIFIER = re.compile(r".*[a-z](Id|ID)")
+_ALMOST_ALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,15 @@ def find_task(content: Content) -> Task:
     }
     lists = [name for name, value in first.items() if isinstance(value, list) and _are_labels(value)]
     if lists:
-        return _labelled_words(content, lists) or _listed_labels(content, lists, names)
+        return _labelled_words(content, lists) or _listed_labels(content, lists, columns)
     if inflection := _inflection(columns):
         return inflection
     varied = {name: values for name, values in columns.items() if len(set(values)) > 1}
-    columns = varied if len(varied) >= 2 else columns
+    columns = without_identifiers(varied if len(varied) >= 2 else columns)
     if len(columns) < 2:
         raise ValueError(
-            f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
+            f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}; "
+            "--columns names them"
         )
     return (
         _named_pairs(columns)
@@ -79,6 +86,44 @@ def find_task(content: Content) -> Task:
         or _rated_texts(columns)
         or _pairs(columns)
     )
+
+
+def without_identifiers(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The columns but those that number their rows, date them or say whose they are; at least two are left of others."""
+    roles = set().union(*(COLUMN_NAMES[role] for role in ("source", "target", "text", "label")))
+    own = [name for name in columns if name.lower() not in roles]
+    called = [name for name in own if _is_called_identifier(name, columns[name])]
+    has_text = any(fmean(len(value.split()) for value in values) > 2 for values in columns.values())
+    dates = [name for name in own if len(columns[name]) >= 10 and all(map(_STAMP.fullmatch, columns[name]))]
+    numbers = [name for name in own if _numbers_rows(columns[name])]
+    codes = [name for name in own if has_text and _is_code(columns[name])]
+    found = dict.fromkeys([*called, *dates, *numbers, *codes])
+    left_out = {name for name in called if name in numbers and not name.lower().endswith(("no", "nr", "number"))}
+    left_out |= set(list(found)[: len(columns) - 2])
+    return {name: values for name, values in columns.items() if name not in left_out}
+
+
+def _is_called_identifier(name: str, values: Sequence[str]) -> bool:
+    is_called = _IDENTIFIER.fullmatch(name) or _CAMEL_IDENTIFIER.fullmatch(name)
+    is_label = re.split(r"[_\-. ]", name.lower())[0] in COLUMN_NAMES["label"] and not _is_distinct(values)
+    # the Indonesian or Norwegian of a translation
+    is_text = fmean(" " in value for value in values) > 0.5
+    return bool(is_called) and not is_label and not is_text
+
+
+def _numbers_rows(values: Sequence[str]) -> bool:
+    return len(values) >= 10 and all(map(str.isdecimal, values)) and _is_distinct(values)
+
+
+def _is_code(values: Sequence[str]) -> bool:
+    """Whether these are codes such as R-0001, or names of files, one for each row."""
+    has_digits = fmean(any(map(str.isdecimal, value)) for value in values) >= _ALMOST_ALL
+    is_word = len(values) >= 10 and has_digits and not any(" " in value for value in values)
+    return is_word and _is_distinct(values) and not _is_graded(values)
+
+
+def _is_distinct(values: Sequence[str]) -> bool:
+    return len(set(values)) >= _ALMOST_ALL * len(values)
 
 
 def is_series(content: Content) -> bool:
@@ -112,8 +157,10 @@ def _labelled_words(content: Content, lists: Sequence[str]) -> Task | None:
     return None
 
 
-def _listed_labels(content: Content, lists: Sequence[str], names: Sequence[str]) -> Task:
-    if not (texts := _text_columns(names)):
+def _listed_labels(content: Content, lists: Sequence[str], columns: dict[str, list[str]]) -> Task:
+    others = [name for name, values in columns.items() if not _is_called_identifier(name, values)]
+    if not (texts := _text_columns([name for name in without_identifiers(columns) if name in others])):
+        names = list(columns)
         raise ValueError(f"{content.file}: there must be a text beside the labels in {lists[0]!r}, got {brief(names)}")
     roles = {"text": texts[:1], "label": [lists[0]]}
     return Task("classification", roles, "a list of labels for each text", problem_type="multi_label_classification")
@@ -183,16 +230,16 @@ def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
 
 def _text_columns(names: Sequence[str]) -> list[str]:
     """Of the columns beside the label, that of the text, or the two of a pair."""
-    texts = [name for name in names if name.lower() not in ("id", "idx", "index")]
-    by_name = [name for name in texts if name.lower() in COLUMN_NAMES["text"] | OTHER_NAMES]
-    return (by_name or texts)[:2] if len(texts) > 1 and len(by_name) != 1 else (by_name or texts)[:1]
+    by_name = [name for name in names if name.lower() in COLUMN_NAMES["text"] | OTHER_NAMES]
+    return (by_name or list(names))[: 1 if len(by_name) == 1 else 2]
 
 
 def _labelled_texts(columns: dict[str, list[str]]) -> Task | None:
     names = [name for name in columns if not _is_graded(columns[name])]
     labels = [name for name in names if looks_like_labels(columns[name])]
     named = [name for name in names if name.lower() in COLUMN_NAMES["label"]]
-    texts = [name for name in names if name not in labels and name.lower() not in ("id", "idx", "index")]
+    texts = [name for name in names if name not in labels]
+    texts = [name for name in texts if not is_number(columns[name])] or texts
     if not (named or (len(labels) == 1 and len(names) <= 3)) or not texts:
         return None
     label = next((name for name in named if name in labels), (labels or named)[0])
@@ -204,6 +251,5 @@ def _labelled_texts(columns: dict[str, list[str]]) -> Task | None:
 
 
 def _pairs(columns: dict[str, list[str]]) -> Task:
-    names = [name for name in columns if name.lower() not in ("id", "idx", "index")]
-    source, target = choose_columns(names, "the file", source=None, target=None)
+    source, target = choose_columns(columns, "the file", source=None, target=None)
     return Task("pairs", {"source": [source], "target": [target]}, "two different texts in each row")
