@@ -178,6 +178,93 @@ def test_the_task_is_found(tmp_path, name):
     assert (found.name, found.columns) == (task, columns)
 
 
+WORDS_OF_TEXTS = [("the", "DET"), ("dog", "NOUN"), ("barks", "VERB")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "task", "header"),
+    [
+        ("a.tsv", "text\tlabel\n" + "".join(f"text {n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.txt", "".join(f"text {n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.tsv", "".join(f"w{n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),  # words and classes
+        ("a.tsv", "text\tlabel\n" + "".join(f"w{n % 40}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.tsv", "x\ty\n" + "".join(f"w{n % 40}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", True),
+        ("a.csv", "".join(f"text,{'ab'[n % 2]} {n}\n" for n in range(60)), "pairs", False),
+        ("a.tsv", "".join(f"w{n}\t{n % 7}\n" for n in range(60)), "classification", None),
+    ],
+)
+@pytest.mark.parametrize("empty", [1, 6])
+def test_empty_lines_make_no_conll_of_a_table(tmp_path, name, text, task, header, empty):
+    lines = text.split("\n")
+    for number in range(empty):
+        lines.insert(5 + 9 * number, "")
+    content = read_content(write(tmp_path, "\n".join(lines), name), header=header)
+    assert len(content.rows) == 60
+    if name != "a.csv":
+        assert find_task(content).name == task
+
+
+def test_a_single_empty_line_makes_no_conll_of_many_rows(tmp_path):
+    rows = [f"w{n % 9}\t{'ab'[n % 2]}\n" for n in range(100)]
+    assert len(read_content(write(tmp_path, "".join([*rows[:40], "\n", *rows[40:]]), "a.tsv")).rows) == 100
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.tsv.gz"])
+@pytest.mark.parametrize("first", ["", "token\tlabel\n", "word\tpos\n\n"])
+def test_the_header_of_conll_is_no_word(tmp_path, name, first):
+    text = first + ("".join("\t".join(pair) + "\n" for pair in WORDS_OF_TEXTS) + "\n") * 20
+    content = read_content(write(tmp_path, gzip.compress(text.encode()) if name.endswith("gz") else text, name))
+    tokens, labels = map(list, zip(*WORDS_OF_TEXTS, strict=True))
+    assert content.rows == [{"tokens": tokens, "labels": labels}] * 20
+
+
+def test_the_task_decides_between_conll_and_a_table(tmp_path):
+    file = write(tmp_path, "the DET\ndog NOUN\nbarks VERB\n\n".replace(" ", "\t") * 20)
+    assert "tokens" in read_content(file).rows[0]
+    assert list(read_content(file, known=Known("pairs")).rows[0]) == ["column 1", "column 2"]
+    file = write(tmp_path, "mot\tclasse\n" + "the\tDET\ndog\tNOUN\nbarks\tVERB\n\n" * 20, "a.tsv")
+    assert len(read_content(file, known=Known(wanted=["mot", "classe"])).rows) == 60
+
+
+THREE = "".join(f"{word}\t{tag}\t{tag}-{n}\n" for n, (word, tag) in enumerate(WORDS_OF_TEXTS)) + "\n"
+
+
+@pytest.mark.parametrize("header", ["", "token\tupos\txpos\n"])
+@pytest.mark.parametrize("wanted", [["1", "2"], ["column 1", "column 2"]])
+def test_columns_of_conll_have_numbers(tmp_path, header, wanted):
+    content = read_content(write(tmp_path, header + THREE * 3), known=Known(wanted=wanted))
+    assert content.rows[0] == {"column 1": ["the", "dog", "barks"], "column 2": ["DET", "NOUN", "VERB"]}
+    assert content.unread == ["xpos" if header else "column 3"]
+    assert find_task(content).columns == {"tokens": ["column 1"], "labels": ["column 2"]}
+
+
+def test_columns_of_conll_have_the_names_of_its_header_or_of_conll_u(tmp_path):
+    file = write(tmp_path, "token\tupos\txpos\n" + THREE * 3)
+    assert read_content(file).unread == ["upos"]
+    assert read_content(file, known=Known(wanted=["token", "upos"])).rows[0]["upos"] == ["DET", "NOUN", "VERB"]
+    token = "{}\t{}\tx\t{}\t{}\t_\t0\troot\t_\t_\n"
+    file = write(tmp_path, (token.format(1, "dogs", "NOUN", "NNS") + token.format(2, "bark", "VERB", "VB") + "\n") * 3)
+    assert read_content(file, known=Known(wanted=["FORM", "XPOS"])).rows[0]["XPOS"] == ["NNS", "VB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "columns"),
+    [
+        ("a.csv", "walk{n},V;PST,walked{n}", 3),
+        ("a.csv", "text {n},x;y", 2),
+        ("a.csv", "A: {n} | B: so,pos", 2),
+        ("a.csv", '"so; {n}",pos', 2),
+        ("a.csv", "so {n};3,5", 2),  # a decimal comma
+        ("a.csv", "so {n};pos;a", 3),
+        ("a.tsv", "so {n}\ta,b,c", 2),
+        ("a.txt", "so {n};x,y", 2),
+    ],
+)
+def test_what_a_file_is_called_tells_what_separates_its_columns(tmp_path, name, line, columns):
+    content = read_content(write(tmp_path, "".join(line.format(n=n) + "\n" for n in range(20)), name))
+    assert len(content.rows[0]) == columns
+
+
 def test_conll_u_is_read_by_form_and_universal_tag(tmp_path):
     token = "{}\t{}\t_\t{}\t_\t_\t0\troot\t_\t_\n"
     sentence = "# text = x\n" + token.format(1, "dogs", "NOUN") + token.format(2, "bark", "VERB") + "\n"
@@ -401,7 +488,7 @@ def test_pairs_beside_what_numbers_them_are_pairs(names, row, expected):
 
 
 def test_a_number_for_each_text_is_nothing_to_learn():
-    with pytest.raises(ValueError, match="there must be a column of sources .*; --columns names them"):
+    with pytest.raises(ValueError, match=r"there must be a column of sources .*; --columns names them"):
         find_task(read_content_of([{"text_id": n, "text": row["body"]} for n, row in enumerate(REVIEWS)]))
 
 

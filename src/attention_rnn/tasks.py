@@ -76,8 +76,8 @@ def find_task(content: Content) -> Task:
     columns = without_identifiers(varied if len(varied) >= 2 else columns)
     if len(columns) < 2:
         raise ValueError(
-            f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}; "
-            "--columns names them"
+            f"{content.file}: there must be a column of sources and one of targets or labels, got {brief(list(first))}"
+            "; --columns names them"
         )
     return (
         _named_pairs(columns)
@@ -89,7 +89,7 @@ def find_task(content: Content) -> Task:
 
 
 def without_identifiers(columns: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The columns but those that number their rows, date them or say whose they are; at least two are left of others."""
+    """The columns but those that number their rows, date them or say whose they are; two at least are left."""
     roles = set().union(*(COLUMN_NAMES[role] for role in ("source", "target", "text", "label")))
     own = [name for name in columns if name.lower() not in roles]
     called = [name for name in own if _is_called_identifier(name, columns[name])]

@@ -234,7 +234,7 @@ def tell_content(content: Content, task: Task) -> None:
         shown = "  ".join(map(brief_text, texts))
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
     used = {column.split(".")[0] for columns in read.values() for column in columns}
-    others = [name for name in column_names(content) if name not in used and name]
+    others = [name for name in [*column_names(content), *content.unread] if name not in used and name]
     if read and others:
         print(f"  not read: {brief_text(', '.join(others))}; --columns names others")
 
