@@ -12,6 +12,7 @@ import pytest
 
 from attention_rnn.inspection import Content, Known, read_content, text_of
 from attention_rnn.onnx.spelling import spell_lemma, unspell
+from attention_rnn.question_answering import read_examples
 from attention_rnn.tasks import find_task
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
@@ -490,6 +491,69 @@ def test_pairs_beside_what_numbers_them_are_pairs(names, row, expected):
 def test_a_number_for_each_text_is_nothing_to_learn():
     with pytest.raises(ValueError, match=r"there must be a column of sources .*; --columns names them"):
         find_task(read_content_of([{"text_id": n, "text": row["body"]} for n, row in enumerate(REVIEWS)]))
+
+
+def rated(values):
+    return read_content_of([{"text": f"a text {n}", "price": values[n % len(values)]} for n in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("values", "thousands"),
+    [
+        (["999", "1,250.5", "12,000"], ","),
+        (["999", "12,000,000", "1,250", "7.5"], ","),
+        (["1.250,5", "12.000", "3"], "."),
+        (["3,5", "1,250"], ""),
+        (["0,125", "1,250"], ""),
+        (["1.250", "0.5"], ""),
+        (["1e-05", "2.5E3", "3"], ""),
+        ([1e-05, 0.5], ""),
+        ([float("nan"), 0.5, 1.5], ""),
+        (["NaN", "0.5", "1.5", ""], ""),
+    ],
+)
+def test_numbers_are_rated_as_they_are_written(values, thousands):
+    task = find_task(rated(values))
+    assert (task.problem_type, task.columns["label"], task.thousands) == ("regression", ["price"], thousands)
+
+
+def test_a_comma_that_may_mean_two_things_is_refused():
+    with pytest.raises(ValueError, match=r"file.json: the comma of '1,250' in column 'price' .* write 1250 or 1.250"):
+        find_task(rated(["999", "1,250", "12,000"]))
+
+
+def test_whole_numbers_with_marks_of_thousands_may_be_written():
+    assert find_task(read_content_of([{"a": f"x{n}", "b": f"{n},000,000"} for n in range(1, 40)])).name == "pairs"
+
+
+def test_a_label_that_is_missing_is_none():
+    rows = [{"text": f"a text {n}", "label": ["", "good", "bad", None][n % 4]} for n in range(80)]
+    assert find_task(read_content_of(rows)).reason == "2 labels, each of many texts"
+
+
+QUESTIONS = [{"question": f"who is {n}", "context": f"it is {n}", "answer": str(n)} for n in range(12)]
+
+
+def test_answers_may_stand_in_a_column_of_texts():
+    content = read_content_of(QUESTIONS)
+    assert find_task(content).name == "question-answering"
+    assert next(read_examples(content))["answers"] == {"text": ["0"], "answer_start": [6]}
+    content = read_content_of([QUESTIONS[0], QUESTIONS[1] | {"answer": "you"}])
+    with pytest.raises(ValueError, match=r"file.json, item 2, question 1: the answer 'you' must stand in the context"):
+        list(read_examples(content))
+
+
+@pytest.mark.parametrize("names", [["question", "context"], ["Question", "Context", "Answer"]])
+def test_questions_without_answers_are_no_pairs(names):
+    rows = [dict(zip(names, row.values(), strict=False)) for row in QUESTIONS]
+    with pytest.raises(ValueError, match="questions need the columns question, context and answer"):
+        find_task(read_content_of(rows))
+
+
+def test_questions_with_labels_are_pairs_to_classify():
+    rows = [row | {"label": n % 2} for n, row in enumerate(QUESTIONS)]
+    task = find_task(read_content_of([{name: row[name] for name in row if name != "answer"} for row in rows]))
+    assert (task.name, task.columns) == ("classification", {"text": ["question", "context"], "label": ["label"]})
 
 
 def test_one_row_has_a_task(tmp_path):

@@ -344,9 +344,35 @@ _MORE_NAMES = {"lemma", "form", "features", "ipa", "grapheme", "graphemes", "lat
 _MORE_NAMES |= {"en", "de", "fr", "es", "it", "ru", "zh", "ja", "ar", "original", "normalised", "normalized", "name"}
 
 
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
+# with a mark between its thousands, and without one
+_GROUPED = {
+    ",": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?"),
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?|[+-]?\d+(,\d+)?"),
+}
+_ONE_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+UNTOLD = "?"
+
+
+def thousands_of(values: Sequence[str]) -> str | None:
+    """
+    What stands between the thousands of a column of numbers: `","`, `"."`, or `""` where nothing does and a comma is a
+    point; `UNTOLD` where it may be either, as in 1,250; `None` where not all of these are numbers.
+    """
+    if not all(map(_NUMBER.fullmatch, values)):
+        return next((mark for mark, number in _GROUPED.items() if all(map(number.fullmatch, values))), None)
+    commas = [value for value in values if "," in value]
+    return UNTOLD if commas and all(map(_ONE_COMMA.fullmatch, commas)) else ""
+
+
 def is_number(values: Sequence[str]) -> bool:
-    """Whether all of these are numbers, whose comma may be a point."""
-    return all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", value) for value in values)
+    """Whether all of these are numbers, whose comma may be a point or stand between thousands."""
+    return thousands_of(values) is not None
+
+
+def decimal(value: str, thousands: str) -> str:
+    """A number as Python reads it, see `thousands_of`."""
+    return (value.replace(thousands, "") if thousands else value).replace(",", ".")
 
 
 def looks_like_labels(values: Sequence[Any]) -> bool:
@@ -357,10 +383,12 @@ def looks_like_labels(values: Sequence[Any]) -> bool:
 
 def text_of(row: Row, column: str, place: str) -> str:
     """
-    The text in a column, see `data.get_text`; a number is written out.
+    The text in a column, see `data.get_text`; a number is written out, and what is no number (NaN) is missing.
 
     Raises:
         ValueError: there is no such column, or a list or an object in it.
     """
     value = get_value(row, column, place)
-    return get_text({column: str(value) if isinstance(value, int | float) else value}, column, place)
+    if isinstance(value, int | float):
+        value = "" if value != value else str(value)
+    return get_text({column: value}, column, place)
