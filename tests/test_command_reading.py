@@ -20,7 +20,7 @@ from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
-from attention_rnn.commands.train import settle_task, task_of_file, tell_content
+from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
@@ -256,6 +256,141 @@ def test_columns_without_names_have_numbers(tmp_path):
     content = read_content(write(tmp_path, "o.tsv", "a\tb\tc\n" * 3))
     options = argparse.Namespace(task="pairs", columns=["3", "1"])
     assert settle_task(content, options).columns == {"source": ["column 3"], "target": ["column 1"]}
+
+
+def options_of(**given):
+    usual = {"task": None, "columns": None, "separator": None, "header": None, "encoding": None, "file": ["a.json"]}
+    return argparse.Namespace(**usual | given)
+
+
+def settled(rows, **given):
+    content = Content("a.json")
+    content.add((f"a.json, item {number}", row) for number, row in enumerate(rows, start=1))
+    return settle_task(content, options_of(**given))
+
+
+TEXTS = [{"n": n, "body": f"a text {n}", "stars": n % 3, "price": f"{n + 1},250"} for n in range(60)]
+NESTED = [{"d": {"text": f"a text {n}", "label": "ab"[n % 2]}} for n in range(40)]
+DOTTED = [{"text.clean": f"a text {n}", "label": "ab"[n % 2]} for n in range(40)]
+LISTS = [{"id": n, "tokens": ["so", "is"], "labels": ["A", "B"]} for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "name", "columns"),
+    [
+        (NESTED, {"columns": ["d.text", "d.label"]}, "classification", {"text": ["d.text"], "label": ["d.label"]}),
+        (DOTTED, {"columns": ["text.clean", "label"]}, "classification", {"text": ["text.clean"], "label": ["label"]}),
+        (LISTS, {"columns": ["tokens", "labels"]}, "labelling", {"tokens": ["tokens"], "labels": ["labels"]}),
+        (TEXTS, {"columns": ["body", "stars"]}, "classification", {"text": ["body"], "label": ["stars"]}),
+        (TEXTS, {"columns": ["n", "body"]}, "pairs", {"source": ["n"], "target": ["body"]}),
+        (TEXTS, {"columns": ["body", "price"], "task": "pairs"}, "pairs", {"source": ["body"], "target": ["price"]}),
+        (TEXTS, {"task": "pairs"}, "pairs", {"source": ["body"], "target": ["stars"]}),
+    ],
+)
+def test_columns_that_are_named_decide(rows, given, name, columns):
+    task = settled(rows, **given)
+    assert (task.name, task.columns) == (name, columns)
+
+
+def test_named_columns_of_any_kind_are_told(capsys):
+    for rows, columns in ((NESTED, ["d.text", "d.label"]), (DOTTED, ["text.clean", "label"])):
+        content = Content("a.json", rows, ["a.json"] * len(rows))
+        tell_content(content, settle_task(content, options_of(columns=columns)))
+        said = capsys.readouterr().out
+        assert "a text 0" in said
+        assert "not read" not in said
+
+
+@pytest.mark.parametrize("task", ["pairs", "classification"])
+def test_running_text_has_no_columns(task):
+    with pytest.raises(ValueError, match=rf"--task {task} needs another file: a\.txt holds running text; --separator"):
+        settle_task(Content("a.txt", text="so it is"), options_of(task=task))
+
+
+@pytest.mark.parametrize("row", [{"path": "a/{}.wav", "transcript": "so {}"}, {"file": "{}.FLAC", "label": "yes"}])
+def test_recordings_are_redirected_to_the_scripts_for_speech(row):
+    rows = [{name: value.format(n) for name, value in row.items()} for n in range(20)]
+    with pytest.raises(ValueError, match=r"names recordings, in column '(path|file)': examples/run_speech_seq2seq.py"):
+        settled(rows)
+    assert settled(rows, columns=list(row)).name in ("pairs", "classification")
+
+
+def labelled(*counts):
+    rows = [{"text": f"text {n} {label}", "label": label} for label, count in counts for n in range(count)]
+    return {"train": rows}
+
+
+def test_each_split_has_its_share_of_each_class(capsys):
+    counts = [("a", 200), ("b", 100), ("c", 60), ("d", 33), ("e", 6)]
+    split = split_rows(labelled(*counts), RATED, seed=1)
+    for name in ("validation", "test"):
+        assert [sum(row["label"] == label for row in split[name]) for label in "abcde"] == [20, 10, 6, 3, 1]
+    assert sum(map(len, split.values())) == 399
+    assert capsys.readouterr().out == ""
+    assert split_rows(labelled(*counts), RATED, seed=1) == split
+    assert split_rows(labelled(*counts), RATED, seed=2) != split
+
+
+def test_a_label_that_is_rare_is_trained_on(capsys):
+    split = split_rows(labelled(("a", 60), ("b", 2), ("c", 1)), RATED, seed=1)
+    assert {row["label"] for name in ("validation", "test") for row in split[name]} == {"a"}
+    said = capsys.readouterr().out
+    assert "there are fewer than 3 texts for the label 'b', 'c': all of them are trained on" in said
+    assert "the test has no label 'b', 'c'" in said
+
+
+def test_a_source_with_two_labels_is_in_one_split():
+    rows = labelled(("a", 30), ("b", 30))["train"]
+    rows += [row | {"label": "b"} for row in rows[:20]]
+    split = split_rows({"train": rows}, RATED, seed=1)
+    texts = [{row["text"] for row in split[name]} for name in ("train", "validation", "test")]
+    assert not texts[0] & texts[1] | texts[0] & texts[2] | texts[1] & texts[2]
+
+
+def test_labels_of_which_none_is_frequent_are_not_split():
+    with pytest.raises(ValueError, match=r"there must be 3 texts of a label to split, .* --validation and --test"):
+        split_rows(labelled(*((f"l{n}", 2) for n in range(20))), RATED, seed=1)
+
+
+def test_rows_without_a_label_are_left_out(capsys):
+    rows = labelled(("good", 90), ("bad", 90), ("", 60))
+    split = split_rows(rows | {"test": rows["train"][88:184]}, RATED, seed=1)
+    assert {row["label"] for of_split in split.values() for row in of_split} == {"good", "bad"}
+    said = capsys.readouterr().out
+    assert "60 of 240 rows of train have no label and are left out" in said
+    assert "4 of 96 rows of test have no label and are left out" in said
+    with pytest.raises(ValueError, match="there must be a label in the rows of train, got 60 rows without one"):
+        split_rows(labelled(("", 60)), RATED, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("label", "fields", "expected"),
+    [
+        ("1,250.5", {"problem_type": "regression", "thousands": ","}, "1250.5"),
+        ("1.250,5", {"problem_type": "regression", "thousands": "."}, "1250.5"),
+        (float("nan"), {"problem_type": "regression"}, ""),
+        ("a; x; ", {"problem_type": "multi_label_classification", "label_separator": ";"}, ["a", " x"]),
+    ],
+)
+def test_labels_are_read_as_they_are_written(label, fields, expected):
+    content = Content("a.csv", [{"text": "so", "score": label}], ["a.csv, line 2"])
+    task = Task("classification", {"text": ["text"], "label": ["score"]}, "", **fields)
+    assert list(rows_of(content, task)) == [{"text": "so", "label": expected}]
+
+
+def test_columns_of_conll_are_told_and_named_by_number(tmp_path, capsys):
+    file = write(tmp_path, "a.txt", "the\tDET\tDT\ndog\tNOUN\tNN\n\n" * 20)
+    options = options_of(file=[str(file)])
+    content = read_files([str(file)], options, known_of_options(options))
+    tell_content(content, settle_task(content, options))
+    assert "not read: column 2; --columns names others" in capsys.readouterr().out
+    options.columns = ["1", "2"]
+    content = read_files([str(file)], options, known_of_options(options))
+    assert next(rows_of(content, settle_task(content, options)))["labels"] == ["DET", "NOUN"]
+    options.columns = ["word", "tag"]
+    content = read_files([str(file)], options, known_of_options(options))
+    with pytest.raises(ValueError, match=r"there is no column 'word'; .*: --columns 1 2"):
+        settle_task(content, options)
 
 
 def test_one_row_is_too_few(tmp_path):

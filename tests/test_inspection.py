@@ -12,6 +12,7 @@ import pytest
 
 from attention_rnn.inspection import Content, Known, read_content, text_of
 from attention_rnn.onnx.spelling import spell_lemma, unspell
+from attention_rnn.question_answering import read_examples
 from attention_rnn.tasks import find_task
 
 WORDS = [(f"wort{number}", f"v ɔ {number}") for number in range(12)]
@@ -176,6 +177,93 @@ def test_the_task_is_found(tmp_path, name):
     text, task, columns = CASES[name]
     found = find_task(read_content(write(tmp_path, text)))
     assert (found.name, found.columns) == (task, columns)
+
+
+WORDS_OF_TEXTS = [("the", "DET"), ("dog", "NOUN"), ("barks", "VERB")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "task", "header"),
+    [
+        ("a.tsv", "text\tlabel\n" + "".join(f"text {n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.txt", "".join(f"text {n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.tsv", "".join(f"w{n}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),  # words and classes
+        ("a.tsv", "text\tlabel\n" + "".join(f"w{n % 40}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", None),
+        ("a.tsv", "x\ty\n" + "".join(f"w{n % 40}\t{'ab'[n % 2]}\n" for n in range(60)), "classification", True),
+        ("a.csv", "".join(f"text,{'ab'[n % 2]} {n}\n" for n in range(60)), "pairs", False),
+        ("a.tsv", "".join(f"w{n}\t{n % 7}\n" for n in range(60)), "classification", None),
+    ],
+)
+@pytest.mark.parametrize("empty", [1, 6])
+def test_empty_lines_make_no_conll_of_a_table(tmp_path, name, text, task, header, empty):
+    lines = text.split("\n")
+    for number in range(empty):
+        lines.insert(5 + 9 * number, "")
+    content = read_content(write(tmp_path, "\n".join(lines), name), header=header)
+    assert len(content.rows) == 60
+    if name != "a.csv":
+        assert find_task(content).name == task
+
+
+def test_a_single_empty_line_makes_no_conll_of_many_rows(tmp_path):
+    rows = [f"w{n % 9}\t{'ab'[n % 2]}\n" for n in range(100)]
+    assert len(read_content(write(tmp_path, "".join([*rows[:40], "\n", *rows[40:]]), "a.tsv")).rows) == 100
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a.tsv.gz"])
+@pytest.mark.parametrize("first", ["", "token\tlabel\n", "word\tpos\n\n"])
+def test_the_header_of_conll_is_no_word(tmp_path, name, first):
+    text = first + ("".join("\t".join(pair) + "\n" for pair in WORDS_OF_TEXTS) + "\n") * 20
+    content = read_content(write(tmp_path, gzip.compress(text.encode()) if name.endswith("gz") else text, name))
+    tokens, labels = map(list, zip(*WORDS_OF_TEXTS, strict=True))
+    assert content.rows == [{"tokens": tokens, "labels": labels}] * 20
+
+
+def test_the_task_decides_between_conll_and_a_table(tmp_path):
+    file = write(tmp_path, "the DET\ndog NOUN\nbarks VERB\n\n".replace(" ", "\t") * 20)
+    assert "tokens" in read_content(file).rows[0]
+    assert list(read_content(file, known=Known("pairs")).rows[0]) == ["column 1", "column 2"]
+    file = write(tmp_path, "mot\tclasse\n" + "the\tDET\ndog\tNOUN\nbarks\tVERB\n\n" * 20, "a.tsv")
+    assert len(read_content(file, known=Known(wanted=["mot", "classe"])).rows) == 60
+
+
+THREE = "".join(f"{word}\t{tag}\t{tag}-{n}\n" for n, (word, tag) in enumerate(WORDS_OF_TEXTS)) + "\n"
+
+
+@pytest.mark.parametrize("header", ["", "token\tupos\txpos\n"])
+@pytest.mark.parametrize("wanted", [["1", "2"], ["column 1", "column 2"]])
+def test_columns_of_conll_have_numbers(tmp_path, header, wanted):
+    content = read_content(write(tmp_path, header + THREE * 3), known=Known(wanted=wanted))
+    assert content.rows[0] == {"column 1": ["the", "dog", "barks"], "column 2": ["DET", "NOUN", "VERB"]}
+    assert content.unread == ["xpos" if header else "column 3"]
+    assert find_task(content).columns == {"tokens": ["column 1"], "labels": ["column 2"]}
+
+
+def test_columns_of_conll_have_the_names_of_its_header_or_of_conll_u(tmp_path):
+    file = write(tmp_path, "token\tupos\txpos\n" + THREE * 3)
+    assert read_content(file).unread == ["upos"]
+    assert read_content(file, known=Known(wanted=["token", "upos"])).rows[0]["upos"] == ["DET", "NOUN", "VERB"]
+    token = "{}\t{}\tx\t{}\t{}\t_\t0\troot\t_\t_\n"
+    file = write(tmp_path, (token.format(1, "dogs", "NOUN", "NNS") + token.format(2, "bark", "VERB", "VB") + "\n") * 3)
+    assert read_content(file, known=Known(wanted=["FORM", "XPOS"])).rows[0]["XPOS"] == ["NNS", "VB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "columns"),
+    [
+        ("a.csv", "walk{n},V;PST,walked{n}", 3),
+        ("a.csv", "text {n},x;y", 2),
+        ("a.csv", "A: {n} | B: so,pos", 2),
+        ("a.csv", '"so; {n}",pos', 2),
+        ("a.csv", "so {n};3,5", 2),  # a decimal comma
+        ("a.csv", "so {n};pos;a", 3),
+        ("a.tsv", "so {n}\ta,b,c", 2),
+        ("a.txt", "so {n};x,y", 2),
+    ],
+)
+def test_what_a_file_is_called_tells_what_separates_its_columns(tmp_path, name, line, columns):
+    content = read_content(write(tmp_path, "".join(line.format(n=n) + "\n" for n in range(20)), name))
+    assert len(content.rows[0]) == columns
 
 
 def test_conll_u_is_read_by_form_and_universal_tag(tmp_path):
@@ -354,6 +442,118 @@ def test_a_column_of_one_value_is_no_label(tmp_path):
     rows = "".join(f"wort {n}\tword {n}\tde\n" for n in range(60))
     task = find_task(read_content(write(tmp_path, rows)))
     assert (task.name, task.columns) == ("pairs", {"source": ["column 1"], "target": ["column 2"]})
+
+
+REVIEWS = [{"body": f"a {'dull' if n % 2 else 'stirring'} film {n}, they say", "stars": n % 5} for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("review_id", str),
+        ("review-id", lambda n: f"R-{n:05}"),
+        ("reviewId", lambda n: 10_000 + n),
+        ("customer_id", lambda n: n % 7),  # that repeats
+        ("customer", lambda n: 31 * n + 7),  # whose name tells nothing
+        ("customer", lambda n: 31 * (n % 40) + 7),
+        ("picture", lambda n: f"img_{n}.jpg"),
+        ("day", lambda n: f"2024-01-{n % 28 + 1:02} 10:0{n % 7}"),
+        ("Unnamed: 0", str),
+        ("", str),
+        ("uuid", lambda n: f"{n * 7919:08x}-4f1a"),
+        ("nr", lambda n: n // 2),
+    ],
+)
+@pytest.mark.parametrize("label", [lambda n: n, lambda n: f"{'abcde'[n]}"])
+def test_what_numbers_the_rows_is_no_text(name, value, label):
+    rows = [{name: value(n)} | row | {"stars": label(row["stars"])} for n, row in enumerate(REVIEWS)]
+    task = find_task(read_content_of(rows))
+    assert (task.name, task.columns) == ("classification", {"text": ["body"], "label": ["stars"]})
+
+
+@pytest.mark.parametrize(
+    ("names", "row", "expected"),
+    [
+        (["nr", "a", "b"], lambda n: [n, f"haus {n}", f"house {n}"], ["a", "b"]),
+        (["x", "y", "z"], lambda n: [f"haus{n}", 9 * n, f"house{n}"], ["x", "z"]),  # words
+        (["x", "y", "z"], lambda n: [f"S-{n}", f"das Haus {n}", f"the house {n}"], ["y", "z"]),
+        (["en", "id"], lambda n: [f"house {n}", f"rumah {n}"], ["en", "id"]),  # Indonesian
+        (["en", "no"], lambda n: [f"house{n}", f"hus{n}"], ["en", "no"]),  # Norwegian
+        (["written", "number"], lambda n: [f"one and {n}", n], ["written", "number"]),
+        (["word", "sounds", "x"], lambda n: [f"w{n}", f"w-{n}", 7 * n], ["word", "sounds"]),
+    ],
+)
+def test_pairs_beside_what_numbers_them_are_pairs(names, row, expected):
+    task = find_task(read_content_of([dict(zip(names, row(n), strict=True)) for n in range(40)]))
+    assert (task.name, [*task.columns["source"], *task.columns["target"]]) == ("pairs", expected)
+
+
+def test_a_number_for_each_text_is_nothing_to_learn():
+    with pytest.raises(ValueError, match=r"there must be a column of sources .*; --columns names them"):
+        find_task(read_content_of([{"text_id": n, "text": row["body"]} for n, row in enumerate(REVIEWS)]))
+
+
+def rated(values):
+    return read_content_of([{"text": f"a text {n}", "price": values[n % len(values)]} for n in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("values", "thousands"),
+    [
+        (["999", "1,250.5", "12,000"], ","),
+        (["999", "12,000,000", "1,250", "7.5"], ","),
+        (["1.250,5", "12.000", "3"], "."),
+        (["3,5", "1,250"], ""),
+        (["0,125", "1,250"], ""),
+        (["1.250", "0.5"], ""),
+        (["1e-05", "2.5E3", "3"], ""),
+        ([1e-05, 0.5], ""),
+        ([float("nan"), 0.5, 1.5], ""),
+        (["NaN", "0.5", "1.5", ""], ""),
+    ],
+)
+def test_numbers_are_rated_as_they_are_written(values, thousands):
+    task = find_task(rated(values))
+    assert (task.problem_type, task.columns["label"], task.thousands) == ("regression", ["price"], thousands)
+
+
+def test_a_comma_that_may_mean_two_things_is_refused():
+    with pytest.raises(ValueError, match=r"file.json: the comma of '1,250' in column 'price' .* write 1250 or 1.250"):
+        find_task(rated(["999", "1,250", "12,000"]))
+
+
+def test_whole_numbers_with_marks_of_thousands_may_be_written():
+    assert find_task(read_content_of([{"a": f"x{n}", "b": f"{n},000,000"} for n in range(1, 40)])).name == "pairs"
+
+
+def test_a_label_that_is_missing_is_none():
+    rows = [{"text": f"a text {n}", "label": ["", "good", "bad", None][n % 4]} for n in range(80)]
+    assert find_task(read_content_of(rows)).reason == "2 labels, each of many texts"
+
+
+QUESTIONS = [{"question": f"who is {n}", "context": f"it is {n}", "answer": str(n)} for n in range(12)]
+
+
+def test_answers_may_stand_in_a_column_of_texts():
+    content = read_content_of(QUESTIONS)
+    assert find_task(content).name == "question-answering"
+    assert next(read_examples(content))["answers"] == {"text": ["0"], "answer_start": [6]}
+    content = read_content_of([QUESTIONS[0], QUESTIONS[1] | {"answer": "you"}])
+    with pytest.raises(ValueError, match=r"file.json, item 2, question 1: the answer 'you' must stand in the context"):
+        list(read_examples(content))
+
+
+@pytest.mark.parametrize("names", [["question", "context"], ["Question", "Context", "Answer"]])
+def test_questions_without_answers_are_no_pairs(names):
+    rows = [dict(zip(names, row.values(), strict=False)) for row in QUESTIONS]
+    with pytest.raises(ValueError, match="questions need the columns question, context and answer"):
+        find_task(read_content_of(rows))
+
+
+def test_questions_with_labels_are_pairs_to_classify():
+    rows = [row | {"label": n % 2} for n, row in enumerate(QUESTIONS)]
+    task = find_task(read_content_of([{name: row[name] for name in row if name != "answer"} for row in rows]))
+    assert (task.name, task.columns) == ("classification", {"text": ["question", "context"], "label": ["label"]})
 
 
 def test_one_row_has_a_task(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from .conll import is_conll, read_conll
+from .conll import Columns, is_conll, is_spaced_table, read_conll
 from .data import (
     COLUMN_NAMES,
     OTHER_NAMES,
@@ -47,6 +47,7 @@ class Content:
         places (`list[str]`): where each row stands, for messages.
         text (`str`, *optional*): that of a file that is none of these.
         seen (`list[str]`): what it was seen to be, in a few words each.
+        unread (`list[str]`): columns that no row has, since a task of labelled words reads but two of a CoNLL file.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Content:
     places: list[str] = field(default_factory=list)
     text: str | None = None
     seen: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def add(self, rows: Iterable[tuple[str, Row]]) -> None:
         """Add places and rows, as `data.read_rows` yields them."""
@@ -178,14 +180,14 @@ def _read_text(
         content.add(rows)
         content.seen.append("json")
         return
-    elif separator is None and (known.task == "labelling" or extension(file) in _CONLL or is_conll(lines[:_LOOKED_AT])):
-        content.add(read_conll(file, lines=lines))
-        content.seen.append(f"CoNLL, {len(content.rows):,} texts")
+    elif separator is None and _is_of_words(file, lines, header, known):
+        _read_words(content, file, lines, header, known)
         return
-    elif separator is None and known.task and extension(file) == "tsv":
+    elif separator is None and extension(file) == "tsv" and (known.task or "\t" in first):
         separator = "\t"  # also of a single column
     elif separator is None:
-        separator = find_separator(lines, 1 if known.task else 3) or _separator_of_table(file, first, known)
+        separator = find_separator(lines, 1 if known.task else 3, extension(file) == "csv")
+        separator = separator or _separator_of_table(file, first, known)
         if separator in (",", ";") and extension(file) not in ("csv", "tsv") and not known.task and is_prose(lines):
             separator = None
     if separator is None:
@@ -197,6 +199,44 @@ def _read_text(
     content.add(read_rows(file, file_format="csv", column_names=names, separator=separator, lines=lines))
     content.seen += [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
     content.seen += [f"header: {', '.join(name or '(no name)' for name in names)}" if has_header else "no header"]
+
+
+def _is_of_words(file: str, lines: Sequence[str], header: bool | None, known: Known) -> bool:
+    """Whether a file is CoNLL: as known or called, or by its lines, which a table with empty lines may be like."""
+    if known.task is not None or extension(file) in _CONLL:
+        return known.task in (None, "labelling")
+    some = [line.strip("\r\n") for line in lines[:_LOOKED_AT]]
+    if not is_conll(some) or is_spaced_table(some):
+        return False
+    if Columns(some).has_header or extension(file) not in ("tsv", "csv"):
+        return True
+    separator = find_separator(some, is_csv=extension(file) == "csv")
+    if separator is None:
+        return True
+    rows = [[value.strip() for value in values] for _, values in split_columns(some, file, separator)]
+    has_names = bool(known.wanted) and set(known.wanted) <= set(rows[0])
+    is_named = is_header(rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]) if header is None else header
+    return separator == "\t" and not has_names and not is_named
+
+
+def _read_words(content: Content, file: str, lines: Sequence[str], header: bool | None, known: Known) -> None:
+    """Words and labels of a CoNLL file: of the columns that are wanted, by number or by name."""
+    columns = Columns([line.strip("\r\n") for line in lines])
+    numbers = {f"column {number}": number - 1 for number in range(1, columns.width + 1)}
+    known_as = {name: number for number, name in enumerate(columns.names)} | numbers
+    wanted = [f"column {name}" if name.isdecimal() else name for name in known.wanted]
+    if not 1 <= len(wanted) <= 2 or not set(wanted) <= set(known_as):
+        wanted = []
+    chosen = {name: known_as[name] for name in wanted}
+    usual = {"tokens": columns.token, "labels": columns.label}
+    (tokens, token), (labels, label) = [*chosen.items(), *list(usual.items())[len(chosen) :]]
+    texts = read_conll(file, token, label, lines=lines, header=header)
+    content.add((place, {tokens: row["tokens"], labels: row["labels"]}) for place, row in texts)
+    content.seen.append(f"CoNLL, {len(content.rows):,} texts")
+    if columns.has_header and header is not False:
+        content.seen.append(f"header: {', '.join(columns.names)}")
+    used = {token % columns.width, label % columns.width} if columns.width else set()
+    content.unread = [name for number, name in enumerate(columns.names) if number not in used]
 
 
 def _separator_of_table(file: str, first: str, known: Known) -> str | None:
@@ -232,19 +272,32 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def find_separator(lines: Sequence[str], least: int = 3) -> str | None:
-    """What separates the columns of a table, if these lines are one. Of fewer than the least number only tabs tell."""
+def find_separator(lines: Sequence[str], least: int = 3, is_csv: bool = False) -> str | None:
+    """
+    What separates the columns of a table, if these lines are one.
+
+    Args:
+        lines: those of the file.
+        least: how many of them tell; of fewer only tabs do.
+        is_csv: whether the file is called so: then commas win that are as many in all rows, unless each is that of 3,5.
+    """
     some = lines[:_LOOKED_AT]
+    found: dict[str, tuple[int, float]] = {}
     for separator in SEPARATORS:
-        try:
+        with suppress(ValueError):
             counts = Counter(len(values) for _, values in split_columns(some, "", separator))
-        except ValueError:
-            continue
-        columns, regular = counts.most_common(1)[0] if counts else (0, 0)
-        # that one line has a comma says nothing
-        if columns > 1 and regular >= _REGULAR * counts.total() and (counts.total() >= least or separator == "\t"):
-            return separator
-    return None
+            columns, regular = counts.most_common(1)[0] if counts else (0, 0)
+            # that one line has a comma says nothing
+            is_told = counts.total() >= least or separator == "\t"
+            if columns > 1 and regular >= _REGULAR * counts.total() and is_told:
+                found[separator] = columns, regular / counts.total()
+    most = max((columns for columns, _ in found.values()), default=0)
+    if is_csv and found.get(",") == (most, 1.0) and not all(map(_DECIMAL_COMMAS.fullmatch, filter(str.strip, some))):
+        return ","
+    return next(iter(found), None)
+
+
+_DECIMAL_COMMAS = re.compile(r"([^,]*\d,\d)+[^,]*\s*")
 
 
 def is_prose(lines: Sequence[str]) -> bool:
@@ -291,9 +344,35 @@ _MORE_NAMES = {"lemma", "form", "features", "ipa", "grapheme", "graphemes", "lat
 _MORE_NAMES |= {"en", "de", "fr", "es", "it", "ru", "zh", "ja", "ar", "original", "normalised", "normalized", "name"}
 
 
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
+# with a mark between its thousands, and without one
+_GROUPED = {
+    ",": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?"),
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?|[+-]?\d+(,\d+)?"),
+}
+_ONE_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+UNTOLD = "?"
+
+
+def thousands_of(values: Sequence[str]) -> str | None:
+    """
+    What stands between the thousands of a column of numbers: `","`, `"."`, or `""` where nothing does and a comma is a
+    point; `UNTOLD` where it may be either, as in 1,250; `None` where not all of these are numbers.
+    """
+    if not all(map(_NUMBER.fullmatch, values)):
+        return next((mark for mark, number in _GROUPED.items() if all(map(number.fullmatch, values))), None)
+    commas = [value for value in values if "," in value]
+    return UNTOLD if commas and all(map(_ONE_COMMA.fullmatch, commas)) else ""
+
+
 def is_number(values: Sequence[str]) -> bool:
-    """Whether all of these are numbers, whose comma may be a point."""
-    return all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", value) for value in values)
+    """Whether all of these are numbers, whose comma may be a point or stand between thousands."""
+    return thousands_of(values) is not None
+
+
+def decimal(value: str, thousands: str) -> str:
+    """A number as Python reads it, see `thousands_of`."""
+    return (value.replace(thousands, "") if thousands else value).replace(",", ".")
 
 
 def looks_like_labels(values: Sequence[Any]) -> bool:
@@ -304,10 +383,12 @@ def looks_like_labels(values: Sequence[Any]) -> bool:
 
 def text_of(row: Row, column: str, place: str) -> str:
     """
-    The text in a column, see `data.get_text`; a number is written out.
+    The text in a column, see `data.get_text`; a number is written out, and what is no number (NaN) is missing.
 
     Raises:
         ValueError: there is no such column, or a list or an object in it.
     """
     value = get_value(row, column, place)
-    return get_text({column: str(value) if isinstance(value, int | float) else value}, column, place)
+    if isinstance(value, int | float):
+        value = "" if value != value else str(value)
+    return get_text({column: value}, column, place)

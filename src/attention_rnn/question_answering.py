@@ -41,7 +41,8 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool
         rows (`Iterable[tuple[str, dict]]`):
             Places and rows, as [`~data.read_rows`] yields them. A row may be a whole data set (`data`), an article
             (`paragraphs`), a paragraph (`context` and `qas`) or one question (`question`, `context`, `answers`, where
-            `answers` is a list of `{"text", "answer_start"}` or a dict of two lists).
+            `answers` is a list of `{"text", "answer_start"}` or a dict of two lists; or `answer`, a text, which is
+            looked for in the context).
         may_be_empty (`bool`, *optional*, defaults to `False`):
             Whether a question or a context may be empty or white space alone.
 
@@ -63,7 +64,7 @@ def read_examples(rows: Iterable[tuple[str, dict[str, Any]]], may_be_empty: bool
         for name, text in (("question", question.get("question")), ("context", context)):
             if not isinstance(text, str) or not (text.strip() or may_be_empty):
                 raise ValueError(f"{place}: `{name}` must be a text that is not empty, got {brief(text)}")
-        answers = _answers(place, question.get("answers", []), context)
+        answers = _answers(place, question.get("answers", question.get("answer", [])), context)
         if question.get("is_impossible"):
             answers = {"text": [], "answer_start": []}
         yield {
@@ -91,6 +92,11 @@ def _questions(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str
 
 
 def _answers(place: str, answers: Any, context: str) -> dict[str, list]:
+    if isinstance(answers, str):  # in a table
+        text = answers.strip()
+        if text not in context:
+            raise ValueError(f"{place}: the answer {brief(text)} must stand in the context, got {brief(context)}")
+        answers = [{"text": text, "answer_start": context.index(text)}] if text else []
     if isinstance(answers, dict):
         texts, starts = answers.get("text"), answers.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):

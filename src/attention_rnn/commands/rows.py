@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data import get_value, write_json_lines
-from ..inspection import Content, Known, Row, text_of
+from ..inspection import Content, Known, Row, decimal, text_of
 from ..onnx.spelling import spell_lemma, spell_text
 from ..tasks import Task
 
 SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
+_FEW = 3  # texts of a class, one for each split
+_SHOWN = 10  # labels in a message
 
 
 def column_names(content: Content) -> list[str]:
@@ -94,15 +97,18 @@ def _label_of(row: Row, task: Task, place: str) -> Any:
     (column,) = task.columns["label"]
     if task.problem_type == "multi_label_classification":
         label = get_value(row, column, place)
-        return label if isinstance(label, list) else text_of(row, column, place).split(task.label_separator)
+        labels = label if isinstance(label, list) else text_of(row, column, place).split(task.label_separator)
+        return [label for label in labels if not isinstance(label, str) or label.strip()]
     label = text_of(row, column, place)
-    return label.replace(",", ".") if task.problem_type == "regression" else label
+    if task.problem_type != "regression":
+        return label
+    return "" if label.lower() == "nan" else decimal(label, task.thousands)
 
 
 def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
     """
     The rows of train, validation and test: what no file was given for is taken from that of train, so that no source
-    is in two splits.
+    is in two splits, and each has its share of each class. What is left out, or lacks a class, is told.
     """
     missing = [split for split in ("validation", "test") if split not in rows]
     if task.name == "language-model":
@@ -120,21 +126,78 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     def key(row: Row) -> str:
         return json.dumps([row[name] for name in names if name in row] or row, ensure_ascii=False)
 
+    if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
+        raise ValueError("every row is empty where there should be a text")
+    if task.name == "classification" and task.problem_type != "multi_label_classification":
+        rows = {name: _with_labels(of_split, name) for name, of_split in rows.items()}
     by_source: dict[str, list[Row]] = {}
     for row in rows["train"]:
         by_source.setdefault(key(row), []).append(row)
-    needed = len(missing) + 1
-    if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
-        raise ValueError("every row is empty where there should be a text")
     if missing and len(by_source) < 10:
         raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
-    number = min(max(1, round(len(by_source) * _PART)), _MOST)
+    is_of_texts = task.name == "classification"
+    has_classes = not is_of_texts or task.problem_type == "single_label_classification"
+    name_of_class = ("label" if is_of_texts else "intent") if has_classes else None
+    drawn = _draw(by_source, len(missing), name_of_class, seed) if missing else []
+    held_out = set(chain.from_iterable(drawn))
+    split = {
+        name: [row for source in of_split for row in by_source[source]]
+        for name, of_split in zip(missing, drawn, strict=True)
+    }
+    rows |= split | {"train": [row for row in rows["train"] if key(row) not in held_out]}
+    trained, tested = ({str(row.get(name_of_class, "")) for row in rows[name]} for name in ("train", "test"))
+    if unseen := sorted(trained - tested):
+        print(f"the test has no {name_of_class} {_some(unseen)}")
+    return rows
+
+
+def _with_labels(rows: list[Row], split: str) -> list[Row]:
+    kept = [row for row in rows if row["label"]]
+    if not kept:
+        raise ValueError(f"there must be a label in the rows of {split}, got {len(rows):,} rows without one")
+    if left_out := len(rows) - len(kept):
+        print(f"{left_out:,} of {len(rows):,} rows of {split} have no label and are left out")
+    return kept
+
+
+def _draw(by_source: dict[str, list[Row]], parts: int, name_of_class: str | None, seed: int) -> list[list[str]]:
+    """
+    The sources of some parts of the data, of which each has its share of each class. A class of one or two sources is
+    in none of them.
+    """
     sources = list(by_source)
     random.Random(seed).shuffle(sources)
-    taken = {split: sources[index * number : (index + 1) * number] for index, split in enumerate(missing)}
-    held_out = set(sources[: (needed - 1) * number])
-    split = {name: [row for source in of_split for row in by_source[source]] for name, of_split in taken.items()}
-    return rows | split | {"train": [row for row in rows["train"] if key(row) not in held_out]}
+    counts = Counter(row.get(name_of_class) for rows in by_source.values() for row in rows)
+    by_class: dict[Any, list[str]] = {}
+    for source in sources:
+        rarest = min((row.get(name_of_class) for row in by_source[source]), key=counts.__getitem__)
+        by_class.setdefault(rarest, []).append(source)
+    large = [of_class for of_class in by_class.values() if len(of_class) >= _FEW]
+    if not large:
+        raise ValueError(
+            f"there must be {_FEW} texts of a {name_of_class} to split, and no {name_of_class} has more than "
+            f"{max(map(len, by_class.values()))}; --validation and --test name files of their own"
+        )
+    if rare := sorted(str(label) for label, of_class in by_class.items() if len(of_class) < _FEW):
+        print(f"there are fewer than {_FEW} texts for the {name_of_class} {_some(rare)}: all of them are trained on")
+    number = min(max(1, round(len(sources) * _PART)), _MOST)
+    share = number / sum(map(len, large))
+    drawn: list[set[str]] = [set() for _ in range(parts)]
+    seen = 0
+    for of_class in large:
+        # what one class has too little by rounding the next one has too much
+        quota = int((seen + len(of_class)) * share + 0.5) - int(seen * share + 0.5)
+        seen += len(of_class)
+        quota = min(max(quota, len(large) <= number), (len(of_class) - 1) // parts)
+        for index, part in enumerate(drawn):
+            part.update(of_class[index * quota : (index + 1) * quota])
+    return [[source for source in sources if source in part] for part in drawn]
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(map(repr, labels[:_SHOWN])) + (
+        f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
+    )
 
 
 def write_splits(folder: Path, task: Task, rows: dict[str, list[Row]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..recipes import (
     full_name,
     load_recipe,
 )
-from ..tasks import Task, find_task, is_series
+from ..tasks import ROLES, Task, find_task, find_task_called, has_column, is_series, names_recordings, task_of_columns
 from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean, near_to
 from .folder import how_to_begin, settings_of, training_folder
 from .models import task_of
@@ -179,40 +179,36 @@ _OF_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
 
 
 def settle_task(content: Content, options: argparse.Namespace) -> Task:
-    if options.task is None and not options.columns and is_series(content):
+    if options.columns and content.text is not None:
+        raise UsageError(f"--columns are of a table, and {content.file} holds running text")
+    if options.columns:
+        columns = [name_of_column(column, content) for column in options.columns]
+        for column in columns:
+            if not has_column(content, column):
+                numbers = "; or name them by number: --columns 1 2" if content.unread else ""
+                raise UsageError(f"there is no column {column!r}{did_you_mean(column, content.rows[0])}{numbers}")
+        if len(columns) < 2:
+            raise UsageError(f"--columns must name at least two columns, got {columns}")
+        task = task_of_columns(content, columns, options.task)
+        if task.name not in ROLES:
+            raise UsageError(f"--columns are of pairs, classification and labelling, and the task is {task.name}")
+        return task
+    if options.task is None and is_series(content):
         raise UsageError(
             f"{content.file} holds time stamps and numbers: attention-rnn forecast {options.file[0]}; --task pairs or "
             "classification reads them as texts"
         )
-    if options.columns and content.text is not None:
-        raise UsageError(f"--columns are of a table, and {content.file} holds running text")
-    found, reason = find_task(content), "--columns"
-    if options.task not in (None, found.name) and not options.columns and options.task in ("pairs", "classification"):
-        names = [name for name, value in content.rows[0].items() if isinstance(value, str | int | float)][:2]
-        if len(names) < 2:
-            raise UsageError(f"--task {options.task} needs two columns of text, got {list(content.rows[0])}")
-        options.columns, reason = names, "--task"
-    name = options.task or (found.name if found.name in ("pairs", "classification") else "pairs")
-    if options.columns:
-        options.columns = [name_of_column(column, content) for column in options.columns]
-        for column in options.columns:
-            if content.rows and column.split(".")[0] not in content.rows[0]:
-                raise UsageError(f"there is no column {column!r}{did_you_mean(column, content.rows[0])}")
-        if len(options.columns) < 2:
-            raise UsageError(f"--columns must name at least two columns, got {options.columns}")
-        *sources, last = options.columns
-        roles = {"pairs": ("source", "target"), "classification": ("text", "label"), "labelling": ("tokens", "labels")}
-        if name not in roles:
-            raise UsageError(f"--columns are of pairs, classification and labelling, and the task is {name}")
-        task = Task(name, {roles[name][0]: sources, roles[name][1]: [last]}, reason)
-        if name == "classification" and not {"."} & set("".join(options.columns)):
-            these = [{column: row.get(column) for column in options.columns} for row in content.rows]
-            found = find_task(Content(content.file, these))
-            if found.name == name:
-                return replace(task, problem_type=found.problem_type, label_separator=found.label_separator)
-        return task
+    if options.task is None and (column := names_recordings(content)):
+        raise UsageError(
+            f"{content.file} names recordings, in column {column!r}: examples/run_speech_seq2seq.py learns to write "
+            "what is said in them, examples/run_audio_classification.py to tell their label; --columns names others"
+        )
+    if options.task in ("pairs", "classification") and content.text is None:
+        return find_task_called(content, options.task)
+    found = find_task(content)
     if options.task not in (None, found.name):
-        raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}")
+        columns_of = "; --separator names what is between its columns" if options.task in ROLES else ""
+        raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}{columns_of}")
     return found
 
 
@@ -235,8 +231,9 @@ def tell_content(content: Content, task: Task) -> None:
         texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
         shown = "  ".join(map(brief_text, texts))
         print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
-    used = {column.split(".")[0] for columns in read.values() for column in columns}
-    others = [name for name in column_names(content) if name not in used and name]
+    there = column_names(content)
+    used = {name if name in there else name.split(".")[0] for columns in read.values() for name in columns}
+    others = [name for name in [*there, *content.unread] if name not in used and name]
     if read and others:
         print(f"  not read: {brief_text(', '.join(others))}; --columns names others")
 
