@@ -18,6 +18,7 @@ from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import settle_task, task_of_file, tell_content
@@ -95,6 +96,12 @@ FILES = {
         [["great New York", "is so"], ["great New York", "so"]],
     ),
     "lemma and features": ("inflection", "more.tsv", "a n\tN;PL\na\tN\n", ["a n N;PL", "a N"]),
+    "pairs under no usual name": ("pairs", "more", "great\tx\nbad\ty\nso\tz\n", ["great", "bad", "so"]),
+    "pairs between bars": ("pairs", "more.txt", "great ||| x\nbad ||| y\n", ["great", "bad"]),
+    "a header with semicolons": ("rated", "more.txt", "stars;review\n1;great, so\n", ["great, so"]),
+    "a pair with its label": ("paired", "more.txt", "great\tbad\tx\nso\tis\ty\n", [["great", "bad"], ["so", "is"]]),
+    "json under another name": ("rated", "more.ndjson", '{"review": "great", "stars": 1}\n', ["great"]),
+    "lemma, form and features": ("inflection", "more.txt", "a n\tx\tN;PL\na\ty\tN\n", ["a n N;PL", "a N"]),
     "a lemma with features": ("inflection", "more.txt", "a n\tN;PL\na N\n", ["a n\tN;PL", "a N"]),
 }
 
@@ -110,6 +117,38 @@ def test_predict_reads_what_the_model_was_trained_on(folders, tmp_path, capsys, 
     words = [row["source"].split() if isinstance(row["source"], str) else row["source"] for row in rows]
     assert [len(row["prediction"]) for row in rows] == list(map(len, words))
     assert {label for row in rows for label in row["prediction"]} <= {"LABEL_0", "LABEL_1"}
+
+
+def test_a_file_is_read_as_the_text_file_of_the_training(folders, tmp_path, capsys):
+    settings = json.loads((folders["pairs"] / COMMAND).read_text(encoding="utf-8"))
+    file = write(tmp_path, "more.txt", "great, so\nbad, is\n")
+    assert [row["source"] for row in predicted(folders["pairs"], file)] == ["great, so", "bad, is"]
+    (folders["pairs"] / COMMAND).write_text(json.dumps(settings | {"arguments": ["train.txt", "-o", "runs/a"]}))
+    try:
+        assert [row["source"] for row in predicted(folders["pairs"], file, "--overwrite")] == ["great", "bad"]
+    finally:
+        (folders["pairs"] / COMMAND).write_text(json.dumps(settings))
+    assert f"reads source of {file}" in capsys.readouterr().err
+
+
+def test_a_large_text_is_not_read_to_tell_what_it_is(folders, tmp_path):
+    def lines():
+        yield from [b"great so\n"] * 1_000
+        pytest.fail("more than the first lines were read")
+
+    class Endless:
+        def __enter__(self):
+            return lines()
+
+        def __exit__(self, *_):
+            pass
+
+    file = write(tmp_path, "more.txt", "great so\n")
+    options = argparse.Namespace(file=str(file), columns=None, separator=None, header=None, encoding=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attention_rnn.data.open_file", lambda _: Endless())
+        options.encoding = "utf-8"
+        assert is_of_lines(Model(str(folders["pairs"])), options)
 
 
 def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
@@ -128,6 +167,12 @@ def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
         ("rated", "more.json", '[{"review": ["great"]}]', "column 'review' must hold text, got"),
         ("paired", "more.txt", "great\n", "this model needs a text, a tab and another text, got 'great'"),
         ("inflection", "more.txt", "great bad\n", "this model needs a lemma and its features"),
+        (
+            "inflection",
+            "more.txt",
+            "a\tb\tN\tx\n" * 3,
+            "more.txt, line 1: there must be a column 'lemma', got the columns",
+        ),
     ],
 )
 def test_what_lacks_a_column_is_refused(folders, tmp_path, name, file, text, message):
