@@ -5,15 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config
+from command_models import ARTICLE, LABELLED, PAIRED, PAIRS, QUESTIONS, RATED, UNNAMED, predicted, save_models, write
 
-from attention_rnn import (
-    AttentionRnnForConditionalGeneration,
-    AttentionRnnForQuestionAnswering,
-    AttentionRnnForSequenceClassification,
-    AttentionRnnForTokenClassification,
-    cli,
-)
+from attention_rnn import cli
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import settings_of, training_folder
@@ -24,57 +18,14 @@ from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_colu
 from attention_rnn.commands.train import settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
-from attention_rnn.tokenizer_training import train_tokenizer
 from attention_rnn.training import delete_run
-
-PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
-INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
-UNNAMED = Task("pairs", {"source": ["column 1"], "target": ["column 2"]}, "")
-RATED = Task("classification", {"text": ["review"], "label": ["stars"]}, "")
-PAIRED = Task("classification", {"text": ["premise", "hypothesis"], "label": ["label"]}, "")
-LABELLED = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
-QUESTIONS = Task("question-answering", {}, "")
-# of each model the class, the task, and the columns that its training file had
-MODELS = {
-    "pairs": (AttentionRnnForConditionalGeneration, PAIRS, ["source", "target"]),
-    "inflection": (AttentionRnnForConditionalGeneration, INFLECTION, ["lemma", "form", "features"]),
-    "rated": (AttentionRnnForSequenceClassification, RATED, ["stars", "review"]),
-    "paired": (AttentionRnnForSequenceClassification, PAIRED, ["premise", "hypothesis", "label"]),
-    "labelled": (AttentionRnnForTokenClassification, LABELLED, ["tokens", "labels"]),
-    "questions": (AttentionRnnForQuestionAnswering, QUESTIONS, ["paragraphs"]),
-}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    tokenizer = train_tokenizer(["great bad New York is so a n ␣ N [N] [PL]"], kind="word")
-    paths = {}
-    for name, (model_class, task, names) in MODELS.items():
-        paths[name] = tmp_path_factory.mktemp("models") / name
-        labels = {} if name == "questions" else {"num_labels": 2}
-        model_class(tiny_config(vocab_size=len(tokenizer), **labels)).save_pretrained(paths[name])
-        tokenizer.save_pretrained(paths[name])
-        settings = settings_of([], b"", task=vars(task), names=names)
-        (paths[name] / COMMAND).write_text(json.dumps(settings), encoding="utf-8")
-    return paths
+    return save_models(tmp_path_factory)
 
 
-def write(tmp_path, name, text):
-    (tmp_path / name).write_text(text, encoding="utf-8", newline="\n")
-    return tmp_path / name
-
-
-def predicted(folder, file, *arguments):
-    output = file.with_name("out.jsonl")
-    cli.main(["predict", str(folder), str(file), "-o", str(output), *arguments])
-    return [json.loads(line) for line in output.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-ARTICLE = {
-    "paragraphs": [
-        {"context": "great New York", "qas": [{"id": "1", "question": "is so"}, {"id": "2", "question": "so"}]}
-    ]
-}
 FILES = {
     "the column of the training, not the first": ("rated", "more.tsv", "1\tgreat, so\n5\tbad\n", ["great, so", "bad"]),
     "without labels": ("rated", "more.csv", 'review\n"great, so"\nbad\n', ["great, so", "bad"]),
@@ -423,93 +374,3 @@ def test_a_tagger_has_no_decoder_to_tell_of(folders, capsys):
 def test_what_cannot_be_trained_on_is_told_in_a_line(tmp_path, name, text, arguments, message):
     with pytest.raises(SystemExit, match=message):
         cli.main(["train", str(write(tmp_path, name, text)), "-o", str(tmp_path / "run"), *arguments])
-
-
-def test_what_cannot_be_read_has_an_empty_prediction(folders, tmp_path, capsys):
-    file = write(tmp_path, "more.txt", "a N\nHaus\n\na n\tN;PL\n" * 2)
-    rows = predicted(folders["inflection"], file)
-    assert [row["source"] for row in rows] == ["a N", "Haus", "", "a n\tN;PL"] * 2
-    assert rows[1]["prediction"] == ""
-    assert rows[1]["error"].startswith("line 2: this model needs a lemma and its features, such as 'gehen V;PST'")
-    assert [index for index, row in enumerate(rows) if "error" in row] == [1, 5]
-    assert "2 of 8 lines could not be read: line 2: this model needs" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("ending", ["csv", "tsv", "txt"])
-def test_a_row_of_another_length_does_not_end_a_table(folders, tmp_path, capsys, ending):
-    separator = "," if ending == "csv" else "\t"
-    text = "review\tstars\tid\ngreat\t1\t007\nbad\n\nso\t2\t008\n".replace("\t", separator)
-    rows = predicted(folders["rated"], write(tmp_path, f"more.{ending}", text))
-    assert [row["source"] for row in rows] == ["great", "bad", "so"]
-    assert [row.get("id") for row in rows] == ["007", None, "008"]
-    assert rows[1]["error"] == "line 3: there must be 3 values as in most rows, got ['bad']"
-    assert "1 of 3 rows could not be read: line 3: there must be 3 values" in capsys.readouterr().err
-
-
-def test_quotation_marks_that_join_rows_end_a_table(folders, tmp_path):
-    with pytest.raises(SystemExit, match="more.csv, line 3: a row of csv begins here that cannot be read"):
-        predicted(folders["rated"], write(tmp_path, "more.csv", 'review,stars\ngreat,1\n"bad,2\nso,3\n'))
-
-
-def test_what_cannot_be_read_stays_where_a_prediction_goes_on(folders, tmp_path, monkeypatch, capsys):
-    rows = [{"review": "great", "id": 1}, {"body": "bad", "id": 2}, {"review": "so", "id": 3}]
-    file = write(tmp_path, "more.jsonl", "".join(map("{}\n".format, map(json.dumps, rows))))
-    monkeypatch.setattr(predict, "_PART", 1)
-    asked, is_interrupted = [], True
-
-    def answers(self, texts, *arguments):
-        if texts == ["so"] and is_interrupted:
-            raise KeyboardInterrupt
-        asked.extend(texts)
-        return [[Answer(text)] for text in texts]
-
-    monkeypatch.setattr(Model, "answers", answers)
-    with pytest.raises(SystemExit):
-        predicted(folders["rated"], file)
-    is_interrupted = False
-    told = predicted(folders["rated"], file)
-    assert [row["prediction"] for row in told] == asked == ["great", "", "so"]
-    assert [row["id"] for row in told] == [1, 2, 3]
-    assert "there must be a column 'review'" in told[1]["error"]
-    assert {path.name for path in tmp_path.iterdir()} == {"more.jsonl", "out.jsonl"}
-
-
-@pytest.mark.parametrize("name", ["pairs", "inflection", "rated"])
-def test_an_ensemble_and_a_translator_pass_over_a_row_too(folders, tmp_path, capsys, name):
-    columns = {"pairs": ["source"], "inflection": ["lemma", "features"], "rated": ["review"]}[name]
-    good = dict(zip(columns, ["great", "N"], strict=False))
-    file = write(tmp_path, "more.jsonl", f"{json.dumps(good)}\n{json.dumps(good | {columns[0]: ['x']})}\n")
-    rows = predicted(folders[name], file)
-    assert ["error" in row for row in rows] == [False, True]
-    assert f"line 2: column '{columns[0]}' must hold text, got ['x']" in rows[1]["error"]
-    if name != "rated":
-        output = tmp_path / "ensemble.jsonl"
-        cli.main(["ensemble", *[str(folders[name])] * 2, "--file", str(file), "-o", str(output)])
-        again = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-        assert [row.get("error") for row in again] == [row.get("error") for row in rows]
-
-
-class Piped(list):
-    def isatty(self):
-        return False
-
-
-def test_a_line_that_cannot_be_read_does_not_end_a_pipe(folders, monkeypatch, capsys):
-    lines = Piped(["a N\n", "Haus\n", "a\tn\tN;PL\n", "\n", "n N\n"])
-    monkeypatch.setattr("sys.stdin", lines)
-    monkeypatch.setattr(Model, "_answers", lambda self, texts, *_: [[Answer(text)] for text in texts])
-    cli.main(["predict", str(folders["inflection"])])
-    captured = capsys.readouterr()
-    assert captured.out == "a [N]\n\n\n\nn [N]\n"
-    assert "line 2: this model needs a lemma and its features" in captured.err
-    assert "line 3: this model needs a lemma, a tab and its features, got 'a\\tn\\tN;PL'" in captured.err
-    lines[:] = ["Haus\n", "\n"]
-    with pytest.raises(SystemExit, match="none of 1 lines could be read"):
-        cli.main(["predict", str(folders["inflection"])])
-
-
-def test_a_pipe_tells_that_it_reads_tabs(folders, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", Piped(["great\tgut\n"] * 2))
-    monkeypatch.setattr(Model, "_answers", lambda self, texts, *_: [[Answer("x")] for _ in texts])
-    cli.main(["predict", str(folders["pairs"])])
-    assert capsys.readouterr().err.count("line 1: the tab is read as part of the text") == 1
