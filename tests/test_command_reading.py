@@ -5,75 +5,27 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config
+from command_models import ARTICLE, LABELLED, PAIRED, PAIRS, QUESTIONS, RATED, UNNAMED, predicted, save_models, write
 
-from attention_rnn import (
-    AttentionRnnForConditionalGeneration,
-    AttentionRnnForQuestionAnswering,
-    AttentionRnnForSequenceClassification,
-    AttentionRnnForTokenClassification,
-    cli,
-)
+from attention_rnn import cli
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
 from attention_rnn.tasks import Task, find_task
-from attention_rnn.tokenizer_training import train_tokenizer
 from attention_rnn.training import delete_run
-
-PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
-INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
-UNNAMED = Task("pairs", {"source": ["column 1"], "target": ["column 2"]}, "")
-RATED = Task("classification", {"text": ["review"], "label": ["stars"]}, "")
-PAIRED = Task("classification", {"text": ["premise", "hypothesis"], "label": ["label"]}, "")
-LABELLED = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
-QUESTIONS = Task("question-answering", {}, "")
-# of each model the class, the task, and the columns that its training file had
-MODELS = {
-    "pairs": (AttentionRnnForConditionalGeneration, PAIRS, ["source", "target"]),
-    "inflection": (AttentionRnnForConditionalGeneration, INFLECTION, ["lemma", "form", "features"]),
-    "rated": (AttentionRnnForSequenceClassification, RATED, ["stars", "review"]),
-    "paired": (AttentionRnnForSequenceClassification, PAIRED, ["premise", "hypothesis", "label"]),
-    "labelled": (AttentionRnnForTokenClassification, LABELLED, ["tokens", "labels"]),
-    "questions": (AttentionRnnForQuestionAnswering, QUESTIONS, ["paragraphs"]),
-}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    tokenizer = train_tokenizer(["great bad New York is so a n ␣ N [N] [PL]"], kind="word")
-    paths = {}
-    for name, (model_class, task, names) in MODELS.items():
-        paths[name] = tmp_path_factory.mktemp("models") / name
-        labels = {} if name == "questions" else {"num_labels": 2}
-        model_class(tiny_config(vocab_size=len(tokenizer), **labels)).save_pretrained(paths[name])
-        tokenizer.save_pretrained(paths[name])
-        settings = settings_of([], b"", task=vars(task), names=names)
-        (paths[name] / COMMAND).write_text(json.dumps(settings), encoding="utf-8")
-    return paths
+    return save_models(tmp_path_factory)
 
 
-def write(tmp_path, name, text):
-    (tmp_path / name).write_text(text, encoding="utf-8", newline="\n")
-    return tmp_path / name
-
-
-def predicted(folder, file, *arguments):
-    output = file.with_name("out.jsonl")
-    cli.main(["predict", str(folder), str(file), "-o", str(output), *arguments])
-    return [json.loads(line) for line in output.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-ARTICLE = {
-    "paragraphs": [
-        {"context": "great New York", "qas": [{"id": "1", "question": "is so"}, {"id": "2", "question": "so"}]}
-    ]
-}
 FILES = {
     "the column of the training, not the first": ("rated", "more.tsv", "1\tgreat, so\n5\tbad\n", ["great, so", "bad"]),
     "without labels": ("rated", "more.csv", 'review\n"great, so"\nbad\n', ["great, so", "bad"]),
@@ -95,6 +47,12 @@ FILES = {
         [["great New York", "is so"], ["great New York", "so"]],
     ),
     "lemma and features": ("inflection", "more.tsv", "a n\tN;PL\na\tN\n", ["a n N;PL", "a N"]),
+    "pairs under no usual name": ("pairs", "more", "great\tx\nbad\ty\nso\tz\n", ["great", "bad", "so"]),
+    "pairs between bars": ("pairs", "more.txt", "great ||| x\nbad ||| y\n", ["great", "bad"]),
+    "a header with semicolons": ("rated", "more.txt", "stars;review\n1;great, so\n", ["great, so"]),
+    "a pair with its label": ("paired", "more.txt", "great\tbad\tx\nso\tis\ty\n", [["great", "bad"], ["so", "is"]]),
+    "json under another name": ("rated", "more.ndjson", '{"review": "great", "stars": 1}\n', ["great"]),
+    "lemma, form and features": ("inflection", "more.txt", "a n\tx\tN;PL\na\ty\tN\n", ["a n N;PL", "a N"]),
     "a lemma with features": ("inflection", "more.txt", "a n\tN;PL\na N\n", ["a n\tN;PL", "a N"]),
 }
 
@@ -110,6 +68,38 @@ def test_predict_reads_what_the_model_was_trained_on(folders, tmp_path, capsys, 
     words = [row["source"].split() if isinstance(row["source"], str) else row["source"] for row in rows]
     assert [len(row["prediction"]) for row in rows] == list(map(len, words))
     assert {label for row in rows for label in row["prediction"]} <= {"LABEL_0", "LABEL_1"}
+
+
+def test_a_file_is_read_as_the_text_file_of_the_training(folders, tmp_path, capsys):
+    settings = json.loads((folders["pairs"] / COMMAND).read_text(encoding="utf-8"))
+    file = write(tmp_path, "more.txt", "great, so\nbad, is\n")
+    assert [row["source"] for row in predicted(folders["pairs"], file)] == ["great, so", "bad, is"]
+    (folders["pairs"] / COMMAND).write_text(json.dumps(settings | {"arguments": ["train.txt", "-o", "runs/a"]}))
+    try:
+        assert [row["source"] for row in predicted(folders["pairs"], file, "--overwrite")] == ["great", "bad"]
+    finally:
+        (folders["pairs"] / COMMAND).write_text(json.dumps(settings))
+    assert f"reads source of {file}" in capsys.readouterr().err
+
+
+def test_a_large_text_is_not_read_to_tell_what_it_is(folders, tmp_path):
+    def lines():
+        yield from [b"great so\n"] * 1_000
+        pytest.fail("more than the first lines were read")
+
+    class Endless:
+        def __enter__(self):
+            return lines()
+
+        def __exit__(self, *_):
+            pass
+
+    file = write(tmp_path, "more.txt", "great so\n")
+    options = argparse.Namespace(file=str(file), columns=None, separator=None, header=None, encoding=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attention_rnn.data.open_file", lambda _: Endless())
+        options.encoding = "utf-8"
+        assert is_of_lines(Model(str(folders["pairs"])), options)
 
 
 def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
@@ -128,6 +118,12 @@ def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
         ("rated", "more.json", '[{"review": ["great"]}]', "column 'review' must hold text, got"),
         ("paired", "more.txt", "great\n", "this model needs a text, a tab and another text, got 'great'"),
         ("inflection", "more.txt", "great bad\n", "this model needs a lemma and its features"),
+        (
+            "inflection",
+            "more.txt",
+            "a\tb\tN\tx\n" * 3,
+            "more.txt, line 1: there must be a column 'lemma', got the columns",
+        ),
     ],
 )
 def test_what_lacks_a_column_is_refused(folders, tmp_path, name, file, text, message):

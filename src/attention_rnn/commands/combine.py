@@ -1,5 +1,6 @@
 """`attention-rnn average` and `attention-rnn ensemble`: several models as one."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from ..data import write_json_lines
 from . import CommandParser, add_reading_arguments, at_least
 from .answers import check_output, json_lines_for, row_of
 from .models import Model, task_of
-from .predict import read_sources
+from .reading import read_texts
 
 _AVERAGE = """Average the last checkpoints of a training into one model.
 
@@ -65,12 +66,14 @@ def ensemble(arguments: Sequence[str]) -> None:
     model = Model(options.models[0])
     model.batch_size = options.batch_size
     model.pipeline.model = AttentionRnnEnsemble.from_pretrained(models).to(model.pipeline.device)
-    sources = read_sources(model, options)
-    found = model.answers(sources, num_beams=options.num_beams)
-    rows = [row_of(source, answers) for source, answers in zip(sources, found, strict=True)]
+    texts = read_texts(model, options)
+    found = model.answers(texts.readable, num_beams=options.num_beams)
+    rows = [row_of(source, answers) for source, answers in zip(texts.readable, found, strict=True)]
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
-        with json_lines_for(options.output, model, overwrite=True) as file:
+        with json_lines_for(options.output, model, texts, overwrite=True) as file:
             write_json_lines(file, rows)
         print(f"all predictions lie in {options.output}")
+    if texts.faults:
+        print(texts.tell_faults(), file=sys.stderr)

@@ -281,17 +281,23 @@ class Model:
         is the question.
 
         Raises:
-            ValueError: it lacks the tab between two texts, or the features of a lemma.
+            ValueError: it lacks the tab between two texts or has more of them, or lacks the features of a lemma.
         """
         if self.reads_two:
-            first, tab, second = text.partition("\t")
-            if not tab:
-                what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
-                raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
-            if self.task == "question-answering" and _asks(first) and not _asks(second):
-                return second, first
-            return first, second
-        return read_lemma(text) if self.is_spelt else text
+            what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
+        elif self.is_spelt:
+            what = ("a lemma", "its features")
+        else:
+            return text
+        first, *others = text.split("\t")
+        if len(others) > 1 or (self.reads_two and not others):
+            raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
+        if self.is_spelt:
+            return read_lemma(text)
+        (second,) = others
+        if self.task == "question-answering" and _asks(first) and not _asks(second):
+            return second, first
+        return first, second
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()
