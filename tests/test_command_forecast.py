@@ -106,6 +106,8 @@ def test_a_missing_price_of_the_future_is_told(hours, tmp_path, capsys, caplog):
     [
         (["nothing.csv"], "there is no file nothing.csv"),
         (["FILE", "--prediction_lenght", "3"], "there is no --prediction_lenght; did you mean --prediction_length?"),
+        (["FILE", "--output_dir", "x"], "--output_dir is not for this command: -o names the folder"),
+        (["FILE", "--train_file", "x"], "--train_file is not for this command: the file comes first"),
         (["FILE", "--preset", "depar"], "there is no preset 'depar'; did you mean deepar?"),
         (["FILE", "--preset", "echo-state"], "echo-state is solved for, not trained: fit_readout in Python"),
         (["FILE", "--model", "m", "--recipe", "r"], "--recipe is for a training, and --model needs none"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..recipes import as_arguments, load_recipe
 from . import CommandParser, UsageError
 from .folder import how_to_begin, settings_of, training_folder
-from .train import check_flags, quiet, settle_overrides
+from .train import SETTLED, check_flags, quiet, settle_overrides
 
 _DESCRIPTION = """Forecast series: train a model on their file, or use one that is trained.
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequence[str], others: Sequence[str]) -> None:
     from ..examples import run_forecasting
 
-    check_flags(run_forecasting, others, parser)
+    check_flags(run_forecasting, others, parser, SETTLED)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
     settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
     command = shlex.join(["attention-rnn", "forecast", *arguments])

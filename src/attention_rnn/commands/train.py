@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
-    check_flags(script(task.name), others, parser)
+    check_flags(script(task.name), others, parser, settled_of(script(task.name)))
     words = script_arguments(task, recipe, options, others)
     read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
     settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
@@ -347,16 +348,52 @@ def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, modu
         settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
 
 
-def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> None:
-    """Refuse what neither this command nor the script knows."""
+# what a command tells the script itself, and how it is said here
+SETTLED = {
+    "output_dir": "-o names the folder",
+    "overwrite_output_dir": "--again trains anew what is there",
+    "resume_from_checkpoint": "the same command goes on, and --again begins anew",
+    "do_train": "a model is trained, validated and tested",
+    "do_eval": "a model is trained, validated and tested",
+    "do_predict": "a model is trained, validated and tested",
+    "train_file": "the file comes first, without a name",
+}
+# the same of what is said of the files that this command reads, and of which it writes others
+_SETTLED_OF_FILES = {
+    r"model_name_or_path": "--from names the model",
+    r"dataset_name|dataset_config_name|\w+_file": "the file comes first, --validation and --test name others",
+    r"\w+_columns?|column_names": "--columns names the columns",
+    r"file_format": "--separator, --header and --encoding say how the file is read",
+}
+
+
+def settled_of(module: Any) -> dict[str, str]:
+    """As `SETTLED`, of the script of a task."""
+    names = [*module.ModelArguments.__dataclass_fields__, *module.DataArguments.__dataclass_fields__]
+    told = _SETTLED_OF_FILES.items()
+    return {name: said for pattern, said in told for name in names if re.fullmatch(pattern, name)} | SETTLED
+
+
+def name_of_flag(word: str) -> str:
+    """The argument that a word of a command line begins, as its field is called."""
+    return word.split("=")[0].removeprefix("--").replace("-", "_")
+
+
+def check_flags(module: Any, words: Sequence[str], parser: CommandParser, settled: Mapping[str, str]) -> None:
+    """Refuse what neither this command nor the script knows, and what this command tells the script itself."""
     kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
     known = {name for kind in kinds for name in kind.__dataclass_fields__}
     for word in words:
-        name = word.split("=")[0].removeprefix("--").replace("-", "_")
-        if word.startswith("--") and name not in known and name.removeprefix("no_") not in known:
-            flags = [*parser.flags, *(f"--{name}" for name in sorted(known))]
+        name = name_of_flag(word)
+        name = name if name in known else name.removeprefix("no_")
+        if not word.startswith("--"):
+            continue
+        if name not in known:
+            flags = [*parser.flags, *(f"--{name}" for name in sorted(known - set(settled)))]
             near = near_to(word.split("=")[0], flags)
             raise UsageError(f"there is no {word}{near or '; --help-all lists all'}")
+        if name in settled:
+            raise UsageError(f"{word.split('=')[0]} is not for this command: {settled[name]}")
     if words and not words[0].startswith("-"):
         raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
 
