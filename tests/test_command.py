@@ -35,6 +35,7 @@ from attention_rnn.recipes import (
     full_name,
     load_recipe,
 )
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
 
 try:
@@ -172,6 +173,31 @@ def test_what_is_finished_is_not_trained_again(words, trained, capsys):
     assert "holds this model already" in output
     assert (trained / "model.safetensors").stat().st_mtime_ns == before
     assert "holds the training of another command" in refused("train", words, "--output", trained, "--max_steps", "5")
+
+
+@needs_scripts
+def test_all_that_a_training_leaves_gives_way_to_another_one(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "checkpoint-2.bak").mkdir()
+    (folder / NEXT).mkdir()
+    (folder / NEXT / "command.json").write_text("the next one")
+    delete_run(folder)
+    assert {path.name for path in folder.iterdir()} == {"command.json", "data", NEXT, "notes.txt", "checkpoint-2.bak"}
+    assert not list((folder / "data").iterdir())
+    assert (folder / "command.json").read_text() == "the next one"
+
+
+@needs_scripts
+@pytest.mark.parametrize("wrong", [["--max_source_length", "0"], ["--learning_rate", "abc"]])
+def test_what_the_script_refuses_leaves_the_model_as_it_is(words, trained, tmp_path, wrong):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "more.tsv").write_text(words.read_text().replace("a", "e"))
+    refused("train", tmp_path / "more.tsv", "--output", tmp_path / "run", *TINY, *wrong, "--again")
+    for file in trained.rglob("*"):
+        if file.is_file():
+            assert (tmp_path / "run" / file.relative_to(trained)).read_bytes() == file.read_bytes()
 
 
 @needs_scripts

@@ -10,6 +10,7 @@ from command_line import messages, refused, run  # noqa: F401
 from attention_rnn import AttentionRnnTimeSeriesConfig
 from attention_rnn.inspection import Content
 from attention_rnn.progress import StopAtStep
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import is_series
 
 pytestmark = pytest.mark.skipif(
@@ -54,6 +55,11 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     assert f"made by    attention-rnn forecast {hours}" in said
     for command in (["evaluate", folder, hours], ["explain", folder, "a"], ["predict", folder]):
         assert f"forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}" in refused(*command)
+
+    (folder / NEXT).mkdir()
+    (folder / NEXT / "command.json").write_text("the next one")
+    delete_run(folder)
+    assert {path.name for path in folder.iterdir()} == {"command.json", NEXT}
 
 
 def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,15 @@ from attention_rnn import (
 )
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
-from attention_rnn.commands.folder import settings_of, training_folder
-from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.folder import LOCK, settings_of, training_folder
+from attention_rnn.commands.models import COMMAND, Answer, Model, read_settings
 from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, read_content
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
-from attention_rnn.training import delete_run
 
 PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
 INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
@@ -298,6 +299,121 @@ def test_a_training_is_replaced_only_by_one_that_begins(tmp_path):
         fail(begins=True)
     with training_folder(folder, second, again=False) as is_left:
         assert is_left
+
+
+def test_another_training_takes_a_folder_over_when_it_deletes_the_model(tmp_path):
+    folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
+    with training_folder(folder, first, again=False) as data:
+        write_data(data, "first")
+        (folder / "README.md").write_text("a card")
+    with training_folder(folder, second, again=True) as data:
+        write_data(data, "second")
+        shutil.copytree(folder, tmp_path / "killed before")
+        (folder / "members" / "seed1").mkdir(parents=True)
+        delete_run(folder)
+        assert {path.name for path in folder.iterdir()} == {LOCK, NEXT, COMMAND, "data"}
+        (folder / "checkpoint-2").mkdir()
+        shutil.copytree(folder, tmp_path / "killed after")
+    for place, settings, text in ((tmp_path / "killed before", first, "first"), (folder, second, "second")):
+        assert read_settings(place) == settings
+        assert (place / "data" / "train.jsonl").read_text() == text
+    with (
+        pytest.raises(ValueError, match="holds the training of another command"),
+        training_folder(tmp_path / "killed before", second, again=False),
+    ):
+        pass
+    with training_folder(tmp_path / "killed after", second, again=False) as data:
+        assert data is not None
+    assert {path.name for path in folder.iterdir()} == {COMMAND, "data", "checkpoint-2"}
+
+
+def write_data(data, text):
+    data.mkdir()
+    (data / "train.jsonl").write_text(text)
+
+
+def test_a_start_that_failed_leaves_the_data_of_the_model_that_stays(tmp_path):
+    folder = tmp_path / "run"
+    with training_folder(folder, settings_of(["a"], b""), again=False) as data:
+        write_data(data, "first")
+        (folder / "README.md").write_text("a card")
+
+    def fail(folder):
+        with training_folder(folder, settings_of(["b"], b""), again=True) as data:
+            write_data(data, "second")
+            raise RuntimeError
+
+    for place in (folder, tmp_path / "new"):
+        with pytest.raises(RuntimeError):
+            fail(place)
+    assert {path.name for path in folder.iterdir()} == {COMMAND, "data", "README.md"}
+    assert (folder / "data" / "train.jsonl").read_text() == "first"
+    assert not (tmp_path / "new").exists()
+
+
+def test_two_commands_do_not_train_in_one_folder(tmp_path):
+    with (
+        training_folder(tmp_path, settings_of(["a"], b""), again=False),
+        pytest.raises(ValueError, match="another command trains in"),
+        training_folder(tmp_path, settings_of(["a"], b""), again=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("begins", "best_metric", "expected"),
+    [
+        (True, 50.0, ["Stopped", "The best model so far lies in FOLDER: USE", "The same command goes on: COMMAND"]),
+        (True, None, ["Stopped", "The model so far lies in FOLDER: USE", "The same command goes on: COMMAND"]),
+        (False, 50.0, ["Stopped", "The same command goes on: COMMAND --again"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "forecast"])
+def test_what_to_do_after_ctrl_c_throws_nothing_away(tmp_path, command, begins, best_metric, expected):
+    settings = settings_of(["a b.tsv", "--again"], b"", command=command)
+    with training_folder(tmp_path, settings, again=False):
+        (tmp_path / "README.md").write_text("a card")
+
+    def stop():
+        with training_folder(tmp_path, settings, again=True):
+            if begins:
+                delete_run(tmp_path)
+            (tmp_path / "model.safetensors").touch()
+            (tmp_path / "trainer_state.json").write_text(json.dumps({"best_metric": best_metric}))
+            raise KeyboardInterrupt("Stopped")
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        stop()
+    use = {"train": "attention-rnn predict FOLDER", "forecast": "attention-rnn forecast FILE --model FOLDER"}[command]
+    names = {"USE": use, "FOLDER": str(tmp_path), "COMMAND": f"attention-rnn {command} 'a b.tsv'"}
+    for name, value in names.items():
+        expected = [line.replace(name, value) for line in expected]
+    assert str(interrupt.value).split("\n") == expected
+
+
+@pytest.mark.parametrize("text", ["", '{"arguments": ['])
+def test_settings_that_a_full_disk_has_cut_off_are_told(folders, tmp_path, text):
+    shutil.copytree(folders["pairs"], tmp_path / "run")
+    (tmp_path / "run" / COMMAND).write_text(text)
+    file = write(tmp_path, "pairs.tsv", "".join(f"great {n}\tbad\n" for n in range(20)))
+    for command in (["info", tmp_path / "run"], ["train", file, "-o", tmp_path / "run"]):
+        with pytest.raises(SystemExit, match=r"command.json must tell of the training, but is empty or cut off"):
+            cli.main([str(word) for word in command])
+
+
+@pytest.mark.parametrize("argument", ["--from", "--tokenizer_name", "--teacher_models", "--test"])
+@pytest.mark.parametrize("place", ["", "checkpoint-2"])
+def test_what_a_training_reads_does_not_lie_where_it_goes(folders, tmp_path, argument, place):
+    shutil.copytree(folders["pairs"], tmp_path / "run")
+    shutil.copytree(folders["pairs"], tmp_path / "run" / "checkpoint-2")
+    text = "".join(f"great {n}\tbad\n" for n in range(20))
+    file, name = write(tmp_path, "pairs.tsv", text), tmp_path / "run" / place
+    if argument == "--test":
+        name = write(name, "test.tsv", text)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(SystemExit, match=rf"{argument} {name} lies in {tmp_path / 'run'}.*-o must name another folder"):
+        cli.main(["train", str(file), argument, str(name), "-o", str(tmp_path / "run"), "--again", "--task", "pairs"])
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
 def test_marked_predictions_may_hold_any_separator(tmp_path):
