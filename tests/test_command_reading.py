@@ -15,6 +15,7 @@ from attention_rnn import (
     AttentionRnnForTokenClassification,
     cli,
 )
+from attention_rnn.checkpoints import members_of
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.folder import LOCK, settings_of, training_folder
@@ -414,6 +415,95 @@ def test_what_a_training_reads_does_not_lie_where_it_goes(folders, tmp_path, arg
     with pytest.raises(SystemExit, match=rf"{argument} {name} lies in {tmp_path / 'run'}.*-o must name another folder"):
         cli.main(["train", str(file), argument, str(name), "-o", str(tmp_path / "run"), "--again", "--task", "pairs"])
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.fixture
+def run_folder(folders, tmp_path):
+    """A training with two checkpoints, whose command read lemmas and features."""
+    folder = tmp_path / "run"
+    shutil.copytree(folders["inflection"], folder)
+    for name in ("checkpoint-20", "checkpoint-100", "checkpoint-100.bak"):
+        shutil.copytree(folders["inflection"], folder / name)
+        (folder / name / COMMAND).unlink()
+        log = [{"loss": 2.0, "step": 1}, {"loss": 1.0, "step": int(name[11:14])}]
+        write(folder / name, "trainer_state.json", json.dumps({"log_history": log}))
+    return folder
+
+
+def test_a_checkpoint_knows_what_its_training_knew(run_folder, monkeypatch):
+    assert Model(str(run_folder / "checkpoint-100")).is_spelt
+    assert read_settings(run_folder / "checkpoint-100") == read_settings(run_folder)
+    monkeypatch.chdir(run_folder / "checkpoint-20")
+    assert read_settings(".") == read_settings(run_folder)
+    assert read_settings("checkpoint-20") == {}  # a name on the Hub
+    shutil.copytree(run_folder / "checkpoint-20", run_folder / "mine")
+    assert read_settings(run_folder / "mine") == {}
+
+
+def test_an_average_knows_what_its_training_knew(run_folder, tmp_path, capsys):
+    output = tmp_path / "mean"
+    cli.main(["average", str(run_folder), "-o", str(output)])
+    assert capsys.readouterr().out == f"{output} is the mean of checkpoint-20, checkpoint-100\n"
+    assert Model(str(output)).is_spelt
+    cli.main(["info", str(output)])
+    assert f"made by    attention-rnn average {run_folder} -o {output}" in capsys.readouterr().out
+
+
+def test_models_of_different_runs_are_not_averaged(run_folder, folders, tmp_path, capsys):
+    def average(*models, output=tmp_path / "mean"):
+        cli.main(["average", *map(str, models), "-o", str(output)])
+
+    one, other = run_folder / "checkpoint-20", run_folder / "checkpoint-100"
+    average(one, folders["pairs"])
+    assert "nothing tells whether they are of one run" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds something else: -o names another folder"):
+        average(one, other)
+    (tmp_path / "tokens").mkdir()
+    write(tmp_path / "tokens", "tokenizer.json", "of another model")
+    with pytest.raises(SystemExit, match="holds something else: -o names another folder"):
+        average(one, other, output=tmp_path / "tokens")
+    write(other, "trainer_state.json", json.dumps({"log_history": [{"loss": 2.1, "step": 1}]}))
+    with pytest.raises(SystemExit, match=r"checkpoint-20 and .*checkpoint-100 are of different runs"):
+        average(one, other, output=tmp_path / "different")
+    (other / "trainer_state.json").unlink()
+    train_tokenizer(["so is York New bad great"], kind="word").save_pretrained(other)
+    with pytest.raises(SystemExit, match="must have one vocabulary"):
+        average(one, other, output=tmp_path / "different")
+    assert not (tmp_path / "different").exists()
+
+
+def test_an_ensemble_overwrites_nothing_unasked(folders, tmp_path):
+    def ensemble(file, output, *arguments):
+        models = [str(folders["pairs"])] * 2
+        cli.main(["ensemble", *models, "--file", str(file), "-o", str(output), "--num_beams", "1", *arguments])
+
+    file = write(tmp_path, "in.jsonl", '{"source": "great", "target": "bad"}\n')
+    with pytest.raises(SystemExit, match="-o must be another file than --file"):
+        ensemble(file, tmp_path / "in.jsonl", "--overwrite")
+    output = write(tmp_path, "out.jsonl", "mine")
+    with pytest.raises(SystemExit, match=r"out.jsonl is there already: name another file, or give --overwrite"):
+        ensemble(file, output)
+    assert (file.read_text(), output.read_text()) == ('{"source": "great", "target": "bad"}\n', "mine")
+    ensemble(file, output, "--overwrite")
+    assert json.loads(output.read_text())["source"] == "great"
+
+
+def test_a_model_that_is_half_trained_is_no_member(folders, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(folders["pairs"], folder / "members" / "seed42")
+    shutil.copytree(folders["pairs"], folder / "members" / "seed43")
+    settings = settings_of(["pairs.tsv", "--num_models", "3"], b"")
+    write(folder, COMMAND, json.dumps(settings))
+
+    def info():
+        cli.main(["info", str(folder)])
+        return capsys.readouterr().out
+
+    assert info() == f"{folder}: unfinished, 0 of 3 models are trained; the same command goes on\n"
+    write(folder / "members" / "seed42", "README.md", "a card")
+    assert members_of(folder) == [str(folder / "members" / "seed42")]
+    assert "an ensemble of 1, each" in (said := info())
+    assert "unfinished 1 of 3 models are trained; the same command goes on" in said
 
 
 def test_marked_predictions_may_hold_any_separator(tmp_path):

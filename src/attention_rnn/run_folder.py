@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .checkpoints import MEMBERS, TEACHERS, checkpoints_of
+from .checkpoints import CARD, MEMBERS, TEACHERS, checkpoints_of
 from .model_card import TRAINING_CURVES
 from .trainer import fault_of_checkpoint, last_whole_checkpoint
 
-CARD = "README.md"
 NEXT = "_next"  # in the folder, what is to take the place of that of an earlier run; the Trainer uploads no such name
 
 # what scripts and commands leave in the folder of a run, the card first, by which a finished run is known

@@ -149,7 +149,9 @@ def _has_score(folder: Path) -> bool:
 
 def is_whole(folder: Path) -> bool:
     """Whether a training has ended there, the last thing of which is its card."""
-    return (folder / "README.md").exists()
+    from ..checkpoints import CARD
+
+    return (folder / CARD).exists()
 
 
 def how_to_begin(again: bool) -> list[str]:

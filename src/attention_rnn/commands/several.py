@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from ..arguments import parse_arguments
-from ..checkpoints import MEMBERS, TEACHERS, open_encoder_decoder
+from ..checkpoints import CARD, MEMBERS, TEACHERS, open_encoder_decoder
 from ..metrics import METRICS
 from ..model_card import format_duration, write_model_card
 from ..run_folder import NEXT, delete_run
@@ -30,7 +30,7 @@ from .models import COMMAND
 from .results import Scores, write_marked_predictions
 from .train import name_of_flag, quiet, script
 
-CARD, LOG = "README.md", "training.log"
+LOG = "training.log"
 _PREFIXES = {"validation": "eval", "test": "predict"}  # of the names of scores
 # what the test of a model that is there does without, beside all that is said of a new model
 _OF_TRAINING = ("do_train", "early_stopping_patience", "eval_strategy", "save_strategy", "resume_from_checkpoint")
