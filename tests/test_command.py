@@ -38,6 +38,7 @@ from attention_rnn.recipes import (
     full_name,
     load_recipe,
 )
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
 
 try:
@@ -134,6 +135,15 @@ def test_a_help_fits_the_terminal(capsys, monkeypatch, name, columns, longest):
         (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "got 'hidden_sise'; did you mean hidden_size?"),
         (["train", "WORDS", "--config_overrides", "hidden_size"], "must be name=value,..., got 'hidden_size'"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
+        (["train", "WORDS", "--output_dir", "x"], "--output_dir is not for this command: -o names the folder"),
+        (["train", "WORDS", "--overwrite-output-dir"], "--again trains anew what is there"),
+        (["train", "WORDS", "--resume_from_checkpoint", "True"], "the same command goes on"),
+        (["train", "WORDS", "--validation_file=x"], "--validation_file is not for this command: the file comes first"),
+        (["train", "WORDS", "--test_target_file", "x"], "--validation and --test name others"),
+        (["train", "WORDS", "--source_column", "x"], "--columns names the columns"),
+        (["train", "WORDS", "--do_predict", "False"], "a model is trained, validated and tested"),
+        (["train", "WORDS", "--num_models", "2", "--do_predict", "False"], "--do_predict is not for this command"),
+        (["train", "WORDS", "--model_name_or_path", "x"], "--from names the model"),
         (["train", "nothing.tsv"], "there is no file nothing.tsv"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
@@ -180,6 +190,31 @@ def test_what_is_finished_is_not_trained_again(words, trained, capsys):
     assert "holds this model already" in output
     assert (trained / "model.safetensors").stat().st_mtime_ns == before
     assert "holds the training of another command" in refused("train", words, "--output", trained, "--max_steps", "5")
+
+
+@needs_scripts
+def test_all_that_a_training_leaves_gives_way_to_another_one(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "checkpoint-2.bak").mkdir()
+    (folder / NEXT).mkdir()
+    (folder / NEXT / "command.json").write_text("the next one")
+    delete_run(folder)
+    assert {path.name for path in folder.iterdir()} == {"command.json", "data", NEXT, "notes.txt", "checkpoint-2.bak"}
+    assert not list((folder / "data").iterdir())
+    assert (folder / "command.json").read_text() == "the next one"
+
+
+@needs_scripts
+@pytest.mark.parametrize("wrong", [["--max_source_length", "0"], ["--learning_rate", "abc"]])
+def test_what_the_script_refuses_leaves_the_model_as_it_is(words, trained, tmp_path, wrong):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "more.tsv").write_text(words.read_text().replace("a", "e"))
+    refused("train", tmp_path / "more.tsv", "--output", tmp_path / "run", *TINY, *wrong, "--again")
+    for file in trained.rglob("*"):
+        if file.is_file():
+            assert (tmp_path / "run" / file.relative_to(trained)).read_bytes() == file.read_bytes()
 
 
 @needs_scripts

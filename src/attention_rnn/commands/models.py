@@ -1,6 +1,7 @@
 """A trained model of any task, as the commands use it: a text in, answers out."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -68,9 +69,24 @@ class Answer(NamedTuple):
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """What `attention-rnn train` wrote of its data; nothing of other models."""
+    """
+    What `attention-rnn train` wrote of its data, of a checkpoint in the folder around it; nothing of other models.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     file = Path(folder, COMMAND)
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists() and re.fullmatch("checkpoint-[0-9]+", file.resolve().parent.name):
+        file = file.resolve().parent.with_name(COMMAND)
+    if not file.exists():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(
+            f"{file} must tell of the training, but is empty or cut off, as a full disk leaves it: delete the folder, "
+            "or train anew with --again"
+        ) from None
 
 
 def read_task(folder: str | Path) -> Task | None:
