@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -131,6 +132,15 @@ def test_the_folder_of_an_ensemble_is_used_as_that_of_a_model(words, ensemble, t
     assert "a picture" in run(capsys, "explain", ensemble, "ab", "-o", tmp_path / "explained")
 
 
+def test_what_the_script_refuses_leaves_the_models_as_they_are(words, ensemble, tmp_path):
+    shutil.copytree(ensemble, tmp_path / "run")
+    arguments = ["--num_models", 2, *TINY, "--num_beams", 0, "--again"]
+    assert "--num_beams must be at least 1, got 0" in refused("train", words, "--output", tmp_path / "run", *arguments)
+    assert members_of(tmp_path / "run") == [str(tmp_path / "run" / "members" / f"seed{seed}") for seed in (42, 43)]
+    for name in (COMMAND, "README.md", "data/train.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (ensemble / name).read_bytes()
+
+
 @pytest.mark.parametrize("arguments", [["export", "FOLDER"], ["train", "WORDS", "--from", "FOLDER", "-o", "OUTPUT"]])
 def test_what_needs_a_single_model_says_so(words, ensemble, tmp_path, arguments):
     places = {"FOLDER": ensemble, "WORDS": words, "OUTPUT": tmp_path / "out"}
@@ -153,7 +163,7 @@ def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_pa
     (tmp_path / "run" / NEXT / COMMAND).write_text("{}")
     several.delete_earlier(tmp_path / "run")
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert not left & {"teachers", "README.md", "model.safetensors"}
+    assert left == {COMMAND, "data", NEXT}
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+from .run_folder import RESULTS
+
 # the state of the training and what was measured do not hold for the mean
-_NOT_COPIED = (
-    "*.safetensors",
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "trainer_state.json",
-    "*_results.json",
-    "generated_predictions.jsonl",
-    "README.md",
-)
+_NOT_COPIED = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*_results.json", *RESULTS)
 
 
 def average_checkpoints(folders: Sequence[str | PathLike], output_folder: str | PathLike) -> None:

@@ -10,8 +10,9 @@ from .trainer import fault_of_checkpoint, last_whole_checkpoint
 
 NEXT = "_next"  # in the folder, what is to take the place of that of an earlier run; the Trainer uploads no such name
 
-# what scripts and commands leave in the folder of a run, the card first, by which a finished run is known
-_OUTPUTS = (
+# What scripts and commands tell of a model in the folder of its run. The card, by which a finished run is known, is the
+# first to be deleted.
+RESULTS = (
     CARD,
     TRAINING_CURVES,
     "attention_maps",
@@ -27,6 +28,8 @@ _OUTPUTS = (
     *(f"{name}.png" for name in ("forecast", "worst", "attention", "calibration")),
     "forecast.csv",
     "trainer_state.json",
+)
+_MODEL = (
     "training_args.bin",
     "*tokenizer*.json",
     "special_tokens_map.json",
@@ -110,7 +113,7 @@ def delete_run(output_dir: Path) -> None:
     ever stands beside the model of another.
     """
     records = [path for path in (output_dir / NEXT).glob("*") if path.is_file()]
-    patterns = (*_OUTPUTS, *(_OF_COMMAND if records else ()))
+    patterns = (*RESULTS, *_MODEL, *(_OF_COMMAND if records else ()))
     found = [path for pattern in patterns for path in output_dir.glob(pattern)]
     for path in dict.fromkeys([*found, *files_of_run(output_dir)]):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from . import CommandParser
-from .folder import command_of, is_whole, name_of_command
+from .folder import command_of, is_whole
 from .models import COMMAND, read_settings, task_of
 from .train import make_parser
 
@@ -77,9 +76,12 @@ def tell_unfinished(folder: Path) -> str | None:
     files = [place / "trainer_state.json" for place in (folder, *checkpoints_of(folder))]
     states = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     if not states:
-        number = number_of_models(read_settings(folder))
-        trained = sum(len([*folder.glob(f"{place}{MEMBERS}/*/{CARD}")]) for place in ("", f"{TEACHERS}/"))
-        return f"{trained} of {number} models are trained; the same command goes on" if number > 1 else None
+        members = [folder / MEMBERS, folder / TEACHERS / MEMBERS]
+        if not any(place.is_dir() for place in members):
+            return None
+        trained = sum((member / CARD).exists() for place in members for member in place.glob("*"))
+        number = make_parser().parse_known_args(read_settings(folder)["arguments"])[0].num_models
+        return f"{trained} of {number} models are trained; the same command goes on"
     state = max(states, key=lambda state: state["global_step"])
     told = f"a training that stopped at step {state['global_step']:,} of {state['max_steps']:,}"
     best, step = state.get("best_metric"), state.get("best_global_step")
@@ -90,10 +92,3 @@ def tell_unfinished(folder: Path) -> str | None:
         if names:
             told += f", best {' and '.join(dict.fromkeys(names))} so far {best:.2f} at step {step:,}"
     return f"{told}; the same command goes on"
-
-
-def number_of_models(settings: dict[str, Any]) -> int:
-    """How many models the command trains that left these settings."""
-    if name_of_command(settings) != "train":
-        return 1
-    return make_parser().parse_known_args(settings["arguments"])[0].num_models

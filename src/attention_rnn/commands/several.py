@@ -95,6 +95,9 @@ def train_several(
     ensemble = folder / TEACHERS if options.distil else folder
     seeds = range(options.seed, options.seed + options.num_models)
     members = [ensemble / MEMBERS / f"seed{seed}" for seed in seeds]
+    for place in {ensemble, *members} - {folder}:  # each is used by itself too, also one that is not finished
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / COMMAND, place)
     trainings = {member: [*words, *_place(member, seed)] for member, seed in zip(members, seeds, strict=True)}
     train_all(trainings, options.processes)
     if not (ensemble / CARD).exists():
@@ -102,8 +105,6 @@ def train_several(
         run.main([*words_of_test(words), "--model_name_or_path", str(ensemble), *_place(ensemble, seeds[0])])
     for place in (ensemble, *members):
         write_marked_predictions(place, task)
-        if place != folder:
-            shutil.copy(folder / COMMAND, place)
     single = [read_scores(member, "predict") for member in members]
     rows = dict(zip([member.name for member in members], map(tell, single), strict=True))
     rows |= {"mean": tell_mean(single), "together": tell(read_scores(ensemble, "predict"))}
