@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedConfig, pipeline
+from transformers import PreTrainedConfig
 
 import attention_rnn  # registers the models and the pipelines
-from attention_rnn.checkpoints import members_of, one_of, open_config, open_encoder_decoder
+from attention_rnn.checkpoints import one_of, open_config, open_pipeline
 from attention_rnn.conll import read_conll
 from attention_rnn.data import FORMATS, choose_columns, extension, get_text, read_rows, significant, write_json_lines
 from attention_rnn.metrics import METRICS, load_metric
@@ -208,11 +208,9 @@ def read_items(task: str, options: argparse.Namespace) -> list[Item]:
 
 def predict(task: str, items: list[Item], options: argparse.Namespace) -> list[str]:
     """What the model says of each item. Items of about equal length go together."""
-    name, tokenizer = open_encoder_decoder(options.model) if members_of(options.model) else (options.model, None)
-    model = pipeline(
+    model = open_pipeline(
         task,
-        name,
-        tokenizer=tokenizer,
+        options.model,
         trust_remote_code=options.trust_remote_code,
         device="cuda" if torch.cuda.is_available() and not options.int8 else "cpu",
         batch_size=options.batch_size,

@@ -24,10 +24,9 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import pipeline
 
 import attention_rnn  # noqa: F401, registers the models and the pipeline
-from attention_rnn.checkpoints import open_config
+from attention_rnn.checkpoints import open_pipeline
 from attention_rnn.data import FORMATS
 from attention_rnn.parts import contents_of, merge, parts_of, prepare, write_whole
 
@@ -74,10 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output.suffix != ".csv":
         raise ValueError(f"the output is csv and must be named so, got {options.output}")
 
-    open_config(options.model, trust_remote_code=options.trust_remote_code)  # says briefly that there is no such model
     on_cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
-    forecast = pipeline(
+    forecast = open_pipeline(
         "time-series-forecasting",
         options.model,
         trust_remote_code=options.trust_remote_code,

@@ -14,14 +14,14 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import pipeline
 
 import attention_rnn  # noqa: F401, makes the pipelines known
 from attention_rnn import AttentionRnnSpeechProcessor
-from attention_rnn.checkpoints import open_config
+from attention_rnn.checkpoints import open_pipeline
 from attention_rnn.speech.audio import read_audio
 
 STREAM_SECONDS = 0.32  # how much of a stream is read at once
@@ -49,8 +49,10 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         parser.error("name recordings, or give --microphone")
     if options.microphone and (options.jsonl or options.timestamps):
         parser.error("--jsonl and --timestamps are for recordings")
-    open_config(options.model, trust_remote_code=options.trust_remote_code)  # which names a model that is not there
-    transcribe = pipeline(
+    for recording in options.recordings:  # before a model is opened
+        if not Path(recording).is_file():
+            raise FileNotFoundError(f"there is no recording {recording}")
+    transcribe = open_pipeline(
         "automatic-speech-recognition", options.model, trust_remote_code=options.trust_remote_code or None
     )
     if options.microphone:

@@ -546,4 +546,5 @@ def test_a_model_that_hears_is_told_from_one_that_reads(tmp_path, architecture, 
     message = refused("predict", tmp_path)
     assert "reads no texts" in message
     assert says in message
+    assert says in refused("space", tmp_path, "-o", tmp_path / "space")
     assert architecture in run(capsys, "info", tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import tomllib
 from command_line import refused, run
 
-from attention_rnn import cli
+from attention_rnn import AttentionRnnConfig, cli
 from attention_rnn.commands.demo import _gradio_version
 
 if sys.version_info >= (3, 11):
@@ -41,9 +41,8 @@ def test_the_gradio_of_a_space_is_that_of_the_extra(pytestconfig):
 def test_a_space_holds_the_model_and_an_app(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     model = tmp_path / "model"
-    model.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (model / name).write_text("{}")
+    AttentionRnnConfig(architectures=["AttentionRnnForConditionalGeneration"]).save_pretrained(model)
+    (model / "model.safetensors").write_text("{}")
     for name in ("training_args.bin", "generated_predictions.jsonl", "predictions.tsv"):
         (model / name).write_text("private")
     (model / "command.json").write_text('{"arguments": ["/home/me/words.tsv"], "task": null}')

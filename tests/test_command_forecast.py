@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import messages, refused, run  # noqa: F401
+from tiny import tiny_model
 
 from attention_rnn import AttentionRnnTimeSeriesConfig
 from attention_rnn.inspection import Content
@@ -60,6 +61,13 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     (folder / NEXT / "command.json").write_text("the next one")
     delete_run(folder)
     assert {path.name for path in folder.iterdir()} == {"command.json", NEXT}
+
+
+def test_a_model_that_forecasts_nothing_is_refused_in_a_line(hours, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    said = refused("forecast", hours, "--model", tmp_path, "-o", tmp_path / "next.csv")
+    assert said.endswith("AttentionRnnForConditionalGeneration, which cannot be opened for time-series-forecasting")
+    assert len(said) < 250
 
 
 def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys, monkeypatch):

@@ -9,8 +9,15 @@ import pytest
 import torch
 from tiny_speech import MELS, STREAMED, tiny_classifier, tiny_ctc, tiny_seq2seq
 
-from attention_rnn import AttentionRnnFeatureExtractor, OnnxRunner, SpeechRunner, export_speech
+from attention_rnn import (
+    AttentionRnnFeatureExtractor,
+    AttentionRnnSpeechProcessor,
+    OnnxRunner,
+    SpeechRunner,
+    export_speech,
+)
 from attention_rnn.onnx.export import export_checkpoint
+from attention_rnn.onnx.site import export_site
 from attention_rnn.tokenizer_training import train_tokenizer
 
 RATE = 8000
@@ -133,3 +140,10 @@ def test_bad_samples_are_refused(tmp_path):
         runner(noise(999), sampling_rate=16000)
     with pytest.raises(ValueError, match="cannot stream"):
         runner.begin_stream()
+
+
+def test_a_page_is_not_for_models_that_hear(tmp_path):
+    tiny_ctc(vocab_size=VOCABULARY).save_pretrained(tmp_path / "model")
+    AttentionRnnSpeechProcessor(extractor("utterance"), TOKENIZER).save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"to run in a page; got a model for automatic-speech-recognition"):
+        export_site(str(tmp_path / "model"), tmp_path / "site")

@@ -13,6 +13,7 @@ import torch
 
 from attention_rnn import AttentionRnnConfig
 from attention_rnn.arguments import parse_arguments
+from attention_rnn.onnx.spelling import read_lemma
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import evaluate_checkpoint
@@ -58,6 +59,12 @@ def test_what_the_quickstart_saves_opens_as_it_says(quickstart, tmp_path):
     exec(code, opened)
     outputs = opened["model"].generate(names["batch"]["input_ids"], max_new_tokens=9)
     assert str(opened["tokenizer"].batch_decode(outputs, skip_special_tokens=True)) == printed.strip()
+
+
+def test_the_guide_spells_a_lemma_as_its_model_reads_it():
+    guide = (ROOT / "docs" / "guides" / "own_file.md").read_text(encoding="utf-8")
+    assert "`sagen V;PST`" in guide
+    assert f'inflect("{read_lemma("sagen V;PST")}")' in guide
 
 
 @pytest.mark.parametrize(("script", "arguments"), COMMANDS, ids=[script for script, _ in COMMANDS])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny import tiny_model
 from tiny_speech import STREAMED, tiny_ctc
 
 from attention_rnn import AttentionRnnFeatureExtractor, AttentionRnnSpeechProcessor, cli
@@ -148,6 +149,27 @@ def test_the_command_does_what_the_script_does(streamed, recording, capsys):
 def test_the_command_knows_what_a_misspelt_flag_was_to_be(streamed, recording):
     with pytest.raises(SystemExit, match="there is no --timestamp; did you mean --timestamps"):
         cli.main(["transcribe", streamed, recording, "--timestamp"])
+
+
+def test_a_model_that_does_not_hear_is_refused_in_a_line(tmp_path, recording):
+    tiny_model().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="cannot be opened") as error:
+        transcribe.main([str(tmp_path), recording])
+    what = "AttentionRnnForConditionalGeneration, which cannot be opened for automatic-speech-recognition"
+    assert str(error.value) == f"{tmp_path} holds {what}"
+
+
+def test_damaged_weights_are_told_in_a_line(tmp_path, recording):
+    save(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"holds AttentionRnnForCTC, .*The weights of .* cannot be read") as error:
+        transcribe.main([str(tmp_path), recording])
+    assert "\n" not in str(error.value)
+
+
+def test_a_recording_that_is_not_there_is_told_before_a_model_is_opened():
+    with pytest.raises(FileNotFoundError, match=r"^there is no recording missing\.wav$"):
+        transcribe.main(["no_model", "missing.wav"])
 
 
 def test_a_model_that_reads_backwards_is_refused(tmp_path, recording):

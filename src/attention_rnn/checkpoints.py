@@ -100,5 +100,36 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
     return AutoModelForSeq2SeqLM.from_pretrained(name, **options), tokenizer
 
 
+def open_pipeline(task: str, name: str, **options: Any) -> Any:
+    """
+    A pipeline of transformers with a model, or with an ensemble where it writes texts.
+
+    Args:
+        task (`str`), options: as of `transformers.pipeline`.
+        name (`str`): a folder, or a name on the Hub.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is for another task, or cannot be read.
+    """
+    import transformers
+
+    make: Any = transformers.pipeline  # whose overloads know its own tasks alone
+    if task == "text2text-generation" and members_of(name):
+        model, tokenizer = open_encoder_decoder(name)
+        return make(task, model, tokenizer=tokenizer, **options)
+    config = open_config(name, trust_remote_code=bool(options.get("trust_remote_code")))
+    try:
+        return make(task, name, **options)
+    except ValueError as error:
+        # which has the tracebacks of each Auto class that was tried
+        causes = re.findall(r"^[\w.]*Error: (.*)", str(error), re.MULTILINE)
+        if not causes:
+            raise
+        told = [cause for cause in causes if not cause.startswith("Unrecognized configuration class")]
+        held = " or ".join(config.architectures or [config.model_type])
+        raise ValueError(": ".join([f"{name} holds {held}, which cannot be opened for {task}", *told[-1:]])) from None
+
+
 def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())

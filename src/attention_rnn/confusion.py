@@ -15,13 +15,13 @@ class Confusion(NamedTuple):
         reference (`str`): the symbol that should stand there, `NOTHING` for one too many.
         prediction (`str`): the one that was written, `NOTHING` if it was left out.
         times (`int`): how often that happened.
-        of (`int`): how often the reference occurs.
+        of (`int`, *optional*): how often the reference occurs; nothing of a symbol too many, which has none.
     """
 
     reference: str
     prediction: str
     times: int
-    of: int
+    of: int | None
 
 
 def count_confusions(references: Sequence[str], predictions: Sequence[str], of_words: bool) -> list[Confusion]:
@@ -57,7 +57,7 @@ def count_confusions(references: Sequence[str], predictions: Sequence[str], of_w
                 elif chunk.type == "insert":
                     counts.update((NOTHING, symbol) for symbol in written)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [Confusion(*pair, count, occurrences[pair[0]]) for pair, count in ordered]
+    return [Confusion(*pair, count, occurrences.get(pair[0])) for pair, count in ordered]
 
 
 def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
@@ -65,11 +65,12 @@ def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
     with open(folder / "confusions.tsv", "w", encoding="utf-8") as file:
         print("reference", "prediction", "times", "of", sep="\t", file=file)
         for confusion in confusions:
-            print(*confusion, sep="\t", file=file)
+            print(*("" if value is None else value for value in confusion), sep="\t", file=file)
     if not confusions:
         return
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         return
     from .plotting import drawable
@@ -82,6 +83,7 @@ def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
     style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     axes.set_yticks(range(len(shown)), names, **style)
     axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="times", title="right → written, the most frequent errors of the test")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / "confusions.png")

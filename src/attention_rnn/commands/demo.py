@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import CommandParser
-from .models import COMMAND, read_settings
+from .models import COMMAND, read_settings, text_task_of
 
 _DEMO = """Try a model in the browser: what it says of a text, its next best answers, and where it looked.
 
@@ -64,6 +64,7 @@ def space(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     if not (options.model / "config.json").exists():
         raise FileNotFoundError(f"there is no single model in {options.model}")
+    text_task_of(str(options.model))  # a page can try what reads texts
     output = options.output or Path(f"{options.model.resolve().name}-space")
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} holds something already: -o names another folder")

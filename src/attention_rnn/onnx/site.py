@@ -31,7 +31,7 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
     with tempfile.TemporaryDirectory() as temporary:
         exported = export_checkpoint(name, Path(temporary) / "model", weights)
         config = json.loads((exported / CONFIG).read_text(encoding="utf-8"))
-        spells = config["max_word_length"] and config["task"] != LABELLING
+        spells = config.get("max_word_length") and config["task"] != LABELLING
         if config["task"] not in TASKS or config["copy"] or spells:
             raise ValueError(
                 f"{name} must generate without copying, classify or tag, and only a tagger may read the characters of "
