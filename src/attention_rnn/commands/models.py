@@ -319,9 +319,18 @@ def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str |
             pieces.update(unknown)
     if not number:
         return None
-    shown = ", ".join(name_piece(piece) for piece, _ in pieces.most_common(most))
-    others = f" and {len(pieces) - most:,} others" if len(pieces) > most else ""
-    return f"{number:,} of {total:,} texts hold what the model has never seen: {shown}{others}"
+    words, numbers = [], []
+    for piece, _ in pieces.most_common():
+        (numbers if any(map(str.isdigit, piece)) else words).append(piece)
+    # a text is often full of numbers, which tell the least
+    told = [_listed(words, most, "others"), _listed(numbers, 3, "others with digits")]
+    return f"{number:,} of {total:,} texts hold what the model does not know: {'; '.join(filter(None, told))}"
+
+
+def _listed(pieces: Sequence[str], most: int, what: str) -> str:
+    if len(pieces) <= most + 1:
+        return ", ".join(map(name_piece, pieces))
+    return f"{', '.join(map(name_piece, pieces[:most]))} and {len(pieces) - most:,} {what}"
 
 
 def name_piece(piece: str) -> str:
