@@ -179,11 +179,12 @@ class Model:
             number (`int`): how many answers, of a model that has several.
             num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
         """
-        filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self._is_empty(text)]
+        filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self.is_empty(text)]
         found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
-        return [[self._nothing] if self._is_empty(text) else next(found) for text in texts]
+        return [[self._nothing] if self.is_empty(text) else next(found) for text in texts]
 
-    def _is_empty(self, text: Source) -> bool:
+    def is_empty(self, text: Source) -> bool:
+        """Whether there is nothing to answer."""
         parts = [text] if isinstance(text, str) else text
         blank = [not part.strip() for part in parts]
         return any(blank) if self.task == "question-answering" else all(blank)
@@ -319,7 +320,8 @@ def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str |
             pieces.update(unknown)
     if not number:
         return None
-    words, numbers = [], []
+    words: list[str] = []
+    numbers: list[str] = []
     for piece, _ in pieces.most_common():
         (numbers if any(map(str.isdigit, piece)) else words).append(piece)
     # a text is often full of numbers, which tell the least
