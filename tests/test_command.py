@@ -355,7 +355,7 @@ def test_lines_of_the_standard_input_are_answered(trained, capsys, monkeypatch):
     answers = captured.out.split("\n")
     assert len(answers) == 4  # and the end of the last line
     assert answers[1] == ""
-    assert "has never seen 'β' (U+03B2)" in captured.err
+    assert "does not know 'β' (U+03B2)" in captured.err
 
 
 class WithoutTerminal(list):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+import transformers
 from command_line import messages, refused, run  # noqa: F401
 from tiny import tiny_config
 
@@ -159,9 +160,13 @@ def test_both_texts_have_a_column_of_a_table(folders, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pairs", "label"])
-def test_a_dash_is_the_standard_output(folders, texts, name, monkeypatch, capsys):
+def test_a_dash_is_the_standard_output_and_the_rest_is_quiet(folders, texts, name, monkeypatch, capsys):
     monkeypatch.chdir(texts.parent)
-    rows = [json.loads(line) for line in run(capsys, "predict", folders[name], texts, "-o", "-").splitlines()]
+    transformers.logging.enable_progress_bar()
+    cli.main(["predict", str(folders[name]), str(texts), "-o", "-"])
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert "Loading weights" not in said.err
     assert [row["source"] for row in rows] == ["ab cd ef", "", "ef, gh"]
     assert [path.name for path in texts.parent.iterdir()] == ["texts.txt"]
 
@@ -242,22 +247,29 @@ def test_a_file_with_unknown_letters_is_told_of_at_the_end(folders, tmp_path, na
     file = tmp_path / "a.txt"
     file.write_text("Ωab\n\nΨΩ cd\nab\n", encoding="utf-8")
     commanded("predict", folders[name], file, "-o", tmp_path / "a.csv")
-    assert "2 of 4 texts hold what the model has never seen: 'Ω' (U+03A9), 'Ψ' (U+03A8)" in capsys.readouterr().err
+    assert "2 of 4 texts hold what the model does not know: 'Ω' (U+03A9), 'Ψ' (U+03A8)" in capsys.readouterr().err
     file.write_text("ab\n")
     commanded("predict", folders[name], file, "-o", tmp_path / "a.csv", "--overwrite")
-    assert "never seen" not in capsys.readouterr().err
+    assert "does not know" not in capsys.readouterr().err
 
 
 def test_of_many_unknown_letters_the_most_frequent_are_named(folders):
     texts = ["".join(chr(0x3B1 + n) for n in range(12)), "γ", "γ"]
     told = tell_unknown(Model(str(folders["label"])), texts)
-    assert told.startswith("3 of 3 texts hold what the model has never seen: 'γ' (U+03B3), ")
+    assert told.startswith("3 of 3 texts hold what the model does not know: 'γ' (U+03B3), ")
     assert told.endswith(" and 2 others")
+
+
+def test_numbers_do_not_hide_unknown_words(folders):
+    model = Model(str(folders["label"]))
+    model.unknown_of = lambda texts: [text.split() for text in texts]
+    told = tell_unknown(model, ["821 17", "821 eh 3b", "44 821 5"])
+    assert told == "3 of 3 texts hold what the model does not know: 'eh'; '821', '17', '3b' and 2 others with digits"
 
 
 def test_explain_tells_of_unknown_letters_too(folders, tmp_path, capsys):
     commanded("explain", folders["pairs"], "aΩ", "-o", tmp_path)
-    assert "1 of 1 texts hold what the model has never seen: 'Ω'" in capsys.readouterr().err
+    assert "1 of 1 texts hold what the model does not know: 'Ω'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,42 @@ def test_a_text_without_score_has_not_that_of_its_row(folders, tmp_path, capsys)
     first, second = predicted(folders["rated"], write(tmp_path, "a.json", json.dumps(rows)))
     assert 0 < first["score"] < 1
     assert "score" not in second
+
+
+def explained(capsys, folder, *arguments):
+    cli.main(["explain", str(folder), *map(str, arguments)])
+    return capsys.readouterr()
+
+
+def test_of_many_texts_some_are_explained(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.txt", "great so\tx\nis so\ty\nbad\tz\n")
+    said = explained(capsys, folders["pairs"], "--file", file, "-o", tmp_path, "--most", 2)
+    assert "of 3 texts the first 2 are shown: --most 3 shows all" in said.err
+    assert f"reads source of {file}" in said.err
+    assert "2 pictures and a page" in said.out
+    page = (tmp_path / "attention_maps" / "attention.html").read_text(encoding="utf-8")
+    assert "great so →" in page
+    assert "bad →" not in page
+    assert "3 pictures" in explained(capsys, folders["pairs"], "--file", file, "-o", tmp_path).out
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "what"),
+    [
+        ("great\nbad\nso\n", {"bad", "so"}, "the 2 least certain"),
+        ("review\tstars\ngreat\tLABEL_1\nbad\tLABEL_0\nso\tLABEL_0\n", {"great", "so"}, "the 2 wrong or least certain"),
+    ],
+)
+def test_of_a_classifier_errors_and_doubts_are_explained(folders, tmp_path, capsys, monkeypatch, text, shown, what):
+    scores = {"great": 0.9, "bad": 0.7, "so": 0.6}
+    monkeypatch.setattr(Model, "answers", lambda self, texts: [[Answer("LABEL_0", scores[text])] for text in texts])
+    file = write(tmp_path, "more.txt", text)
+    said = explained(capsys, folders["rated"], "--file", file, "-o", tmp_path, "--most", 2)
+    assert f"of 3 texts {what} are shown" in said.err
+    page = (tmp_path / "attention_maps" / "attention.html").read_text(encoding="utf-8")
+    assert {word for word in scores if f'dir="auto">{word}</p>' in page} == shown
+
+
+def test_words_of_a_file_are_explained(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.conll", "New X\nis O\n\nso O\n\n")
+    assert "2 pictures" in explained(capsys, folders["labelled"], "--file", file, "-o", tmp_path).out

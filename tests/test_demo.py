@@ -59,7 +59,7 @@ def test_a_text_is_answered_and_shown(folders, name, text, question, answers):
 
 def test_an_unknown_word_is_pointed_out_and_an_empty_text_is_answered(folders):
     answer = answer_function(Model(folders["pairs"]))
-    assert answer("ab <b>", "", 1)[1] == "The model has never seen '<b>'."
+    assert answer("ab <b>", "", 1)[1] == "The model does not know '<b>'."
     assert answer(" ", "", 3) == ([["", ""]], "", "")
 
 

@@ -74,7 +74,7 @@ def answer_function(model: Model) -> Callable[[str, str, int], tuple[list[list[A
         except ValueError as error:
             raise gradio.Error(str(error)) from error
         table = [[one.text, "" if one.score is None else significant(one.score)] for one in found]
-        note = f"The model has never seen {', '.join(map(repr, unknown))}." if unknown else ""
+        note = f"The model does not know {', '.join(map(repr, unknown))}." if unknown else ""
         return table, note, attention_page(model, source) if text.strip() else ""
 
     return answer

@@ -96,7 +96,8 @@ def ensemble(arguments: Sequence[str]) -> None:
 
     model = Model(options.models[0])
     model.batch_size = options.batch_size
-    model.pipeline.model = AttentionRnnEnsemble.from_pretrained(models).to(model.pipeline.device)
+    pipeline = model.pipeline  # which shows no bars of what is loaded, from here on
+    pipeline.model = AttentionRnnEnsemble.from_pretrained(models).to(pipeline.device)
     texts = read_texts(model, options)
     found = model.answers(texts.readable, num_beams=options.num_beams)
     rows = [row_of(source, answers) for source, answers in zip(texts.readable, found, strict=True)]

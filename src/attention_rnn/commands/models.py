@@ -195,11 +195,12 @@ class Model:
             number (`int`): how many answers, of a model that has several.
             num_beams (`int`, *optional*): of an encoder-decoder; the model's own setting if omitted.
         """
-        filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self._is_empty(text)]
+        filled = [self.source(text) if isinstance(text, str) else text for text in texts if not self.is_empty(text)]
         found = iter(self._answers(filled, number, num_beams)) if filled else iter(())
-        return [[self._nothing] if self._is_empty(text) else next(found) for text in texts]
+        return [[self._nothing] if self.is_empty(text) else next(found) for text in texts]
 
-    def _is_empty(self, text: Source) -> bool:
+    def is_empty(self, text: Source) -> bool:
+        """Whether there is nothing to answer."""
         parts = [text] if isinstance(text, str) else text
         blank = [not part.strip() for part in parts]
         return any(blank) if self.task == "question-answering" else all(blank)
@@ -335,9 +336,19 @@ def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str |
             pieces.update(unknown)
     if not number:
         return None
-    shown = ", ".join(name_piece(piece) for piece, _ in pieces.most_common(most))
-    others = f" and {len(pieces) - most:,} others" if len(pieces) > most else ""
-    return f"{number:,} of {total:,} texts hold what the model has never seen: {shown}{others}"
+    words: list[str] = []
+    numbers: list[str] = []
+    for piece, _ in pieces.most_common():
+        (numbers if any(map(str.isdigit, piece)) else words).append(piece)
+    # a text is often full of numbers, which tell the least
+    told = [_listed(words, most, "others"), _listed(numbers, 3, "others with digits")]
+    return f"{number:,} of {total:,} texts hold what the model does not know: {'; '.join(filter(None, told))}"
+
+
+def _listed(pieces: Sequence[str], most: int, what: str) -> str:
+    if len(pieces) <= most + 1:
+        return ", ".join(map(name_piece, pieces))
+    return f"{', '.join(map(name_piece, pieces[:most]))} and {len(pieces) - most:,} {what}"
 
 
 def name_piece(piece: str) -> str:

@@ -1,6 +1,7 @@
 """`attention-rnn predict`: answers at a prompt, or what a model says of a file."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -126,14 +127,18 @@ def run_generate_file(words: list[str], options: argparse.Namespace) -> None:
     words += ["--num_return_sequences", str(options.number), "--scores"] if options.number > 1 else []
     words += ["--int8"] if options.int8 else []
     if options.processes == 1:
+        import transformers
+
         from ..examples.generate_file import main as generate
 
+        transformers.logging.disable_progress_bar()  # of the weights
         generate(words)
         return
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(options.processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]  # else it warns of defaults
     launch += ["--multi_gpu"] if has_accelerators(options.processes) else ["--cpu"]
-    code = subprocess.call([*launch, "--module", "attention_rnn.examples.generate_file", *words])
+    quiet = os.environ | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    code = subprocess.call([*launch, "--module", "attention_rnn.examples.generate_file", *words], env=quiet)
     if code:
         raise RuntimeError(f"a process of --processes {options.processes} failed with code {code}, see above")
 
