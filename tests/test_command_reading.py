@@ -21,7 +21,7 @@ from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.results import tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
-from attention_rnn.inspection import Content, read_content
+from attention_rnn.inspection import Content, Known, read_content
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
 from attention_rnn.training import delete_run
@@ -313,6 +313,30 @@ def test_recordings_are_redirected_to_the_scripts_for_speech(row):
     with pytest.raises(ValueError, match=r"names recordings, in column '(path|file)': examples/run_speech_seq2seq.py"):
         settled(rows)
     assert settled(rows, columns=list(row)).name in ("pairs", "classification")
+
+
+def test_two_files_are_no_tables(tmp_path):
+    files = [str(write(tmp_path, name, "so\n" * 12)) for name in ("a.txt", "b.txt", "a.tsv.gz", "b.tsv.gz")]
+    with pytest.raises(ValueError, match="--separator and --header are of one table, and two files hold a source"):
+        read_files(files[:2], options_of(header=False), Known())
+    with pytest.raises(ValueError, match=r"there must be one file, or one with a source a line .* --validation"):
+        read_files(files[2:], options_of(), Known())
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt"])
+def test_the_task_that_is_named_tells_a_table_from_conll(tmp_path, name):
+    file = str(write(tmp_path, name, ("the\tDET\ndog\tNOUN\nbarks\tVERB\n\n") * 20))
+    tasks = {}
+    for task in ("pairs", "classification", "labelling", None):
+        options = options_of(file=[file], task=task)
+        tasks[task] = settle_task(read_files([file], options, known_of_options(options)), options).name
+    assert tasks == {"pairs": "pairs", "classification": "classification", "labelling": "labelling", None: "labelling"}
+
+
+def test_line_breaks_of_cells_break_no_summary(capsys):
+    content = Content("a.json", [{"a\nb": "so\nit", "label": "is"}] * 3, ["a.json"] * 3, seen=["header: a\nb, label"])
+    tell_content(content, Task("pairs", {"source": ["a\nb"], "target": ["label"]}, ""))
+    assert capsys.readouterr().out.count("\n") == 4
 
 
 def labelled(*counts):

@@ -328,7 +328,7 @@ def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
         if is_number(values):  # whose comma is that of 3,5
             continue
         for separator in (",", ";", "|"):
-            of_texts = [[label.strip() for label in value.split(separator)] for value in values]
+            of_texts = [[label.strip() for label in value.split(separator) if label.strip()] for value in values]
             labels = [label for of_text in of_texts for label in of_text]
             several = sum(len(of_text) > 1 for of_text in of_texts)
             # labels are combined in more ways than there are labels; a comma within the name of one is in few
