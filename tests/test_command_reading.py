@@ -333,6 +333,12 @@ def test_the_task_that_is_named_tells_a_table_from_conll(tmp_path, name):
     assert tasks == {"pairs": "pairs", "classification": "classification", "labelling": "labelling", None: "labelling"}
 
 
+def test_what_is_not_read_is_told_also_without_a_name(capsys):
+    content = Content("a.csv", [{"": "0", "text": "so", "label": "is"}] * 3, ["a.csv"] * 3)
+    tell_content(content, Task("classification", {"text": ["text"], "label": ["label"]}, ""))
+    assert "not read: (no name); --columns names others" in capsys.readouterr().out
+
+
 def test_line_breaks_of_cells_break_no_summary(capsys):
     content = Content("a.json", [{"a\nb": "so\nit", "label": "is"}] * 3, ["a.json"] * 3, seen=["header: a\nb, label"])
     tell_content(content, Task("pairs", {"source": ["a\nb"], "target": ["label"]}, ""))

@@ -173,7 +173,8 @@ def read_files(files: Sequence[str], options: argparse.Namespace, known: Known) 
         )
     if options.separator is not None or options.header is not None:
         raise UsageError("--separator and --header are of one table, and two files hold a source and a target a line")
-    return read_aligned(*files, encoding=options.encoding)
+    source_file, target_file = files
+    return read_aligned(source_file, target_file, options.encoding)
 
 
 _OF_TABLES = (*FORMATS, "parquet")
@@ -201,8 +202,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         )
     if options.task is None and (recordings := names_recordings(content)):
         raise UsageError(
-            f"{content.file} names recordings, in column {recordings!r}: examples/run_speech_seq2seq.py learns to write "
-            "what is said in them, examples/run_audio_classification.py to tell their label; --columns names others"
+            f"{content.file} names recordings, in column {recordings!r}: examples/run_speech_seq2seq.py learns "
+            "to write what is said in them, and examples/run_audio_classification.py labels them; --columns names others"
         )
     if options.task in ("pairs", "classification") and content.text is None:
         return find_task_called(content, options.task)
@@ -220,7 +221,8 @@ def name_of_column(column: str, content: Content) -> str:
 
 
 def tell_content(content: Content, task: Task) -> None:
-    is_of_rows = content.rows and "tokens" not in content.rows[0] and "paragraphs" not in content.rows[0]
+    counts_itself = any(seen.startswith("CoNLL") for seen in content.seen)
+    is_of_rows = content.rows and not counts_itself and not {"tokens", "paragraphs"} & set(content.rows[0])
     rows = f"{len(content.rows):,} rows, " if is_of_rows else ""
     print(f"{content.file}: {rows}{one_line(', '.join(content.seen))}")
     print(f"task {task.name} ({task.reason})")
@@ -234,7 +236,7 @@ def tell_content(content: Content, task: Task) -> None:
         print(f"  {role:6}  {shown}  ({one_line(' + '.join(columns))})")
     there = column_names(content)
     used = {name if name in there else name.split(".")[0] for columns in read.values() for name in columns}
-    others = [name for name in [*there, *content.unread] if name not in used and name]
+    others = [name or "(no name)" for name in [*there, *content.unread] if name not in used]
     if read and others:
         print(f"  not read: {brief_text(one_line(', '.join(others)))}; --columns names others")
 
