@@ -272,6 +272,7 @@ def settled(rows, **given):
 TEXTS = [{"n": n, "body": f"a text {n}", "stars": n % 3, "price": f"{n + 1},250"} for n in range(60)]
 NESTED = [{"d": {"text": f"a text {n}", "label": "ab"[n % 2]}} for n in range(40)]
 DOTTED = [{"text.clean": f"a text {n}", "label": "ab"[n % 2]} for n in range(40)]
+ASKED = [{"question": f"who is {n}", "context": f"it is {n}", "answer": f"you {n}"} for n in range(12)]
 LISTS = [{"id": n, "tokens": ["so", "is"], "labels": ["A", "B"]} for n in range(12)]
 
 
@@ -284,6 +285,7 @@ LISTS = [{"id": n, "tokens": ["so", "is"], "labels": ["A", "B"]} for n in range(
         (TEXTS, {"columns": ["body", "stars"]}, "classification", {"text": ["body"], "label": ["stars"]}),
         (TEXTS, {"columns": ["n", "body"]}, "pairs", {"source": ["n"], "target": ["body"]}),
         (TEXTS, {"columns": ["body", "price"], "task": "pairs"}, "pairs", {"source": ["body"], "target": ["price"]}),
+        (ASKED, {"columns": ["question", "answer"]}, "pairs", {"source": ["question"], "target": ["answer"]}),
         (TEXTS, {"task": "pairs"}, "pairs", {"source": ["body"], "target": ["stars"]}),
     ],
 )
@@ -325,7 +327,7 @@ def test_two_files_are_no_tables(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.txt"])
 def test_the_task_that_is_named_tells_a_table_from_conll(tmp_path, name):
-    file = str(write(tmp_path, name, ("the\tDET\ndog\tNOUN\nbarks\tVERB\n\n") * 20))
+    file = str(write(tmp_path, name, "the\tDET\ndog\tNOUN\nbarks\tVERB\n\n" * 20))
     tasks = {}
     for task in ("pairs", "classification", "labelling", None):
         options = options_of(file=[file], task=task)

@@ -250,9 +250,11 @@ def _read_text(
 
 def _is_of_words(file: str, lines: Sequence[str], header: bool | None, known: Known) -> bool:
     """Whether a file is CoNLL: as known or called, or by its lines, which a table with empty lines may be like."""
+    some = [line.strip("\r\n") for line in lines[:_LOOKED_AT]]
+    if known.task == "labelling" and not known.names and extension(file) == "tsv":
+        return is_conll(some)
     if known.task is not None or extension(file) in _CONLL:
         return known.task in (None, "labelling")
-    some = [line.strip("\r\n") for line in lines[:_LOOKED_AT]]
     if not is_conll(some) or is_spaced_table(some):
         return False
     if Columns(some).has_header or extension(file) not in ("tsv", "csv"):

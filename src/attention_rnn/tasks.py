@@ -69,7 +69,7 @@ def find_task(content: Content, are_named: bool = False) -> Task:
     for name, value in chain.from_iterable(row.items() for row in content.rows):
         if first.get(name) in (None, "", []):
             first[name] = value
-    if {"paragraphs", "qas"} & set(first) or _asks(content, first):
+    if {"paragraphs", "qas"} & set(first) or (not are_named and _asks(content, first)):
         return Task("question-answering", {}, "questions with contexts")
     if isinstance(first.get("translation"), dict) and len(first["translation"]) >= 2:
         source, target, *_ = (f"translation.{language}" for language in first["translation"])
@@ -206,6 +206,7 @@ def without_identifiers(columns: dict[str, list[str]]) -> dict[str, list[str]]:
     numbers = [name for name in own if _numbers_rows(columns[name])]
     codes = [name for name in own if has_text and _is_code(columns[name])]
     found = dict.fromkeys([*called, *dates, *numbers, *codes])
+    # beside a text alone its number is nothing to learn either
     left_out = {name for name in called if name in numbers and not name.lower().endswith(("no", "nr", "number"))}
     left_out |= set(list(found)[: len(columns) - 2])
     return {name: values for name, values in columns.items() if name not in left_out}

@@ -202,8 +202,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         )
     if options.task is None and (recordings := names_recordings(content)):
         raise UsageError(
-            f"{content.file} names recordings, in column {recordings!r}: examples/run_speech_seq2seq.py learns "
-            "to write what is said in them, and examples/run_audio_classification.py labels them; --columns names others"
+            f"{content.file} names recordings, in column {recordings!r}: examples/run_speech_seq2seq.py writes what is "
+            "said in them, examples/run_audio_classification.py labels them; --columns names others"
         )
     if options.task in ("pairs", "classification") and content.text is None:
         return find_task_called(content, options.task)
