@@ -255,6 +255,11 @@ def test_empty_lines_make_no_conll_of_a_table(tmp_path, name, text, task, header
         assert find_task(content).name == task
 
 
+def test_different_words_between_spaces_are_conll(tmp_path):
+    text = "".join(f"w{n} A\nv{n} B\n\n" for n in range(30))
+    assert len(read_content(write(tmp_path, text)).rows) == 30
+
+
 def test_a_single_empty_line_makes_no_conll_of_many_rows(tmp_path):
     rows = [f"w{n % 9}\t{'ab'[n % 2]}\n" for n in range(100)]
     assert len(read_content(write(tmp_path, "".join([*rows[:40], "\n", *rows[40:]]), "a.tsv")).rows) == 100
@@ -604,6 +609,12 @@ def test_questions_with_labels_are_pairs_to_classify():
     rows = [row | {"label": n % 2} for n, row in enumerate(QUESTIONS)]
     task = find_task(read_content_of([{name: row[name] for name in row if name != "answer"} for row in rows]))
     assert (task.name, task.columns) == ("classification", {"text": ["question", "context"], "label": ["label"]})
+
+
+def test_a_text_with_two_columns_of_labels_is_no_pair(tmp_path):
+    rows = "".join(f"a text {n}\t{'ab'[n % 2]}\t{'cde'[n % 3]}\n" for n in range(60))
+    task = find_task(read_content(write(tmp_path, rows)))
+    assert (task.name, task.columns) == ("classification", {"text": ["column 1"], "label": ["column 2"]})
 
 
 def test_one_row_has_a_task(tmp_path):

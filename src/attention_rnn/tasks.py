@@ -358,7 +358,7 @@ def _labelled_texts(columns: dict[str, list[str]]) -> Task | None:
     named = [name for name in names if name.lower() in COLUMN_NAMES["label"]]
     texts = [name for name in names if name not in labels]
     texts = [name for name in texts if not is_number(columns[name])] or texts
-    if not (named or (len(labels) == 1 and len(names) <= 3)) or not texts:
+    if not (named or (labels and len(texts) == 1) or (len(labels) == 1 and len(names) <= 3)) or not texts:
         return None
     label = next((name for name in named if name in labels), (labels or named)[0])
     chosen = _text_columns([name for name in texts if name != label])
