@@ -58,6 +58,8 @@ def on_files(files: Files, config: Any) -> Files:
         for language in LANGUAGES:
             for name, content in render_chapter(path.stem, notebook, language):
                 files.append(File.generated(config, f"{LANGUAGES[language]}learn/{name}", content=content))
+    for folder in (ROOT / "docs" / "live").iterdir():  # what stands there until the page is put in its place
+        files.append(File.generated(config, f"live/{folder.name}/index.html", content="Built without npm."))
     return files
 
 
@@ -85,6 +87,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         path = normpath(join(dirname(here), path))
         uri = PAGES.get(path, path.removeprefix("docs/"))
         uri = re.sub(r"^(learn/\w+)\.py$", rf"{folder}\1.md", uri)  # a chapter, in the language of the page
+        uri = re.sub(r"^(live/\w+)$", r"\1/index.html", uri)  # a model that has a page of its own
         if files.get_file_from_path(uri) is None:
             # a broken link within docs/ is left for mkdocs to complain about
             return target if path.startswith("docs/") else None

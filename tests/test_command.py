@@ -1,6 +1,7 @@
 """The command `attention-rnn`, run within this process."""
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -12,15 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
 from command_line import messages, refused, run  # noqa: F401
 from huggingface_hub import ModelCard
+from tiny import tiny_config
 
-from attention_rnn import AttentionRnnCTCConfig, AttentionRnnSpeechConfig, cli
+from attention_rnn import AttentionRnnCTCConfig, AttentionRnnForSequenceClassification, AttentionRnnSpeechConfig, cli
 from attention_rnn.arguments import parse_config_overrides
+from attention_rnn.commands import UsageError
 from attention_rnn.commands.rows import SPLITS, rows_of, split_rows
 from attention_rnn.commands.train import make_parser, script_arguments, settle_recipe
 from attention_rnn.inspection import read_content
@@ -35,6 +38,7 @@ from attention_rnn.recipes import (
     full_name,
     load_recipe,
 )
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
 
 try:
@@ -89,6 +93,20 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
     assert capsys.readouterr().out.startswith(f"usage: attention-rnn {name}")
 
 
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+@pytest.mark.parametrize(("columns", "longest"), [(80, 80), (200, 100)])
+def test_a_help_fits_the_terminal(capsys, monkeypatch, name, columns, longest):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with contextlib.suppress(SystemExit):
+        cli.main([name, "--help"] if name else ["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= longest
+    assert len(lines) < 60
+    prose = [paragraph for paragraph in "\n".join(lines).split("\n\n") if "\n " not in f"\n{paragraph}"]
+    for line, following in (pair for paragraph in prose for pair in pairwise(paragraph.splitlines())):
+        assert len(f"{line} {following.split()[0]}") > longest - 2, "there was room for another word"
+
+
 @needs_scripts
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -117,6 +135,15 @@ def test_every_command_has_a_help_of_its_own(capsys, name):
         (["train", "WORDS", "--config_overrides", "hidden_sise=8"], "got 'hidden_sise'; did you mean hidden_size?"),
         (["train", "WORDS", "--config_overrides", "hidden_size"], "must be name=value,..., got 'hidden_size'"),
         (["train", "WORDS", "--preset", "bahdanau"], "there is no preset 'bahdanau'; did you mean bahdanau2015?"),
+        (["train", "WORDS", "--output_dir", "x"], "--output_dir is not for this command: -o names the folder"),
+        (["train", "WORDS", "--overwrite-output-dir"], "--again trains anew what is there"),
+        (["train", "WORDS", "--resume_from_checkpoint", "True"], "the same command goes on"),
+        (["train", "WORDS", "--validation_file=x"], "--validation_file is not for this command: the file comes first"),
+        (["train", "WORDS", "--test_target_file", "x"], "--validation and --test name others"),
+        (["train", "WORDS", "--source_column", "x"], "--columns names the columns"),
+        (["train", "WORDS", "--do_predict", "False"], "a model is trained, validated and tested"),
+        (["train", "WORDS", "--num_models", "2", "--do_predict", "False"], "--do_predict is not for this command"),
+        (["train", "WORDS", "--model_name_or_path", "x"], "--from names the model"),
         (["train", "nothing.tsv"], "there is no file nothing.tsv"),
         (["predict", "nothing", "nothing.tsv"], "there is no file nothing.tsv"),
         (["recipes", "g2"], "there is no recipe 'g2'; did you mean g2p?"),
@@ -166,6 +193,31 @@ def test_what_is_finished_is_not_trained_again(words, trained, capsys):
 
 
 @needs_scripts
+def test_all_that_a_training_leaves_gives_way_to_another_one(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "checkpoint-2.bak").mkdir()
+    (folder / NEXT).mkdir()
+    (folder / NEXT / "command.json").write_text("the next one")
+    delete_run(folder)
+    assert {path.name for path in folder.iterdir()} == {"command.json", "data", NEXT, "notes.txt", "checkpoint-2.bak"}
+    assert not list((folder / "data").iterdir())
+    assert (folder / "command.json").read_text() == "the next one"
+
+
+@needs_scripts
+@pytest.mark.parametrize("wrong", [["--max_source_length", "0"], ["--learning_rate", "abc"]])
+def test_what_the_script_refuses_leaves_the_model_as_it_is(words, trained, tmp_path, wrong):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "more.tsv").write_text(words.read_text().replace("a", "e"))
+    refused("train", tmp_path / "more.tsv", "--output", tmp_path / "run", *TINY, *wrong, "--again")
+    for file in trained.rglob("*"):
+        if file.is_file():
+            assert (tmp_path / "run" / file.relative_to(trained)).read_bytes() == file.read_bytes()
+
+
+@needs_scripts
 def test_another_folder_is_left_alone(words, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear ...")
     assert "holds something else" in refused("train", words, "--output", tmp_path, *TINY)
@@ -184,6 +236,38 @@ def test_overrides_stand_on_top_of_the_recipes(words):
     overrides = parse_config_overrides(arguments[arguments.index("--config_overrides") + 1])
     recipe = parse_config_overrides(load_recipe("g2p")["config_overrides"])
     assert overrides == recipe | {"hidden_size": 7, "copy": True}
+
+
+@needs_scripts
+@pytest.mark.parametrize(
+    ("text", "options", "kind"),
+    [
+        ("A great film, really!", (), "auto"),
+        ("a great film , really !", (), "word"),
+        ("A great film, really!", ("--recipe", "sentiment"), "word"),
+    ],
+)
+def test_texts_as_people_write_them_are_not_cut_at_spaces_alone(words, text, options, kind):
+    rows = [{"text": text, "label": "good"}]
+    chosen, others = make_parser().parse_known_args([str(words), *options])
+    arguments = script_arguments(Task("classification", {}, ""), "sentiment", chosen, others, rows)
+    assert arguments[arguments.index("--tokenizer") + 1] == kind
+    assert ("--vocab_size" in arguments) == (kind == "word")
+
+
+@needs_scripts
+def test_evaluations_and_checkpoints_go_together(words):
+    for given in (["--eval_steps", "10"], ["--eval_steps=10"], ["--save_steps", "10"]):
+        arguments = words_of(words, *given)
+        other = "--save_steps" if given[0].startswith("--eval") else "--eval_steps"
+        assert arguments[arguments.index(other) + 1] == "10"
+
+
+@needs_scripts
+def test_a_model_of_another_kind_is_no_beginning(words, tmp_path):
+    AttentionRnnForSequenceClassification(tiny_config(num_labels=2)).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=f"--from needs a model for text2text.*{tmp_path.name} is for text-cl"):
+        words_of(words, "--from", str(tmp_path))
 
 
 @needs_scripts
@@ -368,6 +452,20 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
 )
 def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
     assert choose_pair_recipe(looks)[0] == recipe
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "recipe"),
+    [
+        ("k a t", [], "g2p-small"),
+        ("k ∅ t", [], "g2p"),
+        ("k a t", ["--preset", "bahdanau2015"], "g2p"),
+    ],
+)
+def test_few_words_are_cut_into_chunks_where_they_can_be(target, options, recipe):
+    rows = [{"source": "cat", "target": target}] * 300
+    chosen, _ = make_parser().parse_known_args(["words.tsv", *options])
+    assert settle_recipe(Task("pairs", {}, ""), rows, chosen)[0] == recipe
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from command_line import messages, refused, run  # noqa: F401
 from attention_rnn import AttentionRnnTimeSeriesConfig
 from attention_rnn.inspection import Content
 from attention_rnn.progress import StopAtStep
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import is_series
 
 pytestmark = pytest.mark.skipif(
@@ -54,6 +55,11 @@ def test_a_file_becomes_a_folder_that_forecasts_files(hours, capsys, caplog):
     assert f"made by    attention-rnn forecast {hours}" in said
     for command in (["evaluate", folder, hours], ["explain", folder, "a"], ["predict", folder]):
         assert f"forecasts series and reads no texts: attention-rnn forecast FILE --model {folder}" in refused(*command)
+
+    (folder / NEXT).mkdir()
+    (folder / NEXT / "command.json").write_text("the next one")
+    delete_run(folder)
+    assert {path.name for path in folder.iterdir()} == {"command.json", NEXT}
 
 
 def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys, monkeypatch):
@@ -106,6 +112,8 @@ def test_a_missing_price_of_the_future_is_told(hours, tmp_path, capsys, caplog):
     [
         (["nothing.csv"], "there is no file nothing.csv"),
         (["FILE", "--prediction_lenght", "3"], "there is no --prediction_lenght; did you mean --prediction_length?"),
+        (["FILE", "--output_dir", "x"], "--output_dir is not for this command: -o names the folder"),
+        (["FILE", "--train_file", "x"], "--train_file is not for this command: the file comes first"),
         (["FILE", "--preset", "depar"], "there is no preset 'depar'; did you mean deepar?"),
         (["FILE", "--preset", "echo-state"], "echo-state is solved for, not trained: fit_readout in Python"),
         (["FILE", "--model", "m", "--recipe", "r"], "--recipe is for a training, and --model needs none"),

@@ -2,78 +2,35 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config
+from command_models import ARTICLE, LABELLED, PAIRED, PAIRS, QUESTIONS, RATED, UNNAMED, predicted, save_models, write
 
 from attention_rnn import (
-    AttentionRnnForConditionalGeneration,
-    AttentionRnnForQuestionAnswering,
-    AttentionRnnForSequenceClassification,
-    AttentionRnnForTokenClassification,
     cli,
 )
+from attention_rnn.checkpoints import members_of
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
-from attention_rnn.commands.folder import settings_of, training_folder
-from attention_rnn.commands.models import COMMAND, Answer, Model
-from attention_rnn.commands.results import tell_results, write_marked_predictions
+from attention_rnn.commands.folder import LOCK, settings_of, training_folder
+from attention_rnn.commands.models import COMMAND, Answer, Model, read_settings
+from attention_rnn.commands.reading import is_of_lines
+from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
 from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
 from attention_rnn.inspection import Content, Known, read_content
+from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
 from attention_rnn.tokenizer_training import train_tokenizer
-from attention_rnn.training import delete_run
-
-PAIRS = Task("pairs", {"source": ["source"], "target": ["target"]}, "")
-INFLECTION = Task("pairs", {"source": ["lemma", "features"], "target": ["form"]}, "", spelt=True)
-UNNAMED = Task("pairs", {"source": ["column 1"], "target": ["column 2"]}, "")
-RATED = Task("classification", {"text": ["review"], "label": ["stars"]}, "")
-PAIRED = Task("classification", {"text": ["premise", "hypothesis"], "label": ["label"]}, "")
-LABELLED = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
-QUESTIONS = Task("question-answering", {}, "")
-# of each model the class, the task, and the columns that its training file had
-MODELS = {
-    "pairs": (AttentionRnnForConditionalGeneration, PAIRS, ["source", "target"]),
-    "inflection": (AttentionRnnForConditionalGeneration, INFLECTION, ["lemma", "form", "features"]),
-    "rated": (AttentionRnnForSequenceClassification, RATED, ["stars", "review"]),
-    "paired": (AttentionRnnForSequenceClassification, PAIRED, ["premise", "hypothesis", "label"]),
-    "labelled": (AttentionRnnForTokenClassification, LABELLED, ["tokens", "labels"]),
-    "questions": (AttentionRnnForQuestionAnswering, QUESTIONS, ["paragraphs"]),
-}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    tokenizer = train_tokenizer(["great bad New York is so a n ␣ N [N] [PL]"], kind="word")
-    paths = {}
-    for name, (model_class, task, names) in MODELS.items():
-        paths[name] = tmp_path_factory.mktemp("models") / name
-        labels = {} if name == "questions" else {"num_labels": 2}
-        model_class(tiny_config(vocab_size=len(tokenizer), **labels)).save_pretrained(paths[name])
-        tokenizer.save_pretrained(paths[name])
-        settings = settings_of([], b"", task=vars(task), names=names)
-        (paths[name] / COMMAND).write_text(json.dumps(settings), encoding="utf-8")
-    return paths
+    return save_models(tmp_path_factory)
 
 
-def write(tmp_path, name, text):
-    (tmp_path / name).write_text(text, encoding="utf-8", newline="\n")
-    return tmp_path / name
-
-
-def predicted(folder, file, *arguments):
-    output = file.with_name("out.jsonl")
-    cli.main(["predict", str(folder), str(file), "-o", str(output), *arguments])
-    return [json.loads(line) for line in output.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-ARTICLE = {
-    "paragraphs": [
-        {"context": "great New York", "qas": [{"id": "1", "question": "is so"}, {"id": "2", "question": "so"}]}
-    ]
-}
 FILES = {
     "the column of the training, not the first": ("rated", "more.tsv", "1\tgreat, so\n5\tbad\n", ["great, so", "bad"]),
     "without labels": ("rated", "more.csv", 'review\n"great, so"\nbad\n', ["great, so", "bad"]),
@@ -95,6 +52,12 @@ FILES = {
         [["great New York", "is so"], ["great New York", "so"]],
     ),
     "lemma and features": ("inflection", "more.tsv", "a n\tN;PL\na\tN\n", ["a n N;PL", "a N"]),
+    "pairs under no usual name": ("pairs", "more", "great\tx\nbad\ty\nso\tz\n", ["great", "bad", "so"]),
+    "pairs between bars": ("pairs", "more.txt", "great ||| x\nbad ||| y\n", ["great", "bad"]),
+    "a header with semicolons": ("rated", "more.txt", "stars;review\n1;great, so\n", ["great, so"]),
+    "a pair with its label": ("paired", "more.txt", "great\tbad\tx\nso\tis\ty\n", [["great", "bad"], ["so", "is"]]),
+    "json under another name": ("rated", "more.ndjson", '{"review": "great", "stars": 1}\n', ["great"]),
+    "lemma, form and features": ("inflection", "more.txt", "a n\tx\tN;PL\na\ty\tN\n", ["a n N;PL", "a N"]),
     "a lemma with features": ("inflection", "more.txt", "a n\tN;PL\na N\n", ["a n\tN;PL", "a N"]),
 }
 
@@ -110,6 +73,38 @@ def test_predict_reads_what_the_model_was_trained_on(folders, tmp_path, capsys, 
     words = [row["source"].split() if isinstance(row["source"], str) else row["source"] for row in rows]
     assert [len(row["prediction"]) for row in rows] == list(map(len, words))
     assert {label for row in rows for label in row["prediction"]} <= {"LABEL_0", "LABEL_1"}
+
+
+def test_a_file_is_read_as_the_text_file_of_the_training(folders, tmp_path, capsys):
+    settings = json.loads((folders["pairs"] / COMMAND).read_text(encoding="utf-8"))
+    file = write(tmp_path, "more.txt", "great, so\nbad, is\n")
+    assert [row["source"] for row in predicted(folders["pairs"], file)] == ["great, so", "bad, is"]
+    (folders["pairs"] / COMMAND).write_text(json.dumps(settings | {"arguments": ["train.txt", "-o", "runs/a"]}))
+    try:
+        assert [row["source"] for row in predicted(folders["pairs"], file, "--overwrite")] == ["great", "bad"]
+    finally:
+        (folders["pairs"] / COMMAND).write_text(json.dumps(settings))
+    assert f"reads source of {file}" in capsys.readouterr().err
+
+
+def test_a_large_text_is_not_read_to_tell_what_it_is(folders, tmp_path):
+    def lines():
+        yield from [b"great so\n"] * 1_000
+        pytest.fail("more than the first lines were read")
+
+    class Endless:
+        def __enter__(self):
+            return lines()
+
+        def __exit__(self, *_):
+            pass
+
+    file = write(tmp_path, "more.txt", "great so\n")
+    options = argparse.Namespace(file=str(file), columns=None, separator=None, header=None, encoding=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attention_rnn.data.open_file", lambda _: Endless())
+        options.encoding = "utf-8"
+        assert is_of_lines(Model(str(folders["pairs"])), options)
 
 
 def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
@@ -128,6 +123,12 @@ def test_the_sources_of_a_table_are_generated_from(folders, tmp_path, capsys):
         ("rated", "more.json", '[{"review": ["great"]}]', "column 'review' must hold text, got"),
         ("paired", "more.txt", "great\n", "this model needs a text, a tab and another text, got 'great'"),
         ("inflection", "more.txt", "great bad\n", "this model needs a lemma and its features"),
+        (
+            "inflection",
+            "more.txt",
+            "a\tb\tN\tx\n" * 3,
+            "more.txt, line 1: there must be a column 'lemma', got the columns",
+        ),
     ],
 )
 def test_what_lacks_a_column_is_refused(folders, tmp_path, name, file, text, message):
@@ -467,6 +468,210 @@ def test_a_training_is_replaced_only_by_one_that_begins(tmp_path):
         assert is_left
 
 
+def test_another_training_takes_a_folder_over_when_it_deletes_the_model(tmp_path):
+    folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
+    with training_folder(folder, first, again=False) as data:
+        write_data(data, "first")
+        (folder / "README.md").write_text("a card")
+    with training_folder(folder, second, again=True) as data:
+        write_data(data, "second")
+        shutil.copytree(folder, tmp_path / "killed before")
+        (folder / "members" / "seed1").mkdir(parents=True)
+        delete_run(folder)
+        assert {path.name for path in folder.iterdir()} == {LOCK, NEXT, COMMAND, "data"}
+        (folder / "checkpoint-2").mkdir()
+        shutil.copytree(folder, tmp_path / "killed after")
+    for place, settings, text in ((tmp_path / "killed before", first, "first"), (folder, second, "second")):
+        assert read_settings(place) == settings
+        assert (place / "data" / "train.jsonl").read_text() == text
+    with (
+        pytest.raises(ValueError, match="holds the training of another command"),
+        training_folder(tmp_path / "killed before", second, again=False),
+    ):
+        pass
+    with training_folder(tmp_path / "killed after", second, again=False) as data:
+        assert data is not None
+    assert {path.name for path in folder.iterdir()} == {COMMAND, "data", "checkpoint-2"}
+
+
+def write_data(data, text):
+    data.mkdir()
+    (data / "train.jsonl").write_text(text)
+
+
+def test_a_start_that_failed_leaves_the_data_of_the_model_that_stays(tmp_path):
+    folder = tmp_path / "run"
+    with training_folder(folder, settings_of(["a"], b""), again=False) as data:
+        write_data(data, "first")
+        (folder / "README.md").write_text("a card")
+
+    def fail(folder):
+        with training_folder(folder, settings_of(["b"], b""), again=True) as data:
+            write_data(data, "second")
+            raise RuntimeError
+
+    for place in (folder, tmp_path / "new"):
+        with pytest.raises(RuntimeError):
+            fail(place)
+    assert {path.name for path in folder.iterdir()} == {COMMAND, "data", "README.md"}
+    assert (folder / "data" / "train.jsonl").read_text() == "first"
+    assert not (tmp_path / "new").exists()
+
+
+def test_two_commands_do_not_train_in_one_folder(tmp_path):
+    with (
+        training_folder(tmp_path, settings_of(["a"], b""), again=False),
+        pytest.raises(ValueError, match="another command trains in"),
+        training_folder(tmp_path, settings_of(["a"], b""), again=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("begins", "best_metric", "expected"),
+    [
+        (True, 50.0, ["Stopped", "The best model so far lies in FOLDER: USE", "The same command goes on: COMMAND"]),
+        (True, None, ["Stopped", "The model so far lies in FOLDER: USE", "The same command goes on: COMMAND"]),
+        (False, 50.0, ["Stopped", "The same command goes on: COMMAND --again"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "forecast"])
+def test_what_to_do_after_ctrl_c_throws_nothing_away(tmp_path, command, begins, best_metric, expected):
+    settings = settings_of(["a b.tsv", "--again"], b"", command=command)
+    with training_folder(tmp_path, settings, again=False):
+        (tmp_path / "README.md").write_text("a card")
+
+    def stop():
+        with training_folder(tmp_path, settings, again=True):
+            if begins:
+                delete_run(tmp_path)
+            (tmp_path / "model.safetensors").touch()
+            (tmp_path / "trainer_state.json").write_text(json.dumps({"best_metric": best_metric}))
+            raise KeyboardInterrupt("Stopped")
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        stop()
+    use = {"train": "attention-rnn predict FOLDER", "forecast": "attention-rnn forecast FILE --model FOLDER"}[command]
+    names = {"USE": use, "FOLDER": str(tmp_path), "COMMAND": f"attention-rnn {command} 'a b.tsv'"}
+    for name, value in names.items():
+        expected = [line.replace(name, value) for line in expected]
+    assert str(interrupt.value).split("\n") == expected
+
+
+@pytest.mark.parametrize("text", ["", '{"arguments": ['])
+def test_settings_that_a_full_disk_has_cut_off_are_told(folders, tmp_path, text):
+    shutil.copytree(folders["pairs"], tmp_path / "run")
+    (tmp_path / "run" / COMMAND).write_text(text)
+    file = write(tmp_path, "pairs.tsv", "".join(f"great {n}\tbad\n" for n in range(20)))
+    for command in (["info", tmp_path / "run"], ["train", file, "-o", tmp_path / "run"]):
+        with pytest.raises(SystemExit, match=r"command.json must tell of the training, but is empty or cut off"):
+            cli.main([str(word) for word in command])
+
+
+@pytest.mark.parametrize("argument", ["--from", "--tokenizer_name", "--teacher_models", "--test"])
+@pytest.mark.parametrize("place", ["", "checkpoint-2"])
+def test_what_a_training_reads_does_not_lie_where_it_goes(folders, tmp_path, argument, place):
+    shutil.copytree(folders["pairs"], tmp_path / "run")
+    shutil.copytree(folders["pairs"], tmp_path / "run" / "checkpoint-2")
+    text = "".join(f"great {n}\tbad\n" for n in range(20))
+    file, name = write(tmp_path, "pairs.tsv", text), tmp_path / "run" / place
+    if argument == "--test":
+        name = write(name, "test.tsv", text)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(SystemExit, match=rf"{argument} {name} lies in {tmp_path / 'run'}.*-o must name another folder"):
+        cli.main(["train", str(file), argument, str(name), "-o", str(tmp_path / "run"), "--again", "--task", "pairs"])
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.fixture
+def run_folder(folders, tmp_path):
+    """A training with two checkpoints, whose command read lemmas and features."""
+    folder = tmp_path / "run"
+    shutil.copytree(folders["inflection"], folder)
+    for name in ("checkpoint-20", "checkpoint-100", "checkpoint-100.bak"):
+        shutil.copytree(folders["inflection"], folder / name)
+        (folder / name / COMMAND).unlink()
+        log = [{"loss": 2.0, "step": 1}, {"loss": 1.0, "step": int(name[11:14])}]
+        write(folder / name, "trainer_state.json", json.dumps({"log_history": log}))
+    return folder
+
+
+def test_a_checkpoint_knows_what_its_training_knew(run_folder, monkeypatch):
+    assert Model(str(run_folder / "checkpoint-100")).is_spelt
+    assert read_settings(run_folder / "checkpoint-100") == read_settings(run_folder)
+    monkeypatch.chdir(run_folder / "checkpoint-20")
+    assert read_settings(".") == read_settings(run_folder)
+    assert read_settings("checkpoint-20") == {}  # a name on the Hub
+    shutil.copytree(run_folder / "checkpoint-20", run_folder / "mine")
+    assert read_settings(run_folder / "mine") == {}
+
+
+def test_an_average_knows_what_its_training_knew(run_folder, tmp_path, capsys):
+    output = tmp_path / "mean"
+    cli.main(["average", str(run_folder), "-o", str(output)])
+    assert capsys.readouterr().out == f"{output} is the mean of checkpoint-20, checkpoint-100\n"
+    assert Model(str(output)).is_spelt
+    cli.main(["info", str(output)])
+    assert f"made by    attention-rnn average {run_folder} -o {output}" in capsys.readouterr().out
+
+
+def test_models_of_different_runs_are_not_averaged(run_folder, folders, tmp_path, capsys):
+    def average(*models, output=tmp_path / "mean"):
+        cli.main(["average", *map(str, models), "-o", str(output)])
+
+    one, other = run_folder / "checkpoint-20", run_folder / "checkpoint-100"
+    average(one, folders["pairs"])
+    assert "nothing tells whether they are of one run" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds something else: -o names another folder"):
+        average(one, other)
+    (tmp_path / "tokens").mkdir()
+    write(tmp_path / "tokens", "tokenizer.json", "of another model")
+    with pytest.raises(SystemExit, match="holds something else: -o names another folder"):
+        average(one, other, output=tmp_path / "tokens")
+    write(other, "trainer_state.json", json.dumps({"log_history": [{"loss": 2.1, "step": 1}]}))
+    with pytest.raises(SystemExit, match=r"checkpoint-20 and .*checkpoint-100 are of different runs"):
+        average(one, other, output=tmp_path / "different")
+    (other / "trainer_state.json").unlink()
+    train_tokenizer(["so is York New bad great"], kind="word").save_pretrained(other)
+    with pytest.raises(SystemExit, match="must have one vocabulary"):
+        average(one, other, output=tmp_path / "different")
+    assert not (tmp_path / "different").exists()
+
+
+def test_an_ensemble_overwrites_nothing_unasked(folders, tmp_path):
+    def ensemble(file, output, *arguments):
+        models = [str(folders["pairs"])] * 2
+        cli.main(["ensemble", *models, "--file", str(file), "-o", str(output), "--num_beams", "1", *arguments])
+
+    file = write(tmp_path, "in.jsonl", '{"source": "great", "target": "bad"}\n')
+    with pytest.raises(SystemExit, match="-o must be another file than --file"):
+        ensemble(file, tmp_path / "in.jsonl", "--overwrite")
+    output = write(tmp_path, "out.jsonl", "mine")
+    with pytest.raises(SystemExit, match=r"out.jsonl is there already: name another file, or give --overwrite"):
+        ensemble(file, output)
+    assert (file.read_text(), output.read_text()) == ('{"source": "great", "target": "bad"}\n', "mine")
+    ensemble(file, output, "--overwrite")
+    assert json.loads(output.read_text())["source"] == "great"
+
+
+def test_a_model_that_is_half_trained_is_no_member(folders, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(folders["pairs"], folder / "members" / "seed42")
+    shutil.copytree(folders["pairs"], folder / "members" / "seed43")
+    settings = settings_of(["pairs.tsv", "--num_models", "3"], b"")
+    write(folder, COMMAND, json.dumps(settings))
+
+    def info():
+        cli.main(["info", str(folder)])
+        return capsys.readouterr().out
+
+    assert info() == f"{folder}: unfinished, 0 of 3 models are trained; the same command goes on\n"
+    write(folder / "members" / "seed42", "README.md", "a card")
+    assert members_of(folder) == [str(folder / "members" / "seed42")]
+    assert "an ensemble of 1, each" in (said := info())
+    assert "unfinished 1 of 3 models are trained; the same command goes on" in said
+
+
 def test_marked_predictions_may_hold_any_separator(tmp_path):
     row = {"source": "a\u2028b", "prediction": "a\x85b", "reference": "b"}
     write(tmp_path, "generated_predictions.jsonl", json.dumps(row, ensure_ascii=False) + "\n")
@@ -513,6 +718,21 @@ def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys)
     assert "The model has learned nothing of use" in capsys.readouterr().out
     tell_results(tmp_path, PAIRS, {"test": {"exact_match": 0.0, "per": 40.0}}, rows)
     assert "nothing of use" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scores", "nothing"),
+    [
+        ({"exact_match": 0.0, "per": 837.0}, True),
+        ({"exact_match": 0.0, "per": 60.0}, False),
+        ({"exact_match": 0.4, "per": 95.0}, False),
+        ({"loss": 3.0}, False),
+        ({"f1": 0.0, "precision": 0.0}, True),
+        ({}, False),
+    ],
+)
+def test_nothing_is_learned_where_nothing_is_right(scores, nothing):
+    assert has_learned_nothing(scores) == nothing
 
 
 def test_a_stopped_training_is_evaluated_by_its_own_metrics(tmp_path):

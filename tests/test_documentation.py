@@ -5,12 +5,21 @@ import sys
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+WITH_PAGES = ("benchmarks", "docs", "js", "model_cards")  # folders of files that are read as they stand
 CHAPTERS = sorted((ROOT / "docs" / "learn").glob("*.py"))
+
+
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(p for name in WITH_PAGES for p in (ROOT / name).rglob("*.md"))]
+    if "node_modules" not in path.parts
+)
 
 
 def commands(readme):
@@ -75,6 +84,56 @@ def test_both_languages_have_the_same_formulas_headings_and_links(chapter):
     ]
     assert headings == headings_of_zh
     assert level(links) == level(links_of_zh)
+
+
+def links(page):
+    """The relative links and pictures of a markdown file."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^() ]+)\)", text) + re.findall(r'<(?:img|a) [^>]*?(?:src|href)="([^"]+)"', text)
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page):
+    """The headings of a markdown file as links name them."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page):
+    broken = []
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("page", "target", "led_to"),
+    [
+        ("guides/own_file.md", "../learn/applications.py", "../learn/applications.md"),
+        ("zh/learn/index.md", "../../learn/gates.py", "gates.md"),
+        ("zh/index.md", "docs/learn/gates.py", "learn/gates.md"),
+        ("guides/own_file.md", "../../benchmarks/quality/RESULTS.md", "../results/quality.md"),
+        ("guides/serving.md", "../../README.md#what-is-supported", "../index.md#what-is-supported"),
+        ("live.md", "live/dates", "live/dates/index.html"),
+        ("index.md", "docs/live/dates", "live/dates/index.html"),
+        ("index.md", "model_cards", None),
+    ],
+)
+def test_the_site_leads_links_to_files_to_their_pages(page, target, led_to, monkeypatch):
+    pytest.importorskip("jupytext", reason="of the extra docs")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    hooks = import_module("hooks")
+    chapters = [f"{folder}learn/{chapter.stem}.md" for chapter in CHAPTERS for folder in hooks.LANGUAGES.values()]
+    known = [*hooks.PAGES.values(), *chapters, "live/dates/index.html"]
+    files = SimpleNamespace(get_file_from_path={uri: uri for uri in known}.get)
+    written = hooks.on_page_markdown(
+        f"[text]({target})", SimpleNamespace(file=SimpleNamespace(src_uri=page)), config=None, files=files
+    )
+    assert written == (f"[text]({led_to})" if led_to else "text")
 
 
 def test_every_page_is_in_the_navigation():

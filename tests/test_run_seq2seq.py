@@ -559,3 +559,23 @@ def test_small_data_are_read_in_small_steps(pairs, batch_size, epochs, tmp_path)
     arguments = run_seq2seq.TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
     arguments.suit_pairs(pairs)
     assert (arguments.train_batch_size, arguments.num_train_epochs) == (batch_size, epochs)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("num_train_epochs", "nan"),
+        ("num_train_epochs", "inf"),
+        ("num_train_epochs", "0"),
+        ("learning_rate", "-1"),
+        ("learning_rate", "nan"),
+        ("seed", "-1"),
+        ("max_steps", "0"),
+        ("max_grad_norm", "nan"),
+        ("gradient_accumulation_steps", "0"),
+        ("per_device_train_batch_size", "0"),
+    ],
+)
+def test_numbers_of_a_training_that_make_no_sense_are_refused(tmp_path, argument, value):
+    with pytest.raises(ValueError, match=f"--{argument} must be .*, got {value}"):
+        run_seq2seq.main(["--do_train", "--output_dir", str(tmp_path), f"--{argument}", value])

@@ -15,7 +15,9 @@ from attention_rnn import AttentionRnnEnsemble, cli
 from attention_rnn.checkpoints import members_of
 from attention_rnn.commands import several
 from attention_rnn.commands.folder import training_folder
+from attention_rnn.commands.models import COMMAND
 from attention_rnn.commands.train import script
+from attention_rnn.run_folder import NEXT
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("attention_rnn.examples") is None, reason="the package is not installed"
@@ -147,7 +149,9 @@ def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_pa
     assert "±" in next(line for line in output.splitlines() if line.startswith("single"))
     assert "Distilled from seed42, seed43 at the level of word" in (tmp_path / "run" / "README.md").read_text()
     assert "## Beside its teachers" in (tmp_path / "run" / "README.md").read_text()
-    several.delete_models(tmp_path / "run")
+    (tmp_path / "run" / NEXT).mkdir()
+    (tmp_path / "run" / NEXT / COMMAND).write_text("{}")
+    several.delete_earlier(tmp_path / "run")
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert not left & {"teachers", "README.md", "model.safetensors"}
 

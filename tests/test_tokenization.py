@@ -184,7 +184,7 @@ def test_model_max_length_is_where_truncation_cuts():
     ("arguments", "message"),
     [
         ({"normalization": "nfd"}, "`normalization`"),
-        ({"kind": "sentencepiece"}, "`kind` must be one of bpe, unigram, word, character, got 'sentencepiece'"),
+        ({"kind": "sentencepiece"}, "`kind` must be one of bpe, unigram, word, character, chunk, got 'sentencepiece'"),
         ({"vocab_size": 4}, "`vocab_size` must be an integer of at least 5, got 4"),
         ({"vocab_size": 100.0}, "`vocab_size` must be an integer of at least 5, got 100.0"),
         ({"kind": "bpe", "vocab_size": 10}, "`vocab_size` must leave room for every character.*got 10"),

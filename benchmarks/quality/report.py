@@ -144,8 +144,8 @@ def section(name: str, results: dict[str, Any] | None, heading: str | None = Non
     if any(len(settings) > 1 for settings in task.results.values()) and runs:
         by_setting = [[setting, *summary(task, runs, [setting], columns)] for setting in task.settings]
         parts.append(table(["", *task.metrics.values(), "CPU minutes"], by_setting))
-    text = RESULTS / f"{name}.md"  # what there is to say about the figures
-    parts += [text.read_text(encoding="utf-8").strip()] if text.is_file() else []
+    text = RESULTS / f"{name}.md"  # what there is to say about the figures, with links that lead from results/
+    parts += [text.read_text(encoding="utf-8").strip().replace("](../../../", "](../../")] if text.is_file() else []
     parts.append(f"```bash\npython benchmarks/quality/run.py {name} --data_dir PATH\n```")
     commits: dict[str, list[str]] = {}
     for run in runs:

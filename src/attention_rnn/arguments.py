@@ -115,6 +115,17 @@ class TableDataArguments(ExampleDataArguments):
     column_names: list[str] | None = option(None, "Columns of csv and tsv files that have no header.")
 
 
+_SMALLEST_NUMBERS = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "seed": 0,
+    "weight_decay": 0,
+    "max_grad_norm": 0,
+    "label_smoothing_factor": 0,
+}
+
+
 @dataclass
 class ScriptTrainingArguments(ReliableTrainingArguments):
     """
@@ -142,6 +153,7 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         on_cpu = self.use_cpu or (self.use_cpu is None and not torch.accelerator.is_available())
         emulated = on_cpu and (self.bf16 or self.bf16_full_eval) and not multiplies_bfloat16()
         if emulated:
@@ -152,6 +164,16 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
                 "bf16 has no effect: this CPU lacks the instructions (AVX512-BF16, AMX, Arm's BF16), without which it "
                 "is many times slower. All is computed in float32."
             )
+
+    def _check_numbers(self) -> None:
+        for name, least in _SMALLEST_NUMBERS.items():
+            if (value := getattr(self, name)) is not None and not least <= float(value) < math.inf:
+                raise ValueError(f"--{name} must be a number of at least {least}, got {value}")
+        for name in ("learning_rate", "num_train_epochs"):
+            if not 0 < float(value := getattr(self, name)) < math.inf:
+                raise ValueError(f"--{name} must be a number above 0, got {value}")
+        if self.max_steps == 0 or self.max_steps < -1:
+            raise ValueError(f"--max_steps must be at least 1, or -1 to count by epochs, got {self.max_steps}")
 
     def settle_evaluation(self, best_metric: str | None = None, lower_is_better: Sequence[str] = ()) -> None:
         """

@@ -1,5 +1,6 @@
 """Opens a trained model for the scripts: what it is not, they say in one line."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,29 @@ from .ensemble import AttentionRnnEnsemble
 
 MEMBERS = "members"  # in the folder of an ensemble, what holds one of each of its models
 TEACHERS = "teachers"  # in the folder of a student, the ensemble that it was distilled from
+CARD = "README.md"  # the last thing that a training writes, by which a finished one is known
 
 
 def members_of(name: str | Path) -> list[str]:
-    """The folders of the models of the ensemble that lies in a folder; none of what is a single model."""
+    """
+    The folders of the models of the ensemble that lies in a folder, but for those whose training has not ended; none of
+    what is a single model.
+    """
     folder = Path(name)
     if (folder / CONFIG_NAME).is_file():  # what they were distilled into
         return []
-    return sorted(str(file.parent) for file in folder.glob(f"{MEMBERS}/*/{CONFIG_NAME}"))
+    members = (file.parent for file in folder.glob(f"{MEMBERS}/*/{CONFIG_NAME}"))
+    return sorted(str(member) for member in members if (member / CARD).is_file())
+
+
+def checkpoints_of(folder: str | Path) -> list[Path]:
+    """The checkpoints in the folder of a training, in the order of their steps; not what is merely called alike."""
+    return sorted(filter(is_checkpoint, Path(folder).glob("checkpoint-*")), key=lambda path: int(path.name[11:]))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is called as the Trainer calls a checkpoint."""
+    return re.fullmatch(r"checkpoint-[0-9]+", folder.name) is not None
 
 
 def single_models(names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from .commands import did_you_mean
+from .commands import did_you_mean, fill_paragraphs, help_width
 
 TRACEBACK = "ATTENTION_RNN_TRACEBACK"
 
@@ -59,9 +59,8 @@ Recurrent networks with attention, from a file to a model that is used:
 
 {commands}
 
-attention-rnn COMMAND --help tells more of one; --version prints the version. After an error, --traceback shows where
-it was raised.
-"""
+attention-rnn COMMAND --help tells more of one; --version prints the version. After an error, --traceback shows
+where it was raised."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--traceback"]
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
-        print(overview(), end="")
+        print(overview())
         return
     if name == "--version":
         from . import __version__
@@ -103,4 +102,4 @@ def overview() -> str:
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += [f"{group}:"]
         lines += [f"  {name:10} {command.what}" for name, command in COMMANDS.items() if command.group == group]
-    return _HELP.format(commands="\n".join(lines))
+    return fill_paragraphs(_HELP.format(commands="\n".join(lines)), help_width())

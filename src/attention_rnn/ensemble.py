@@ -144,7 +144,7 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
         """
         if isinstance(folders, (str, PathLike)):
             raise TypeError(f"`folders` must be a list of folders, got {folders!r}.")
-        _check_tokenizers(folders)
+        check_tokenizers(folders)
         return cls([AttentionRnnForConditionalGeneration.from_pretrained(folder, **kwargs) for folder in folders])
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -293,7 +293,13 @@ def _shared(config: AttentionRnnConfig) -> dict[str, Any]:
     }
 
 
-def _check_tokenizers(folders: Sequence[str | PathLike]) -> None:
+def check_tokenizers(folders: Sequence[str | PathLike]) -> None:
+    """
+    Refuse models whose tokenizers lie in their folders and have different vocabularies.
+
+    Raises:
+        ValueError: names two of them.
+    """
     for name in ("tokenizer.json", TARGET_TOKENIZER_FILE):
         files = [file for folder in folders if (file := Path(folder) / name).is_file()]
         vocabularies = [Tokenizer.from_file(str(file)).get_vocab() for file in files]

@@ -95,6 +95,7 @@ def read_content(
     header: bool | None = None,
     encoding: str | None = None,
     known: Known = _NOTHING,
+    lines: list[str] | None = None,
 ) -> Content:
     """
     Read a csv, tsv, txt, CoNLL, json, jsonl or parquet file, compressed by gzip, bzip2, xz or zip or not.
@@ -105,6 +106,7 @@ def read_content(
         header (`bool`, *optional*): whether the first row of a table names its columns, if that is known.
         encoding (`str`, *optional*): as Python names it; UTF-8 if omitted, or UTF-16 by its byte order mark.
         known (`Known`, *optional*): what is known of the file before it is read.
+        lines (`list[str]`, *optional*): those of the file, where they are read already.
 
     Raises:
         OSError, ValueError: it cannot be read, is empty, or its rows differ in the number of columns.
@@ -123,7 +125,8 @@ def read_content(
     else:
         encoding = encoding or encoding_of(file)
         content.seen.append(encoding.upper())
-        _read_text(content, file, read_text_lines(file, encoding), separator, header, known)
+        lines = read_text_lines(file, encoding) if lines is None else lines
+        _read_text(content, file, lines, separator, header, known)
     if content.text is None and not content.rows:
         raise ValueError(f"{file} must hold at least one row, got none")
     return content

@@ -37,7 +37,8 @@ class ProgressBar(TrainerCallback):
             size = f"{count / 1e6:.1f} million parameters" if count >= 1e5 else f"{count:,} parameters"
             epochs = "1 epoch" if state.num_train_epochs == 1 else f"{state.num_train_epochs:,} epochs"
             length = f"{epochs}, {args.train_batch_size} examples a step"
-            print(f"{size}; {length}; the model with the best {best} is kept", flush=True)
+            kept = f"the model with the best {best}" if args.load_best_model_at_end else "the last model"
+            print(f"{size}; {length}; {kept} is kept", flush=True)
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format=_BAR, dynamic_ncols=True)
         self.is_training = True

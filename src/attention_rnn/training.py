@@ -21,14 +21,12 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 
 import logging
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,12 +46,14 @@ from .arguments import (
     parse_arguments,
     wanted_splits,
 )
+from .checkpoints import TEACHERS
 from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import TRAINING_CURVES, write_model_card
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
+from .run_folder import check_apart, delete_run, find_checkpoint
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
-from .trainer import ReliableTrainer, fault_of_checkpoint, last_whole_checkpoint
+from .trainer import ReliableTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,34 @@ class Run:
         set_seed(self.training_args.seed)
         with self.training_args.main_process_first(local=False, desc="preparing the output folder"):
             is_main = self.training_args.process_index == 0
-            if self.training_args.overwrite_output_dir and self.checkpoint is None and is_main:
+            if self._replaces and not self._scores_its_folder and is_main:
                 delete_run(self.output_dir)
             yield
+
+    @property
+    def _replaces(self) -> bool:
+        return self.training_args.overwrite_output_dir and self.checkpoint is None
+
+    @property
+    def _scores_its_folder(self) -> bool:
+        name = self.model_args.model_name_or_path
+        return not self.training_args.do_train and bool(name) and Path(name).resolve() == self.output_dir.resolve()
+
+    def check_folder(self) -> None:
+        """
+        Refuse to delete what the run begins with.
+
+        Raises:
+            ValueError: an earlier run is to be deleted, and the model, the tokenizer or a teacher lies in its folder.
+        """
+        if not self._replaces or self._scores_its_folder:
+            return
+        inputs = {
+            "--model_name_or_path": [self.model_args.model_name_or_path],
+            "--tokenizer_name": [getattr(self.model_args, "tokenizer_name", None)],
+            "--teacher_models": getattr(self.training_args, "teacher_models", None) or [],
+        }
+        check_apart(self.output_dir, "--output_dir", inputs, self.output_dir / TEACHERS)
 
     def train_and_evaluate(
         self, trainer: ReliableTrainer, evaluate: Callable[[str, str], tuple[dict[str, float], Scores]]
@@ -210,47 +235,9 @@ def start_run(script: str, argv: Sequence[str] | None, *kinds: type) -> Run:
     checkpoint = find_checkpoint(
         Path(training_args.output_dir), training_args.resume_from_checkpoint, training_args.overwrite_output_dir
     )
-    return Run(script, argv, model_args, data_args, training_args, checkpoint)
-
-
-def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, overwrite_output_dir: bool) -> str | None:
-    """
-    The checkpoint to resume from, if any. `True` is the last one that is whole; one that a training was writing when it
-    ended is passed over. Refuses to write over an earlier run.
-    """
-    if resume_from_checkpoint is None:
-        if not overwrite_output_dir and (files := files_of_run(output_dir)):
-            raise ValueError(
-                f"--output_dir must not hold a run already, got {output_dir} with {files[0].name}: name another "
-                "folder, continue by --resume_from_checkpoint True, or replace the run by --overwrite_output_dir"
-            )
-        return None
-    if resume_from_checkpoint.lower() != "true":
-        if fault := fault_of_checkpoint(Path(resume_from_checkpoint)):
-            raise ValueError(
-                f"--resume_from_checkpoint must be a folder of a checkpoint, or True for the last one, got "
-                f"{resume_from_checkpoint!r}, which {fault}"
-            )
-        return resume_from_checkpoint
-    checkpoint = last_whole_checkpoint(output_dir)
-    if checkpoint is None and not overwrite_output_dir:
-        raise ValueError(
-            f"--resume_from_checkpoint must be a folder of a checkpoint, got {resume_from_checkpoint!r} where "
-            f"--output_dir {output_dir} has none that is whole; --overwrite_output_dir lets the run start anew then"
-        )
-    return checkpoint
-
-
-def files_of_run(output_dir: Path) -> list[Path]:
-    """What tells that a run has been here."""
-    return [path for pattern in ("checkpoint-*", "config.json", "*_results.json") for path in output_dir.glob(pattern)]
-
-
-def delete_run(output_dir: Path) -> None:
-    """Delete an earlier run, and nothing else that may lie in its folder."""
-    others = chain(*map(output_dir.glob, ("model.safetensors", "*tokenizer*.json", "attention_maps", "README.md")))
-    for path in (*files_of_run(output_dir), *others):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run = Run(script, argv, model_args, data_args, training_args, checkpoint)
+    run.check_folder()
+    return run
 
 
 def train_and_save(trainer: ReliableTrainer, checkpoint: str | None) -> float:

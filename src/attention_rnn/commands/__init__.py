@@ -7,6 +7,9 @@ in `COMMANDS` of `cli.py`. What goes wrong it raises; what the message says is a
 
 import argparse
 import difflib
+import re
+import shutil
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -27,6 +30,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return near_to(name, known) or f"; there are {', '.join(known)}"
 
 
+def help_width() -> int:
+    """How many characters a line of a help has: as the terminal, and no more than are easy to read."""
+    return min(shutil.get_terminal_size().columns, 100) - 2
+
+
+def fill_paragraphs(text: str, width: int) -> str:
+    """A text with its paragraphs filled to lines of so many characters, where none of their lines is indented."""
+    return "\n\n".join(
+        paragraph if re.search("^ ", paragraph, re.MULTILINE) else "\n".join(_lines(paragraph, width))
+        for paragraph in text.strip().split("\n\n")
+    )
+
+
+def _lines(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **{"width": help_width(), **options})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fill_paragraphs(text, width)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _lines(text, width)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors are exceptions, and that knows what a misspelt flag was to be."""
 
@@ -34,7 +65,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(
             prog=f"attention-rnn {command}",
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
             **options,
         )

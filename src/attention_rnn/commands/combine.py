@@ -1,13 +1,17 @@
 """`attention-rnn average` and `attention-rnn ensemble`: several models as one."""
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..data import write_json_lines
-from . import CommandParser, add_reading_arguments, at_least
+from ..parts import write_whole
+from . import CommandParser, UsageError, add_reading_arguments, at_least
 from .answers import check_output, json_lines_for, row_of
-from .models import Model, task_of
-from .predict import read_sources
+from .models import COMMAND, Model, read_settings, task_of
+from .reading import read_texts
 
 _AVERAGE = """Average the last checkpoints of a training into one model.
 
@@ -25,18 +29,41 @@ def average(arguments: Sequence[str]) -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="a folder of a training, or its checkpoints")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     options = parser.parse_args(list(arguments))
-    folders = options.folders
+    folders, output = options.folders, options.output
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise FileNotFoundError(f"there is no folder {missing[0]}")
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise UsageError(f"{output} holds something else: -o names another folder")
+    from ..averaging import average_checkpoints
+    from ..checkpoints import checkpoints_of
+    from ..ensemble import check_tokenizers
+
     if len(folders) == 1:
-        steps = {int(path.name.removeprefix("checkpoint-")): path for path in folders[0].glob("checkpoint-[0-9]*")}
-        folders = [path for _, path in sorted(steps.items())]
+        folders = checkpoints_of(folders[0])
     if len(folders) < 2:
         raise ValueError(f"there must be two checkpoints or more, got {len(folders)}: --save_total_limit 5 keeps more")
-    from ..averaging import average_checkpoints
+    reports = {folder: report for folder in folders if (report := first_report(folder))}
+    for folder, report in reports.items():
+        if report != next(iter(reports.values())):
+            raise ValueError(
+                f"{next(iter(reports))} and {folder} are of different runs, whose weights have no useful mean: "
+                "attention-rnn ensemble lets such models decode together"
+            )
+    check_tokenizers(folders)
+    settings = read_settings(folders[-1])
+    average_checkpoints(folders, output)
+    if settings:
+        settings |= {"command": "average", "arguments": list(arguments)}
+        write_whole(output / COMMAND, json.dumps(settings, indent=1) + "\n")
+    print(f"{output} is the mean of {', '.join(path.name for path in folders)}")
+    if len(reports) < len(folders):
+        print("nothing tells whether they are of one run: the weights of different runs have no useful mean")
 
-    average_checkpoints(folders, options.output)
-    print(f"{options.output} is the mean of {', '.join(path.name for path in folders)}")
+
+def first_report(folder: Path) -> dict[str, Any] | None:
+    """What the training of a model measured first, which no other training did; `None` if nothing tells of it."""
+    file = folder / "trainer_state.json"
+    return next(iter(json.loads(file.read_text(encoding="utf-8"))["log_history"]), None) if file.exists() else None
 
 
 def ensemble(arguments: Sequence[str]) -> None:
@@ -48,6 +75,7 @@ def ensemble(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--num_beams", type=at_least(1), default=5, help="beams of the search (%(default)s)")
     parser.add_argument("--batch_size", type=at_least(1), default=32, help="texts at once (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="write another file in place of the one of -o")
     add_reading_arguments(parser)
     options = parser.parse_args(list(arguments))
     from ..checkpoints import single_models
@@ -60,17 +88,23 @@ def ensemble(arguments: Sequence[str]) -> None:
             raise ValueError(f"an ensemble is of encoder-decoders, and {name} does {task_of(name)}")
     if options.output is not None:
         check_output(options.output, None)
+        if options.output.exists() and options.output.samefile(options.file):
+            raise ValueError(f"-o must be another file than --file, got {options.output}")
+        if options.output.exists() and not options.overwrite:
+            raise ValueError(f"{options.output} is there already: name another file, or give --overwrite")
     from ..ensemble import AttentionRnnEnsemble
 
     model = Model(options.models[0])
     model.batch_size = options.batch_size
     model.pipeline.model = AttentionRnnEnsemble.from_pretrained(models).to(model.pipeline.device)
-    sources = read_sources(model, options)
-    found = model.answers(sources, num_beams=options.num_beams)
-    rows = [row_of(source, answers) for source, answers in zip(sources, found, strict=True)]
+    texts = read_texts(model, options)
+    found = model.answers(texts.readable, num_beams=options.num_beams)
+    rows = [row_of(source, answers) for source, answers in zip(texts.readable, found, strict=True)]
     if options.output is None:
         print("\n".join(f"{row['source']}\t{row['prediction']}" for row in rows))
     else:
-        with json_lines_for(options.output, model, overwrite=True) as file:
+        with json_lines_for(options.output, model, texts, overwrite=True) as file:
             write_json_lines(file, rows)
         print(f"all predictions lie in {options.output}")
+    if texts.faults:
+        print(texts.tell_faults(), file=sys.stderr)

@@ -17,7 +17,7 @@ from .train import quiet, read_files, settle_task, tell_content
 _DESCRIPTION = """Score a model on a file.
 
   attention-rnn evaluate runs/words test.tsv
-  attention-rnn evaluate runs/en-de test.en test.de --metrics bleu chrf --num_beams 5
+  attention-rnn evaluate runs/en-de test.en test.de --metrics bleu --num_beams 5
 
 The file is one that `attention-rnn train` reads. All arguments of examples/evaluate_checkpoint.py are understood."""
 

@@ -2,14 +2,20 @@
 
 import hashlib
 import json
+import shlex
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..parts import write_whole
 from . import UsageError
-from .models import COMMAND
+from .models import COMMAND, read_settings
+
+LOCK = "_lock"  # in the folder, as long as a command trains there
+_USES = {"train": "attention-rnn predict {folder}", "forecast": "attention-rnn forecast FILE --model {folder}"}
 
 
 def settings_of(arguments: Sequence[str], data: bytes, **others: Any) -> dict[str, Any]:
@@ -18,51 +24,134 @@ def settings_of(arguments: Sequence[str], data: bytes, **others: Any) -> dict[st
     return {"arguments": told, "data": hashlib.sha256(data).hexdigest(), **others}
 
 
+def name_of_command(settings: dict[str, Any]) -> str:
+    """The command that left such settings: `train` if they do not say."""
+    return settings.get("command", "train")
+
+
+def command_of(settings: dict[str, Any]) -> str:
+    """The command line that left such settings; without `--again`, which would throw away what it has done."""
+    return shlex.join(["attention-rnn", name_of_command(settings), *settings["arguments"]])
+
+
 @contextmanager
-def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iterator[bool]:
+def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iterator[Path | None]:
     """
-    Make the folder of a training, within which the training runs. An earlier one that it is to replace stays as it is
-    until the new one begins, and for good where that one fails before.
+    Make the folder of a training, within which the training runs. An earlier one that it is to replace stays as it is,
+    with its settings and its data, until `delete_run` of the new one, and for good where that one fails before. What is
+    to take their places lies in `NEXT` until then.
 
     Yields:
-        whether there is something left to train.
+        where the data of the training are to be written, which come to lie in the folder `data`; `None` if there is
+        nothing left to train.
 
     Raises:
-        UsageError: something else lies there.
+        KeyboardInterrupt: Ctrl-C, with what there is then, and how to go on.
+        UsageError: something else lies there, or another command trains there.
+        ValueError: the settings of an earlier training are damaged.
     """
-    from ..checkpoints import MEMBERS, TEACHERS
+    from ..run_folder import NEXT
 
-    file = folder / COMMAND
-    earlier = file.read_text(encoding="utf-8") if file.exists() else None
-    # a start that failed has left its data alone
-    names = ("checkpoint-*", "model.safetensors", "README.md")
-    places = ("", f"{MEMBERS}/*/", f"{TEACHERS}/{MEMBERS}/*/")  # of one model, of several, and of those of a student
-    is_begun = any(chain(*(folder.glob(place + name) for place in places for name in names)))
-    if earlier is not None and is_begun and not again:
-        if json.loads(earlier) != settings:
-            what = "another command" if json.loads(earlier)["data"] == settings["data"] else "other data"
-            raise UsageError(
-                f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
-            )
-        if is_whole(folder):
-            yield False
-            return
-        print(f"an earlier training in {folder} goes on")
-    if earlier is None and folder.exists() and any(folder.iterdir()):
+    file, following = folder / COMMAND, folder / NEXT
+    if not file.exists() and folder.exists() and any(path.name not in (LOCK, NEXT) for path in folder.iterdir()):
         raise UsageError(f"{folder} holds something else: --output names another folder")
+    with _alone_in(folder):
+        is_begun = file.exists() and _is_begun(folder)
+        if is_begun and not again:
+            earlier = read_settings(folder)
+            if earlier != settings:
+                what = "another command" if earlier["data"] == settings["data"] else "other data"
+                raise UsageError(
+                    f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
+                )
+            if is_whole(folder):
+                use = _USES[name_of_command(settings)].format(folder=folder)
+                print(f"{folder} holds this model already: {use}; --again trains it anew")
+                yield None
+                return
+            print(f"an earlier training in {folder} goes on")
+        shutil.rmtree(following, ignore_errors=True)  # of a start that was killed
+        following.mkdir()
+        record = following / COMMAND
+        if again or not is_begun:
+            write_whole(record, json.dumps(settings, indent=1) + "\n")
+        try:
+            yield following / "data"
+            if record.exists():  # what has trained there deletes nothing
+                record.replace(file)
+        except KeyboardInterrupt as error:
+            replaces = again and is_begun and record.exists()
+            raise KeyboardInterrupt(_how_to_go_on(folder, settings, str(error), replaces)) from None
+        finally:
+            if not record.exists():
+                _take_over(following / "data", folder / "data")
+            shutil.rmtree(following, ignore_errors=True)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a training has left more than its data, as one does not that failed before its first checkpoint."""
+    from ..checkpoints import MEMBERS, TEACHERS, checkpoints_of
+
+    names = ("model.safetensors", "README.md")
+    # of one model, of several, and of those of a student
+    places = chain([folder], folder.glob(f"{MEMBERS}/*"), folder.glob(f"{TEACHERS}/{MEMBERS}/*"))
+    return any(checkpoints_of(place) or any((place / name).exists() for name in names) for place in places)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    lock = FileLock(folder / LOCK)
     try:
-        yield True
-    except BaseException:
-        if earlier is not None and is_whole(folder):
-            file.write_text(earlier, encoding="utf-8")
-        raise
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"another command trains in {folder}: wait for it; --output names another folder") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps what is open
+            (folder / LOCK).unlink()
+        lock.release()
+        with suppress(OSError):  # of a start that failed nothing is left
+            folder.rmdir()
+
+
+def _take_over(data: Path, place: Path) -> None:
+    """Let the files of a training take the places of those of an earlier one."""
+    for file in data.glob("*"):
+        place.mkdir(exist_ok=True)
+        file.replace(place / file.name)
+
+
+def _how_to_go_on(folder: Path, settings: dict[str, Any], stopped: str, replaces: bool) -> str:
+    """
+    What to say after Ctrl-C.
+
+    Args:
+        stopped: where the training has stopped by itself, if it has.
+        replaces: whether an earlier training is there still, which was to be replaced.
+    """
+    lines = [stopped] if stopped else []
+    if stopped and (folder / "model.safetensors").exists() and not replaces:
+        use = _USES[name_of_command(settings)].format(folder=folder)
+        lines.append(f"The {'best ' if _has_score(folder) else ''}model so far lies in {folder}: {use}")
+    command = f"{command_of(settings)}{' --again' if replaces else ''}"
+    return "\n".join([*lines, f"The same command goes on: {command}"])
+
+
+def _has_score(folder: Path) -> bool:
+    """Whether a training has measured one of its models, and so knows the best one."""
+    state = folder / "trainer_state.json"
+    return state.exists() and json.loads(state.read_text(encoding="utf-8")).get("best_metric") is not None
 
 
 def is_whole(folder: Path) -> bool:
     """Whether a training has ended there, the last thing of which is its card."""
-    return (folder / "README.md").exists()
+    from ..checkpoints import CARD
+
+    return (folder / CARD).exists()
 
 
 def how_to_begin(again: bool) -> list[str]:

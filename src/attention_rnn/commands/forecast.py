@@ -3,14 +3,13 @@
 import argparse
 import json
 import logging
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..recipes import as_arguments, load_recipe
 from . import CommandParser, UsageError
-from .folder import how_to_begin, settings_of, training_folder
-from .train import check_flags, quiet, settle_overrides
+from .folder import command_of, how_to_begin, settings_of, training_folder
+from .train import SETTLED, check_flags, check_inputs, quiet, settle_overrides
 
 _DESCRIPTION = """Forecast series: train a model on their file, or use one that is trained.
 
@@ -50,10 +49,10 @@ def main(arguments: Sequence[str]) -> None:
 def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequence[str], others: Sequence[str]) -> None:
     from ..examples import run_forecasting
 
-    check_flags(run_forecasting, others, parser)
+    check_flags(run_forecasting, others, parser, SETTLED)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
+    check_inputs(folder, {"the file": [options.file], "--recipe": [options.recipe]}, others)
     settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
-    command = shlex.join(["attention-rnn", "forecast", *arguments])
     recipe = load_recipe(options.recipe or "forecasting")
     if options.preset is not None:
         recipe.pop("fit_highway", None)  # a part of our own
@@ -62,19 +61,14 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
     settle_overrides(recipe, options, run_forecasting)
     words = as_arguments(recipe)
     words += ["--train_file", options.file, "--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed)]
-    words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none", "--command", command]
-    with training_folder(folder, settings, options.again) as is_left:
-        if not is_left:
-            use = f"attention-rnn forecast FILE --model {folder}"
-            print(f"{folder} holds this model already: {use}; --again trains it anew")
+    words += ["--output_dir", str(folder), "--brief", "True", "--report_to", "none"]
+    words += ["--command", command_of(settings)]
+    with training_folder(folder, settings, options.again) as data_folder:
+        if data_folder is None:
             return
         quiet()
         logging.getLogger("attention_rnn.forecasting").setLevel(logging.INFO)  # what it finds and chooses
-        try:
-            run_forecasting.main([*words, *how_to_begin(options.again), *others])
-        except KeyboardInterrupt as error:
-            lines = [str(error)] if str(error) else []
-            raise KeyboardInterrupt("\n".join([*lines, f"The same command goes on: {command}"])) from None
+        run_forecasting.main([*words, *how_to_begin(options.again), *others])
     tell_results(folder)
 
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from . import CommandParser
-from .folder import is_whole
+from .folder import command_of, is_whole, name_of_command
 from .models import COMMAND, read_settings, task_of
+from .train import make_parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -15,15 +17,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
     name = parser.parse_args(list(arguments)).model
     unfinished = tell_unfinished(Path(name))
-    if unfinished and not Path(name, "config.json").exists():  # it was killed, and has checkpoints alone
-        print(f"{name}: {unfinished}")
+    from ..checkpoints import members_of, one_of, open_config
+
+    folder, members = Path(name), members_of(name)
+    if unfinished and not members and not (folder / "config.json").exists():  # it has checkpoints alone
+        print(f"{name}: unfinished, {unfinished}")
         return
     task = task_of(name)
     from safetensors import safe_open
 
-    from ..checkpoints import members_of, one_of, open_config
-
-    folder, members = Path(name), members_of(name)
     model = one_of(name)
     config = open_config(model)
     what = f"an ensemble of {len(members)}, each " if members else ""
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     if unfinished:
         print(f"{'unfinished':10} {unfinished}")
     if settings := read_settings(folder):
-        print(f"made by    attention-rnn {settings.get('command', 'train')} {' '.join(settings['arguments'])}")
+        print(f"made by    {command_of(settings)}")
     names = ("README.md", "predictions.tsv", "forecast.csv", "forecast.png", "training.png")
     files = [folder / name for name in (*names, "attention_maps/attention.html")]
     if shown := [str(file) for file in files if file.exists()]:
@@ -68,12 +70,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def tell_unfinished(folder: Path) -> str | None:
     """How far a training has come that did not end, and its best score so far."""
+    from ..checkpoints import CARD, MEMBERS, TEACHERS, checkpoints_of
+
     if not (folder / COMMAND).exists() or is_whole(folder):
         return None
-    files = [folder / "trainer_state.json", *folder.glob("checkpoint-*/trainer_state.json")]
+    files = [place / "trainer_state.json" for place in (folder, *checkpoints_of(folder))]
     states = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
     if not states:
-        return None
+        number = number_of_models(read_settings(folder))
+        trained = sum(len([*folder.glob(f"{place}{MEMBERS}/*/{CARD}")]) for place in ("", f"{TEACHERS}/"))
+        return f"{trained} of {number} models are trained; the same command goes on" if number > 1 else None
     state = max(states, key=lambda state: state["global_step"])
     told = f"a training that stopped at step {state['global_step']:,} of {state['max_steps']:,}"
     best, step = state.get("best_metric"), state.get("best_global_step")
@@ -84,3 +90,10 @@ def tell_unfinished(folder: Path) -> str | None:
         if names:
             told += f", best {' and '.join(dict.fromkeys(names))} so far {best:.2f} at step {step:,}"
     return f"{told}; the same command goes on"
+
+
+def number_of_models(settings: dict[str, Any]) -> int:
+    """How many models the command trains that left these settings."""
+    if name_of_command(settings) != "train":
+        return 1
+    return make_parser().parse_known_args(settings["arguments"])[0].num_models

@@ -1,6 +1,7 @@
 """A trained model of any task, as the commands use it: a text in, answers out."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -68,9 +69,24 @@ class Answer(NamedTuple):
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """What `attention-rnn train` wrote of its data; nothing of other models."""
+    """
+    What `attention-rnn train` wrote of its data, of a checkpoint in the folder around it; nothing of other models.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     file = Path(folder, COMMAND)
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists() and re.fullmatch("checkpoint-[0-9]+", file.resolve().parent.name):
+        file = file.resolve().parent.with_name(COMMAND)
+    if not file.exists():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(
+            f"{file} must tell of the training, but is empty or cut off, as a full disk leaves it: delete the folder, "
+            "or train anew with --again"
+        ) from None
 
 
 def read_task(folder: str | Path) -> Task | None:
@@ -281,17 +297,23 @@ class Model:
         is the question.
 
         Raises:
-            ValueError: it lacks the tab between two texts, or the features of a lemma.
+            ValueError: it lacks the tab between two texts or has more of them, or lacks the features of a lemma.
         """
         if self.reads_two:
-            first, tab, second = text.partition("\t")
-            if not tab:
-                what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
-                raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
-            if self.task == "question-answering" and _asks(first) and not _asks(second):
-                return second, first
-            return first, second
-        return read_lemma(text) if self.is_spelt else text
+            what = ("a context", "a question") if self.task == "question-answering" else ("a text", "another text")
+        elif self.is_spelt:
+            what = ("a lemma", "its features")
+        else:
+            return text
+        first, *others = text.split("\t")
+        if len(others) > 1 or (self.reads_two and not others):
+            raise ValueError(f"this model needs {what[0]}, a tab and {what[1]}, got {text[:60]!r}")
+        if self.is_spelt:
+            return read_lemma(text)
+        (second,) = others
+        if self.task == "question-answering" and _asks(first) and not _asks(second):
+            return second, first
+        return first, second
 
     def _target(self, text: str) -> str:
         return unspell(text) if self.is_spelt else text.strip()

@@ -5,19 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from ..conll import is_conll
-from ..data import FORMATS, choose_columns, extension, json_lines, read_rows, write_json_lines
-from ..inspection import Content, Known, read_content, read_text_lines
+from ..data import extension, json_lines, read_rows, write_json_lines
 from ..parts import contents_of, merge, parts_of, prepare, write_whole
-from ..tasks import Task
 from . import CommandParser, add_reading_arguments, at_least
 from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
-from .models import Model, Source, name_piece, read_settings, task_of, tell_unknown
-from .rows import known_of, rows_of, suit_columns
+from .models import Model, Source, name_piece, task_of, tell_unknown
+from .reading import Texts, is_of_lines, read_texts
 
 _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a file.
 
@@ -28,10 +24,11 @@ _DESCRIPTION = """Use a model: type texts at a prompt, pipe them in, or name a f
 A model that answers questions is given a context, a tab and a question; where one of the two ends in a question mark,
 it is taken for the question. A model of two texts is given both with a tab between.
 
-In a csv, tsv, json, jsonl or parquet file the columns are read that the model was trained on, or --columns; in any
-other file each line is a text. When a command was interrupted, the same command goes on. For an encoder-decoder all
-arguments of examples/generate_file.py are understood too: --alignments, ...; with --source_column a table is read piece
-by piece, as a text file always is."""
+Of a table, whatever its name ends in, the columns are read that the model was trained on, or --columns, and the others
+are written beside the predictions; in any other file each line is a text. What cannot be read has an empty prediction
+and is told of. When a command was interrupted, the same command goes on. For an encoder-decoder all arguments of
+examples/generate_file.py are understood too: --alignments, ...; with --source_column a table is read piece by piece, as
+a text file always is, and its other columns are left out."""
 
 _PART = 1_024  # texts that are written at once
 
@@ -45,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="jsonl, csv or tsv to write, - for the screen (NAME.predictions.jsonl)",
+        help="jsonl, csv or tsv to write, - for the screen (NAME.predictions.csv of csv, .tsv of tsv, else .jsonl)",
     )
     parser.add_argument(
         "-n", type=at_least(1), default=1, dest="number", help="answers to each text, the best first (%(default)s)"
@@ -74,22 +71,32 @@ def main(arguments: Sequence[str]) -> None:
         named += ["--again"] if options.overwrite else []
         forecast([options.file, "--model", options.model, *named, *others])
         return
-    output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.jsonl")
     nested = ["-n"] if options.number > 1 else [word for word in others if word in ("--alignments", "--scores")]
+    kind = extension(options.file) if extension(options.file) in ("csv", "tsv") and not nested else "jsonl"
+    output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.{kind}")
     check_output(output, nested[0] if nested else None)
     model = Model(options.model, options.int8)
     check_options(parser, options, model)
     generates = model.task == "text2text-generation" and not model.is_spelt
     if not generates and (others or options.processes > 1):
         parser.error(f"{others[0] if others else '--processes'} is for encoder-decoders, and this is another model")
-    with json_lines_for(output, model, options.overwrite) as file:
-        if generates:
-            generate_file(model, file, others, options)
+    # which is read piece by piece, however large it is
+    reads_itself = generates and generate_file_reads(model, others, options)
+    texts = Texts(options.file) if reads_itself else read_texts(model, options)
+    if texts.columns:
+        print(f"reads {' + '.join(texts.columns)} of {options.file}", file=sys.stderr)
+    with json_lines_for(output, model, texts, options.overwrite) as file:
+        if reads_itself:
+            run_generate_file([options.model, options.file, str(file), *others], options)
+        elif generates:
+            generate_file(texts.readable, file, others, options)
         else:
-            write_answers(model, read_sources(model, options), file, options)
+            write_answers(model, texts.readable, file, options)
         told = tell_unknown(model, (row["source"] for _, row in read_rows(str(file))))
     if output != STANDARD_OUTPUT:
         print(f"all predictions lie in {output}")
+    if texts.faults:
+        print(texts.tell_faults(), file=sys.stderr)
     if told is not None:
         print(told, file=sys.stderr)
 
@@ -102,17 +109,14 @@ def check_options(parser: CommandParser, options: argparse.Namespace, model: Mod
         parser.error(f"--num_beams is for encoder-decoders, and {options.model} does {model.task}")
 
 
-def generate_file(model: Model, output: Path, others: Sequence[str], options: argparse.Namespace) -> None:
-    """Let `generate_file.py` do it, in one process or several."""
-    file, sources = options.file, output.with_name(f"{output.name}.sources.jsonl")
-    if not reads_itself(others, options):
-        rows = ({"source": source} for source in read_sources(model, options))
-        write_json_lines(sources, rows)
-        file, others = str(sources), [*others, "--source_column", "source"]
+def generate_file(sources: Sequence[Source], output: Path, others: Sequence[str], options: argparse.Namespace) -> None:
+    """Let `generate_file.py` write what becomes of these."""
+    file = output.with_name(f"{output.name}.sources.jsonl")
+    write_json_lines(file, ({"source": source} for source in sources))
     try:
-        run_generate_file([options.model, file, str(output), *others], options)
+        run_generate_file([options.model, str(file), str(output), *others, "--source_column", "source"], options)
     finally:
-        sources.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def run_generate_file(words: list[str], options: argparse.Namespace) -> None:
@@ -134,68 +138,17 @@ def run_generate_file(words: list[str], options: argparse.Namespace) -> None:
         raise RuntimeError(f"a process of --processes {options.processes} failed with code {code}, see above")
 
 
-def reads_itself(others: Sequence[str], options: argparse.Namespace) -> bool:
+def generate_file_reads(model: Model, others: Sequence[str], options: argparse.Namespace) -> bool:
     """Whether `generate_file.py` is to read the file: a text a line, or as its own arguments say."""
     if {"--source_column", "--column_names", "--file_format"} & {word.split("=")[0] for word in others}:
         return True
-    return is_plain(options) and options.encoding is None
-
-
-def is_plain(options: argparse.Namespace) -> bool:
-    """Whether each line of the file is a text."""
-    says_otherwise = options.columns or options.separator or options.header is not None
-    return not says_otherwise and extension(options.file) not in (*FORMATS, "parquet")
+    return options.encoding is None and is_of_lines(model, options)
 
 
 def has_accelerators(number: int) -> bool:
     import torch
 
     return torch.cuda.device_count() >= number
-
-
-def read_sources(model: Model, options: argparse.Namespace) -> list[Source]:
-    """
-    What the model is to read of each line or row of a file.
-
-    Raises:
-        ValueError: the file lacks what the model reads, with the place.
-    """
-    labels_words = model.task == "token-classification"
-    if is_plain(options):
-        lines = [line.rstrip("\r\n") for line in read_text_lines(options.file, options.encoding)]
-        if not (labels_words and is_conll(lines)):
-            return list(lines)
-    task = None if options.columns or model.task == "text-generation" else model.data_task
-    if task is None:
-        known = Known("labelling" if labels_words else "pairs", wanted=options.columns or ())
-    else:
-        read = [column for role in ("source", "text", "tokens") for column in task.columns.get(role, ())]
-        known = known_of(task, read_settings(model.folder).get("names", ()))._replace(wanted=read)
-    content = read_content(options.file, options.separator, options.header, options.encoding, known)
-    if content.text is not None:
-        raise ValueError(f"{options.file} must hold columns, got plain text")
-    if task:
-        task = replace(suit_columns(task, content), spelt=False)
-    else:
-        task = task_of_columns(model, content, options.columns)
-    rows = rows_of(content, task, is_labelled=False)
-    if task.name == "question-answering":
-        return [(row["context"], row["question"]) for row in rows]
-    return [source if len(source := tuple(row.values())) > 1 else source[0] for row in rows]
-
-
-def task_of_columns(model: Model, content: Content, columns: Sequence[str] | None) -> Task:
-    """What is to be read of a file for a model of which nothing tells its columns: those named, or usual ones."""
-    name, role = {
-        "text2text-generation": ("pairs", "source"),
-        "token-classification": ("labelling", "tokens"),
-        "question-answering": ("question-answering", ""),
-    }.get(model.task, ("classification", "text"))
-    if name == "labelling" and not columns:
-        columns = [name for name, value in content.rows[0].items() if isinstance(value, list)][:1]
-    elif name != "question-answering" and not columns:
-        columns = choose_columns(content.rows[0], content.places[0], **{role: None})
-    return Task(name, {role: list(columns or ())}, "")
 
 
 def write_answers(model: Model, sources: Sequence[Source], output: Path, options: argparse.Namespace) -> None:
@@ -213,19 +166,31 @@ def write_answers(model: Model, sources: Sequence[Source], output: Path, options
 
 
 def answer_lines(model: Model, options: argparse.Namespace) -> None:
-    """Answer each line of the standard input at once."""
+    """
+    Answer each line of the standard input at once, and what cannot be read by an empty line.
+
+    Raises:
+        ValueError: none of the lines that were piped in can be read.
+    """
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         print(f"{model.task} by {model.folder}; an empty line gives an empty answer, Ctrl-D ends")
-    for line in prompted_lines() if is_terminal else sys.stdin:
+    total, failed, has_told = 0, 0, False
+    for number, line in enumerate(prompted_lines() if is_terminal else sys.stdin, start=1):
         text = line.rstrip("\r\n")
+        place = "" if is_terminal else f"line {number}: "
+        total += bool(text.strip())
+        if not (is_terminal or has_told or model.reads_two or model.is_spelt) and "\t" in text:
+            print(f"{place}the tab is read as part of the text, with what stands on both its sides", file=sys.stderr)
+            has_told = True
         try:
             (answers,) = model.answers([text], options.number, options.num_beams)
             unknown = model.unknown(text) if text.strip() else []
         except ValueError as error:
-            if not is_terminal:
-                raise
-            print(error, file=sys.stderr)
+            failed += 1
+            print(f"{place}{error}", file=sys.stderr, flush=True)
+            if not is_terminal:  # so that lines meet their answers
+                print(flush=True)
             continue
         for answer in answers:
             is_alone = answer.score is None or (options.number == 1 and not is_terminal)
@@ -233,7 +198,9 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
             print(f"{shown}{answer.text}", flush=True)
         if unknown:
             pieces = ", ".join(map(name_piece, unknown))
-            print(f"  the model has never seen {pieces}", file=sys.stderr, flush=True)
+            print(f"  the model does not know {pieces}", file=sys.stderr, flush=True)
+    if failed and failed == total and not is_terminal:
+        raise ValueError(f"none of {total:,} lines could be read")
 
 
 def prompted_lines() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What `attention-rnn train` leaves to be read: predictions with their errors marked, and what the model reached."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from ..classes import most_frequent_label
 from ..conll import read_conll
 from ..data import read_rows
 from ..inspection import Row
+from ..metrics import LOWER_IS_BETTER
 from ..tasks import Task
 
 # of each task, where its script leaves them
@@ -73,9 +75,11 @@ def tell_results(
         if split in scores:
             told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
             print(f"{split:10} {', '.join(told)}")
+    if (beams := beams_of(folder)) > 1 and task.name == "pairs":
+        print(f"           (by a search with {beams} beams; in training it took the likeliest token each time)")
     print(*others, sep="\n", end="\n" if others else "")
     reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
-    is_useless = bool(reached) and not any(reached.values())
+    is_useless = has_learned_nothing(reached)
     if guess := _most_frequent(task, rows):
         label, accuracy = guess
         print(f"to compare accuracy {accuracy:.2f} by saying {label!r} of every text")
@@ -89,6 +93,19 @@ def tell_results(
     looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
     start = one_of(str(folder))
     print(f"go on      {looks}attention-rnn train OTHER --from {start}")
+
+
+def beams_of(folder: Path) -> int:
+    """With how many beams a model generates, as its folder says."""
+    file = folder / "generation_config.json"
+    return (json.loads(file.read_text(encoding="utf-8")).get("num_beams") or 1) if file.exists() else 1
+
+
+def has_learned_nothing(scores: Mapping[str, float]) -> bool:
+    """Whether nothing is right by any of these scores, of which rates of errors may be more than 100."""
+    right = [value for name, value in scores.items() if name not in LOWER_IS_BETTER]
+    wrong = [value for name, value in scores.items() if name in LOWER_IS_BETTER]
+    return bool(right) and not any(right) and all(value > 90 for value in wrong)
 
 
 def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, float] | None:

@@ -9,7 +9,8 @@ from . import CommandParser, at_least
 _DESCRIPTION = """Serve a model over HTTP, without torch.
 
   attention-rnn serve runs/words-onnx --workers 2
-  curl localhost:8000/generate -H 'Content-Type: application/json' -d '{"texts": ["hello"], "num_beams": 5}'
+  curl localhost:8000/generate -H 'Content-Type: application/json' \\
+    -d '{"texts": ["hello"], "num_beams": 5}'
 
 A checkpoint is exported first. SIGHUP opens the model anew, SIGTERM ends when what has come is answered; a worker that
 dies is replaced. /docs describes the requests."""

@@ -19,17 +19,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from ..checkpoints import MEMBERS, TEACHERS, open_encoder_decoder
+from ..arguments import parse_arguments
+from ..checkpoints import CARD, MEMBERS, TEACHERS, open_encoder_decoder
 from ..metrics import METRICS
 from ..model_card import format_duration, write_model_card
+from ..run_folder import NEXT, delete_run
 from ..tasks import Task
-from ..training import delete_run
 from . import UsageError
 from .models import COMMAND
 from .results import Scores, write_marked_predictions
-from .train import quiet, script
+from .train import name_of_flag, quiet, script
 
-CARD, LOG = "README.md", "training.log"
+LOG = "training.log"
 _PREFIXES = {"validation": "eval", "test": "predict"}  # of the names of scores
 # what the test of a model that is there does without, beside all that is said of a new model
 _OF_TRAINING = ("do_train", "early_stopping_patience", "eval_strategy", "save_strategy", "resume_from_checkpoint")
@@ -86,14 +87,16 @@ def train_several(
         KeyboardInterrupt: Ctrl-C; says how many models are trained.
         RuntimeError: a training has failed.
     """
-    if options.again:
-        delete_models(folder)
+    run = script(task.name)
+    if options.again:  # what the script would refuse is to leave the earlier training as it is
+        kinds = (run.ModelArguments, run.DataArguments, run.TrainingArguments)
+        run.check_arguments(*parse_arguments([*words, *_place(folder, options.seed)], *kinds))
+    delete_earlier(folder)
     ensemble = folder / TEACHERS if options.distil else folder
     seeds = range(options.seed, options.seed + options.num_models)
     members = [ensemble / MEMBERS / f"seed{seed}" for seed in seeds]
     trainings = {member: [*words, *_place(member, seed)] for member, seed in zip(members, seeds, strict=True)}
     train_all(trainings, options.processes)
-    run = script(task.name)
     if not (ensemble / CARD).exists():
         print(f"\nthe {len(members)} models are tested together", flush=True)
         run.main([*words_of_test(words), "--model_name_or_path", str(ensemble), *_place(ensemble, seeds[0])])
@@ -131,11 +134,10 @@ def train_several(
     return scores, [*lines, f"{'together':10} {told['together']}"] if options.distil else lines
 
 
-def delete_models(folder: Path) -> None:
-    """Delete an earlier run of one model or of several."""
-    delete_run(folder)
-    for name in (MEMBERS, TEACHERS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+def delete_earlier(folder: Path) -> None:
+    """Delete an earlier training, of one model or of several, if this one does not go on with it."""
+    if any((folder / NEXT).glob("*.json")):
+        delete_run(folder)
 
 
 def _place(folder: Path, seed: int) -> list[str]:
@@ -148,7 +150,7 @@ def words_of_test(words: Sequence[str]) -> list[str]:
     kept, is_kept = [], True
     for word in words:
         if word.startswith("--"):
-            name = word.split("=")[0].removeprefix("--").replace("-", "_")
+            name = name_of_flag(word)
             is_kept = not {name, name.removeprefix("no_")} & left_out
         kept += [word] if is_kept else []
     return kept

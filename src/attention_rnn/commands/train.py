@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-import shlex
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -25,7 +25,8 @@ from ..recipes import (
 )
 from ..tasks import ROLES, Task, find_task, find_task_called, has_column, is_series, names_recordings, task_of_columns
 from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean, near_to
-from .folder import how_to_begin, settings_of, training_folder
+from .folder import command_of, how_to_begin, settings_of, training_folder
+from .models import task_of
 from .results import tell_results, write_marked_predictions
 from .rows import SPLITS, column_names, known_of, rows_of, split_rows, write_splits
 
@@ -106,31 +107,26 @@ def main(arguments: Sequence[str]) -> None:
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
-    check_flags(script(task.name), others, parser)
-    words = script_arguments(task, recipe, options, others)
+    check_flags(script(task.name), others, parser, settled_of(script(task.name)))
+    inputs = {"the file": options.file, "--validation": options.validation or (), "--test": options.test or ()}
+    check_inputs(folder, inputs | {"--from": [options.start], "--recipe": [options.recipe]}, others)
+    words = script_arguments(task, recipe, options, others, rows["train"])
     read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
     settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
-    with training_folder(folder, settings, options.again) as is_left:
-        if not is_left:
-            print(f"{folder} holds this model already: attention-rnn predict {folder}; --again trains it anew")
+    with training_folder(folder, settings, options.again) as data_folder:
+        if data_folder is None:
             return
-        words += as_arguments(write_splits(folder / "data", task, rows))
-        command = shlex.join(["attention-rnn", "train", *arguments])
+        words += as_arguments(write_splits(data_folder, task, rows))
+        command = command_of(settings)
         words += ["--output_dir", str(folder), "--command", command, "--origins", *origins_of(files)]
         words += [*how_to_begin(options.again), *others]
         quiet()
         lines: list[str] = []
-        try:
-            if options.num_models == 1:
-                scores = script(task.name).main(words)
-            else:
-                data = {s: (of, len(rows[s])) for s, of in zip(SPLITS, origins_of(files), strict=True)}
-                scores, lines = train_several(folder, task, words, options, data, command)
-        except KeyboardInterrupt as error:
-            told = [str(error)] if str(error) else []
-            if (folder / "model.safetensors").exists() and told:
-                told += [f"The best model so far lies in {folder}: attention-rnn predict {folder}"]
-            raise KeyboardInterrupt("\n".join([*told, f"The same command goes on: {command}"])) from None
+        if options.num_models == 1:
+            scores = script(task.name).main(words)
+        else:
+            data = {s: (of, len(rows[s])) for s, of in zip(SPLITS, origins_of(files), strict=True)}
+            scores, lines = train_several(folder, task, words, options, data, command)
     write_marked_predictions(folder, task)
     tell_results(folder, task, scores, rows, lines)
 
@@ -264,7 +260,7 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         return "inflection", "lemmas and features"
     if task.name == "pairs":
         looks = looks_of(rows)
-        if options.preset is not None:  # which has an attention of its own
+        if options.preset is not None or hold_signs_of_chunks(rows):  # a preset has an attention of its own
             looks = replace(looks, rows=max(looks.rows, FEW_PAIRS))
         return choose_pair_recipe(looks)
     if task.name == "labelling":
@@ -281,6 +277,13 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         "question-answering": ("question-answering", "questions with contexts"),
         "language-model": ("language-model", "running text"),
     }[task.name]
+
+
+def hold_signs_of_chunks(rows: Sequence[Row]) -> bool:
+    """Whether targets hold what tells the chunks of a target apart, so that they cannot be cut into chunks."""
+    from ..tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK
+
+    return any(sign in row["target"] for row in rows for sign in (BETWEEN_CHUNKS, EMPTY_CHUNK))
 
 
 def looks_of(rows: Sequence[Row]) -> PairLooks:
@@ -300,7 +303,18 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
     )
 
 
-def script_arguments(task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str]) -> list[str]:
+_MODELS_FOR = {
+    "pairs": "text2text-generation",
+    "classification": "text-classification",
+    "labelling": "token-classification",
+    "question-answering": "question-answering",
+    "language-model": "text-generation",
+}
+
+
+def script_arguments(
+    task: Task, recipe: str, options: argparse.Namespace, others: Sequence[str], rows: Sequence[Row] = ()
+) -> list[str]:
     """What the script of a task gets beside its files; says what is wrong with the options."""
     import torch
 
@@ -309,6 +323,11 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
         settings.pop("bf16", None)
+    if options.recipe == "auto" and recipe == "sentiment" and has_punctuation_at_words(rows):
+        # else "great!" is another word than "great"
+        settings = {n: v for n, v in settings.items() if n not in ("vocab_size", "min_frequency")} | {
+            "tokenizer": "auto"
+        }
     settle_overrides(settings, options, script(task.name))
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
@@ -320,17 +339,39 @@ def script_arguments(task: Task, recipe: str, options: argparse.Namespace, other
     if options.start is not None:
         if options.config_overrides:
             raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
+        if (found := task_of(options.start)) != _MODELS_FOR[task.name]:
+            raise UsageError(f"--from needs a model for {_MODELS_FOR[task.name]}, and {options.start} is for {found}")
         settings = {name: value for name, value in settings.items() if name not in of_models.__dataclass_fields__}
         settings["model_name_or_path"] = options.start
         print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
             settings["extend_vocabulary"] = True
+    given = {word.split("=")[0] for word in others}
+    for one, other in (("eval_steps", "save_steps"), ("save_steps", "eval_steps")):
+        if f"--{one}" in given and f"--{other}" not in given and other in settings:  # they must go together
+            settings[other] = value_of(one, others)
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
     words += ["--report_to", "none", "--logging_steps", "20"]
     if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
         words += ["--early_stopping_patience", str(_PATIENCE)]
     return words
+
+
+def has_punctuation_at_words(rows: Sequence[Row]) -> bool:
+    """Whether texts are written as people write, and not with spaces around their punctuation."""
+    words = [word for row in rows for word in str(row["text"]).split()]
+    return sum(bool(re.search(r"\w[.,;:!?]$", word)) for word in words) > 0.02 * len(words)
+
+
+def value_of(name: str, words: Sequence[str]) -> str:
+    """What the words of a command line give for an argument that is among them."""
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        if word == f"--{name}":
+            return value
+        if word.startswith(f"--{name}="):
+            return word.split("=", 1)[1]
+    raise ValueError(f"--{name} is not among {words}")
 
 
 def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, module: Any) -> None:
@@ -354,18 +395,79 @@ def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, modu
         settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
 
 
-def check_flags(module: Any, words: Sequence[str], parser: CommandParser) -> None:
-    """Refuse what neither this command nor the script knows."""
+# what a command tells the script itself, and how it is said here
+SETTLED = {
+    "output_dir": "-o names the folder",
+    "overwrite_output_dir": "--again trains anew what is there",
+    "resume_from_checkpoint": "the same command goes on, and --again begins anew",
+    "do_train": "a model is trained, validated and tested",
+    "do_eval": "a model is trained, validated and tested",
+    "do_predict": "a model is trained, validated and tested",
+    "train_file": "the file comes first, without a name",
+}
+# the same of what is said of the files that this command reads, and of which it writes others
+_SETTLED_OF_FILES = {
+    r"model_name_or_path": "--from names the model",
+    r"dataset_name|dataset_config_name|\w+_file": "the file comes first, --validation and --test name others",
+    r"\w+_columns?|column_names": "--columns names the columns",
+    r"file_format": "--separator, --header and --encoding say how the file is read",
+}
+
+
+def settled_of(module: Any) -> dict[str, str]:
+    """As `SETTLED`, of the script of a task."""
+    names = [*module.ModelArguments.__dataclass_fields__, *module.DataArguments.__dataclass_fields__]
+    told = _SETTLED_OF_FILES.items()
+    return {name: said for pattern, said in told for name in names if re.fullmatch(pattern, name)} | SETTLED
+
+
+def name_of_flag(word: str) -> str:
+    """The argument that a word of a command line begins, as its field is called."""
+    return word.split("=")[0].removeprefix("--").replace("-", "_")
+
+
+def check_flags(module: Any, words: Sequence[str], parser: CommandParser, settled: Mapping[str, str]) -> None:
+    """Refuse what neither this command nor the script knows, and what this command tells the script itself."""
     kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
     known = {name for kind in kinds for name in kind.__dataclass_fields__}
     for word in words:
-        name = word.split("=")[0].removeprefix("--").replace("-", "_")
-        if word.startswith("--") and name not in known and name.removeprefix("no_") not in known:
-            flags = [*parser.flags, *(f"--{name}" for name in sorted(known))]
+        name = name_of_flag(word)
+        name = name if name in known else name.removeprefix("no_")
+        if not word.startswith("--"):
+            continue
+        if name not in known:
+            flags = [*parser.flags, *(f"--{name}" for name in sorted(known - set(settled)))]
             near = near_to(word.split("=")[0], flags)
             raise UsageError(f"there is no {word}{near or '; --help-all lists all'}")
+        if name in settled:
+            raise UsageError(f"{word.split('=')[0]} is not for this command: {settled[name]}")
     if words and not words[0].startswith("-"):
         raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
+
+
+# arguments of the scripts whose files and folders are read
+_READ = ("model_name_or_path", "tokenizer_name", "teacher_models", "word_vectors")
+
+
+def check_inputs(folder: Path, inputs: Mapping[str, Sequence[str | None]], words: Sequence[str]) -> None:
+    """
+    Refuse to train in the folder in which something lies that the training reads.
+
+    Args:
+        folder: of the training.
+        inputs: what is read, by the arguments of this command; `None` for those that are not given.
+        words: arguments of the script, which may name more.
+    """
+    from ..run_folder import check_apart
+
+    read = {argument: list(names) for argument, names in inputs.items()}
+    argument = ""
+    for word in words:
+        if word.startswith("--"):
+            argument, _, word = word.partition("=")
+        if name_of_flag(argument) in _READ:
+            read.setdefault(argument, []).append(word)
+    check_apart(folder, "-o", read)
 
 
 def quiet() -> None:
