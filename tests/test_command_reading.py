@@ -19,7 +19,14 @@ from attention_rnn.commands.models import COMMAND, Answer, Model, read_settings
 from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
-from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
+from attention_rnn.commands.train import (
+    known_of_options,
+    make_parser,
+    read_files,
+    settle_task,
+    task_of_file,
+    tell_content,
+)
 from attention_rnn.inspection import Content, Known, read_content
 from attention_rnn.run_folder import NEXT, delete_run
 from attention_rnn.tasks import Task, find_task
@@ -316,6 +323,17 @@ def test_recordings_are_redirected_to_the_scripts_for_speech(row):
     with pytest.raises(ValueError, match=r"names recordings, in column '(path|file)': examples/run_speech_seq2seq.py"):
         settled(rows)
     assert settled(rows, columns=list(row)).name in ("pairs", "classification")
+
+
+def test_a_separator_is_read_as_it_is_typed():
+    assert make_parser().parse_args(["a.txt", "--separator", "\\t"]).separator == "\t"
+    with pytest.raises(ValueError, match="argument --separator: must be one or more characters, got ''"):
+        make_parser().parse_args(["a.txt", "--separator", ""])
+
+
+def test_predict_takes_the_commas_of_csv(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.csv", "a n,N;PL\na,N;SG\n" * 6)
+    assert [row["source"] for row in predicted(folders["inflection"], file)][:2] == ["a n N;PL", "a N;SG"]
 
 
 def test_two_files_are_no_tables(tmp_path):

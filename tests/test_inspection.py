@@ -76,13 +76,6 @@ def test_an_encoding_is_one_of_text(tmp_path):
         read_content(write(tmp_path, TSV), encoding="base64")
 
 
-def test_a_separator_is_read_as_it_is_typed(tmp_path):
-    file = write(tmp_path, "a, b\tc, d\n" * 12)
-    assert read_content(file, separator="\\t").rows[0] == {"column 1": "a, b", "column 2": "c, d"}
-    with pytest.raises(ValueError, match="--separator must be one or more characters, got ''"):
-        read_content(file, separator="")
-
-
 def test_aligned_files_have_an_encoding(tmp_path):
     files = [write(tmp_path, f"{word}\n" * 3, name, encoding="cp1252") for name, word in (("a", "clé"), ("b", "key"))]
     assert read_aligned(*files, encoding="cp1252").rows[2] == {"source": "clé\n", "target": "key\n"}

@@ -114,10 +114,6 @@ def read_content(
     path, file = Path(file), str(file)
     if path.is_dir():
         raise ValueError(f"{file} is a folder, and must be a file{'' if known.task else _splits_in(path)}")
-    if separator is not None:
-        separator = separator.replace("\\t", "\t")  # as it is typed
-        if not separator:
-            raise ValueError("--separator must be one or more characters, got ''")
     content = Content(path.name, seen=[kind] if (kind := compression_of(file)) else [])
     if first_bytes(file, 4) == b"PAR1":
         content.seen.append("parquet")
