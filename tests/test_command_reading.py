@@ -16,8 +16,15 @@ from attention_rnn.commands.models import COMMAND, Answer, Model
 from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
-from attention_rnn.commands.train import known_of_options, read_files, settle_task, task_of_file, tell_content
-from attention_rnn.inspection import Content, read_content
+from attention_rnn.commands.train import (
+    known_of_options,
+    make_parser,
+    read_files,
+    settle_task,
+    task_of_file,
+    tell_content,
+)
+from attention_rnn.inspection import Content, Known, read_content
 from attention_rnn.tasks import Task, find_task
 
 
@@ -268,6 +275,7 @@ def settled(rows, **given):
 TEXTS = [{"n": n, "body": f"a text {n}", "stars": n % 3, "price": f"{n + 1},250"} for n in range(60)]
 NESTED = [{"d": {"text": f"a text {n}", "label": "ab"[n % 2]}} for n in range(40)]
 DOTTED = [{"text.clean": f"a text {n}", "label": "ab"[n % 2]} for n in range(40)]
+ASKED = [{"question": f"who is {n}", "context": f"it is {n}", "answer": f"you {n}"} for n in range(12)]
 LISTS = [{"id": n, "tokens": ["so", "is"], "labels": ["A", "B"]} for n in range(12)]
 
 
@@ -280,6 +288,7 @@ LISTS = [{"id": n, "tokens": ["so", "is"], "labels": ["A", "B"]} for n in range(
         (TEXTS, {"columns": ["body", "stars"]}, "classification", {"text": ["body"], "label": ["stars"]}),
         (TEXTS, {"columns": ["n", "body"]}, "pairs", {"source": ["n"], "target": ["body"]}),
         (TEXTS, {"columns": ["body", "price"], "task": "pairs"}, "pairs", {"source": ["body"], "target": ["price"]}),
+        (ASKED, {"columns": ["question", "answer"]}, "pairs", {"source": ["question"], "target": ["answer"]}),
         (TEXTS, {"task": "pairs"}, "pairs", {"source": ["body"], "target": ["stars"]}),
     ],
 )
@@ -309,6 +318,47 @@ def test_recordings_are_redirected_to_the_scripts_for_speech(row):
     with pytest.raises(ValueError, match=r"names recordings, in column '(path|file)': examples/run_speech_seq2seq.py"):
         settled(rows)
     assert settled(rows, columns=list(row)).name in ("pairs", "classification")
+
+
+def test_a_separator_is_read_as_it_is_typed():
+    assert make_parser().parse_args(["a.txt", "--separator", "\\t"]).separator == "\t"
+    with pytest.raises(ValueError, match="argument --separator: must be one or more characters, got ''"):
+        make_parser().parse_args(["a.txt", "--separator", ""])
+
+
+def test_predict_takes_the_commas_of_csv(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.csv", "a n,N;PL\na,N;SG\n" * 6)
+    assert [row["source"] for row in predicted(folders["inflection"], file)][:2] == ["a n N;PL", "a N;SG"]
+
+
+def test_two_files_are_no_tables(tmp_path):
+    files = [str(write(tmp_path, name, "so\n" * 12)) for name in ("a.txt", "b.txt", "a.tsv.gz", "b.tsv.gz")]
+    with pytest.raises(ValueError, match="--separator and --header are of one table, and two files hold a source"):
+        read_files(files[:2], options_of(header=False), Known())
+    with pytest.raises(ValueError, match=r"there must be one file, or one with a source a line .* --validation"):
+        read_files(files[2:], options_of(), Known())
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt"])
+def test_the_task_that_is_named_tells_a_table_from_conll(tmp_path, name):
+    file = str(write(tmp_path, name, "the\tDET\ndog\tNOUN\nbarks\tVERB\n\n" * 20))
+    tasks = {}
+    for task in ("pairs", "classification", "labelling", None):
+        options = options_of(file=[file], task=task)
+        tasks[task] = settle_task(read_files([file], options, known_of_options(options)), options).name
+    assert tasks == {"pairs": "pairs", "classification": "classification", "labelling": "labelling", None: "labelling"}
+
+
+def test_what_is_not_read_is_told_also_without_a_name(capsys):
+    content = Content("a.csv", [{"": "0", "text": "so", "label": "is"}] * 3, ["a.csv"] * 3)
+    tell_content(content, Task("classification", {"text": ["text"], "label": ["label"]}, ""))
+    assert "not read: (no name); --columns names others" in capsys.readouterr().out
+
+
+def test_line_breaks_of_cells_break_no_summary(capsys):
+    content = Content("a.json", [{"a\nb": "so\nit", "label": "is"}] * 3, ["a.json"] * 3, seen=["header: a\nb, label"])
+    tell_content(content, Task("pairs", {"source": ["a\nb"], "target": ["label"]}, ""))
+    assert capsys.readouterr().out.count("\n") == 4
 
 
 def labelled(*counts):

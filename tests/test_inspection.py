@@ -10,7 +10,7 @@ import zipfile
 import pyarrow.parquet
 import pytest
 
-from attention_rnn.inspection import Content, Known, read_content, text_of
+from attention_rnn.inspection import Content, Known, read_aligned, read_content, text_of
 from attention_rnn.onnx.spelling import spell_lemma, unspell
 from attention_rnn.question_answering import read_examples
 from attention_rnn.tasks import find_task
@@ -61,6 +61,49 @@ def test_an_older_encoding_is_named_and_never_guessed(tmp_path):
     assert "CP1252" in content.seen
     with pytest.raises(ValueError, match="encoding must be one that Python knows, such as cp1252, got 'latein'"):
         read_content(file, encoding="latein")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_read_by_its_name_alone(tmp_path, encoding):
+    file = write(tmp_path, TSV, encoding=encoding)
+    with pytest.raises(ValueError, match=r"file.txt, line 1: .* got the character NUL.* --encoding utf-16-le"):
+        read_content(file)
+    assert read_content(file, encoding=encoding).rows[1]["column 1"] == "wort1"
+
+
+def test_an_encoding_is_one_of_text(tmp_path):
+    with pytest.raises(ValueError, match="encoding must be one that Python knows, such as cp1252, got 'base64'"):
+        read_content(write(tmp_path, TSV), encoding="base64")
+
+
+def test_aligned_files_have_an_encoding(tmp_path):
+    files = [write(tmp_path, f"{word}\n" * 3, name, encoding="cp1252") for name, word in (("a", "clé"), ("b", "key"))]
+    assert read_aligned(*files, encoding="cp1252").rows[2] == {"source": "clé\n", "target": "key\n"}
+    with pytest.raises(ValueError, match=r"a, line 1: must be UTF-8, .* by --encoding cp1252 there is 'clé'"):
+        read_aligned(*files)
+    with pytest.raises(ValueError, match="must have the same number of lines, got 3 and 1"):
+        read_aligned(files[0], write(tmp_path, "key", "c"), encoding="cp1252")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train.tsv", "dev.tsv", "test.tsv"], "train.tsv --validation {}dev.tsv --test {}test.tsv"),
+        (["train.csv.gz", "valid.csv", "README.md"], "train.csv.gz --validation {}valid.csv"),
+        (["train.de", "train.en", "val.de", "val.en"], "train.de {}train.en --validation {}val.de {}val.en"),
+    ],
+)
+def test_a_folder_tells_the_command_for_its_files(tmp_path, names, expected):
+    for name in names:
+        write(tmp_path, "x", name)
+    with pytest.raises(ValueError, match="is a folder, and must be a file: attention-rnn train ") as caught:
+        read_content(tmp_path)
+    assert str(caught.value).endswith(f": attention-rnn train {tmp_path}/" + expected.replace("{}", f"{tmp_path}/"))
+
+
+def test_a_separator_behind_the_last_label_separates_nothing(tmp_path):
+    rows = "".join(f"text {n}\t{('a;b;', 'b;', 'c;a;', 'a;')[n % 4]}\n" for n in range(60))
+    assert find_task(read_content(write(tmp_path, rows))).reason == "3 labels between semicolons"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +246,11 @@ def test_empty_lines_make_no_conll_of_a_table(tmp_path, name, text, task, header
     assert len(content.rows) == 60
     if name != "a.csv":
         assert find_task(content).name == task
+
+
+def test_different_words_between_spaces_are_conll(tmp_path):
+    text = "".join(f"w{n} A\nv{n} B\n\n" for n in range(30))
+    assert len(read_content(write(tmp_path, text)).rows) == 30
 
 
 def test_a_single_empty_line_makes_no_conll_of_many_rows(tmp_path):
@@ -554,6 +602,12 @@ def test_questions_with_labels_are_pairs_to_classify():
     rows = [row | {"label": n % 2} for n, row in enumerate(QUESTIONS)]
     task = find_task(read_content_of([{name: row[name] for name in row if name != "answer"} for row in rows]))
     assert (task.name, task.columns) == ("classification", {"text": ["question", "context"], "label": ["label"]})
+
+
+def test_a_text_with_two_columns_of_labels_is_no_pair(tmp_path):
+    rows = "".join(f"a text {n}\t{'ab'[n % 2]}\t{'cde'[n % 3]}\n" for n in range(60))
+    task = find_task(read_content(write(tmp_path, rows)))
+    assert (task.name, task.columns) == ("classification", {"text": ["column 1"], "label": ["column 2"]})
 
 
 def test_one_row_has_a_task(tmp_path):

@@ -74,8 +74,8 @@ def is_conll(lines: Iterable[str]) -> bool:
 
 def is_spaced_table(lines: Iterable[str]) -> bool:
     """
-    Whether lines that look like CoNLL are a table with a few empty lines: the first row names other columns, there are
-    texts in place of words, or no word stands twice, as words do in texts; or a single empty line is between many rows.
+    Whether lines with tabs that look like CoNLL are a table with a few empty lines: there are texts in place of words,
+    or hardly a word stands twice, as words do in texts, or a single empty line is between many rows.
     """
     lines = [line.strip("\r\n") for line in lines]
     columns = Columns(lines)
@@ -84,7 +84,7 @@ def is_spaced_table(lines: Iterable[str]) -> bool:
     between = sum(not line.strip(" \t") for line in "\n".join(lines).strip("\n\t ").split("\n"))
     are_texts = sum(" " in word for word in words) > len(words) / 4
     are_different = len(words) >= 30 and len(set(words)) > 0.95 * len(words)
-    return are_texts or are_different or (between <= 1 and len(words) >= 50)
+    return columns.has_tabs and (are_texts or are_different or (between <= 1 and len(words) >= 50))
 
 
 def read_conll(

@@ -3,10 +3,12 @@
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -111,7 +113,7 @@ def read_content(
     """
     path, file = Path(file), str(file)
     if path.is_dir():
-        raise ValueError(f"{file} is a folder, and must be a file")
+        raise ValueError(f"{file} is a folder, and must be a file{'' if known.task else _splits_in(path)}")
     content = Content(path.name, seen=[kind] if (kind := compression_of(file)) else [])
     if first_bytes(file, 4) == b"PAR1":
         content.seen.append("parquet")
@@ -126,15 +128,45 @@ def read_content(
     return content
 
 
-def read_aligned(source_file: str | Path, target_file: str | Path) -> Content:
+def _splits_in(folder: Path) -> str:
+    """The end of a message on a folder: how the files of its splits are named to the command."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    found = {
+        flag: [str(file) for file in files if re.split(r"[._-]", file.name.lower())[0] in names]
+        for flag, names in _SPLITS.items()
+    }
+    if not all(len(of_split) in (0, 1, 2) for of_split in found.values()) or not found[""]:
+        return ""
+    words = chain.from_iterable([flag, *of_split] for flag, of_split in found.items() if of_split)
+    return f": {shlex.join(['attention-rnn', 'train', *filter(None, words)])}"
+
+
+_SPLITS = {"": ("train",), "--validation": ("dev", "valid", "validation", "val"), "--test": ("test",)}
+
+
+def read_aligned(source_file: str | Path, target_file: str | Path, encoding: str | None = None) -> Content:
     """
     Read two texts, one with a source a line and one with the target of each.
+
+    Args:
+        source_file, target_file (`str` or `Path`): the files, compressed or not.
+        encoding (`str`, *optional*): of both, see `read_content`.
 
     Raises:
         OSError, ValueError: one cannot be read, or they differ in the number of lines.
     """
-    content = Content(f"{Path(source_file).name} and {Path(target_file).name}", seen=["a source and a target a line"])
-    content.add(read_rows(str(source_file), str(target_file)))
+    file, target_file = str(source_file), str(target_file)
+    content = Content(f"{Path(file).name} and {Path(target_file).name}", seen=["a source and a target a line"])
+    sources, targets = read_text_lines(file, encoding), read_text_lines(target_file, encoding)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"{file} and {target_file} must have the same number of lines, got {len(sources):,} and {len(targets):,}"
+        )
+    content.add(
+        (f"{file} and {target_file}, line {number}", {"source": source, "target": target})
+        for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=1)
+        if source.strip() or target.strip()
+    )
     if not content.rows:
         raise ValueError(f"{content.file} must hold at least one line, got none")
     return content
@@ -148,7 +180,11 @@ def read_text_lines(file: str, encoding: str | None = None) -> list[str]:
         ValueError: it is of another encoding; the message shows what the line would be in likely ones.
     """
     try:
-        return list(read_lines(file, encoding))
+        "".encode(encoding or "utf-8")
+    except LookupError:
+        raise ValueError(f"encoding must be one that Python knows, such as cp1252, got {encoding!r}") from None
+    try:
+        lines = list(read_lines(file, encoding))
     except ValueError as error:
         if not isinstance(fault := error.__cause__, UnicodeDecodeError):
             raise
@@ -162,6 +198,13 @@ def read_text_lines(file: str, encoding: str | None = None) -> list[str]:
                 around = line[max(position - 20, 0) : position + 20].strip()
                 readings.append(f"by --encoding {name} there is {around!r}")
         raise ValueError(f"{error}. Save it as UTF-8, or name its encoding: {', '.join(readings)}") from fault
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise ValueError(
+                f"{file}, line {number}: there must be text, got the character NUL. UTF-16 without a byte order mark "
+                "is read by --encoding utf-16-le or utf-16-be"
+            )
+    return lines
 
 
 def _read_parquet(file: str) -> list[Row]:
@@ -206,9 +249,11 @@ def _read_text(
 
 def _is_of_words(file: str, lines: Sequence[str], header: bool | None, known: Known) -> bool:
     """Whether a file is CoNLL: as known or called, or by its lines, which a table with empty lines may be like."""
+    some = [line.strip("\r\n") for line in lines[:_LOOKED_AT]]
+    if known.task == "labelling" and not known.names and extension(file) == "tsv":
+        return is_conll(some)
     if known.task is not None or extension(file) in _CONLL:
         return known.task in (None, "labelling")
-    some = [line.strip("\r\n") for line in lines[:_LOOKED_AT]]
     if not is_conll(some) or is_spaced_table(some):
         return False
     if Columns(some).has_header or extension(file) not in ("tsv", "csv"):

@@ -69,7 +69,7 @@ def find_task(content: Content, are_named: bool = False) -> Task:
     for name, value in chain.from_iterable(row.items() for row in content.rows):
         if first.get(name) in (None, "", []):
             first[name] = value
-    if {"paragraphs", "qas"} & set(first) or _asks(content, first):
+    if {"paragraphs", "qas"} & set(first) or (not are_named and _asks(content, first)):
         return Task("question-answering", {}, "questions with contexts")
     if isinstance(first.get("translation"), dict) and len(first["translation"]) >= 2:
         source, target, *_ = (f"translation.{language}" for language in first["translation"])
@@ -206,6 +206,7 @@ def without_identifiers(columns: dict[str, list[str]]) -> dict[str, list[str]]:
     numbers = [name for name in own if _numbers_rows(columns[name])]
     codes = [name for name in own if has_text and _is_code(columns[name])]
     found = dict.fromkeys([*called, *dates, *numbers, *codes])
+    # beside a text alone its number is nothing to learn either
     left_out = {name for name in called if name in numbers and not name.lower().endswith(("no", "nr", "number"))}
     left_out |= set(list(found)[: len(columns) - 2])
     return {name: values for name, values in columns.items() if name not in left_out}
@@ -328,7 +329,7 @@ def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
         if is_number(values):  # whose comma is that of 3,5
             continue
         for separator in (",", ";", "|"):
-            of_texts = [[label.strip() for label in value.split(separator)] for value in values]
+            of_texts = [[label.strip() for label in value.split(separator) if label.strip()] for value in values]
             labels = [label for of_text in of_texts for label in of_text]
             several = sum(len(of_text) > 1 for of_text in of_texts)
             # labels are combined in more ways than there are labels; a comma within the name of one is in few
@@ -357,7 +358,7 @@ def _labelled_texts(columns: dict[str, list[str]]) -> Task | None:
     named = [name for name in names if name.lower() in COLUMN_NAMES["label"]]
     texts = [name for name in names if name not in labels]
     texts = [name for name in texts if not is_number(columns[name])] or texts
-    if not (named or (len(labels) == 1 and len(names) <= 3)) or not texts:
+    if not (named or (labels and len(texts) == 1) or (len(labels) == 1 and len(names) <= 3)) or not texts:
         return None
     label = next((name for name in named if name in labels), (labels or named)[0])
     chosen = _text_columns([name for name in texts if name != label])

@@ -87,9 +87,16 @@ class CommandParser(argparse.ArgumentParser):
 def add_reading_arguments(parser: CommandParser) -> None:
     """The arguments that say how a file is to be read."""
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns of the source and the target or label")
-    parser.add_argument("--separator", help="what separates columns (as it looks)")
+    parser.add_argument("--separator", type=separator, help="what separates columns (as it looks)")
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="the first row names columns (or not)")
     parser.add_argument("--encoding", metavar="NAME", help="of the file, such as cp1252 (utf-8)")
+
+
+def separator(text: str) -> str:
+    """The type of what separates columns, where a tab may be typed as a backslash and a t."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be one or more characters, got ''")
+    return text.replace("\\t", "\t")
 
 
 def at_least(least: int) -> Any:

@@ -132,10 +132,10 @@ def is_of_lines(model: Model, options: argparse.Namespace) -> bool:
     return separator == "\t" and (model.reads_two or model.is_spelt) and width <= 2
 
 
-def separator_of(lines: Sequence[str]) -> str | None:
+def separator_of(lines: Sequence[str], is_csv: bool = False) -> str | None:
     """What separates the columns of a table, of which some lines may have a fault."""
     has_tabs = 2 * sum("\t" in line for line in lines) > len(lines)
-    return find_separator(lines, 1) or ("\t" if has_tabs else None)
+    return find_separator(lines, 1, is_csv) or ("\t" if has_tabs else None)
 
 
 def read_columns(task: Task) -> list[str]:
@@ -213,7 +213,7 @@ def _separator_of_table(file: str, lines: Sequence[str]) -> str | None:
     if extension(file) == "tsv" or (not is_table and first.lstrip()[:1] in ("[", "{")):
         return "\t" if is_table else None
     most = max(SEPARATORS, key=first.count)
-    return separator_of(lines[:_LOOKED_AT]) or (most if is_table and most in first else None)
+    return separator_of(lines[:_LOOKED_AT], extension(file) == "csv") or (most if is_table and most in first else None)
 
 
 def set_aside_irregular(

@@ -137,7 +137,7 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
         raise ValueError(f"there must be at least 10 different sources to split, got {len(by_source)}")
     is_of_texts = task.name == "classification"
     has_classes = not is_of_texts or task.problem_type == "single_label_classification"
-    name_of_class = ("label" if is_of_texts else "intent") if has_classes else None
+    name_of_class = ("label" if is_of_texts else "intent") if has_classes else ""
     drawn = _draw(by_source, len(missing), name_of_class, seed) if missing else []
     held_out = set(chain.from_iterable(drawn))
     split = {
@@ -160,7 +160,7 @@ def _with_labels(rows: list[Row], split: str) -> list[Row]:
     return kept
 
 
-def _draw(by_source: dict[str, list[Row]], parts: int, name_of_class: str | None, seed: int) -> list[list[str]]:
+def _draw(by_source: dict[str, list[Row]], parts: int, name_of_class: str, seed: int) -> list[list[str]]:
     """
     The sources of some parts of the data, of which each has its share of each class. A class of one or two sources is
     in none of them.

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..data import get_value
+from ..data import FORMATS, extension, get_value
 from ..inspection import Content, Known, Row, read_aligned, read_content
 from ..recipes import (
     FEW_PAIRS,
@@ -152,24 +152,28 @@ def task_of_file(options: argparse.Namespace) -> str:
 
 def known_of_options(options: argparse.Namespace) -> Known:
     """What the command line says of a file that may be more than one thing."""
-    is_open = Path(options.file[0]).suffix not in _OF_TABLES
-    told = options.task if is_open and options.task in ("language-model", "labelling") else None
-    return Known(told, wanted=options.columns or ())
+    kind = extension(options.file[0])
+    is_told = options.task in ("pairs", "classification") or kind not in _OF_TABLES
+    is_told = is_told or (options.task == "labelling" and kind == "tsv")
+    return Known(options.task if is_told else None, wanted=options.columns or ())
 
 
 def read_files(files: Sequence[str], options: argparse.Namespace, known: Known) -> Content:
     """What a file holds, or a file of sources and one of targets."""
     if len(files) == 1:
         return read_content(files[0], options.separator, options.header, options.encoding, known)
-    if len(files) > 2 or any(file.endswith(_OF_TABLES) for file in files):
+    if len(files) > 2 or any(extension(file) in _OF_TABLES for file in files):
         raise UsageError(
             "there must be one file, or one with a source a line and one with their targets, got "
             f"{' '.join(files)}; --validation and --test name others"
         )
-    return read_aligned(*files)
+    if options.separator is not None or options.header is not None:
+        raise UsageError("--separator and --header are of one table, and two files hold a source and a target a line")
+    source_file, target_file = files
+    return read_aligned(source_file, target_file, options.encoding)
 
 
-_OF_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
+_OF_TABLES = (*FORMATS, "parquet")
 
 
 def settle_task(content: Content, options: argparse.Namespace) -> Task:
@@ -192,17 +196,17 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
             f"{content.file} holds time stamps and numbers: attention-rnn forecast {options.file[0]}; --task pairs or "
             "classification reads them as texts"
         )
-    if options.task is None and (column := names_recordings(content)):
+    if options.task is None and (recordings := names_recordings(content)):
         raise UsageError(
-            f"{content.file} names recordings, in column {column!r}: examples/run_speech_seq2seq.py learns to write "
-            "what is said in them, examples/run_audio_classification.py to tell their label; --columns names others"
+            f"{content.file} names recordings, in column {recordings!r}: examples/run_speech_seq2seq.py writes what is "
+            "said in them, examples/run_audio_classification.py labels them; --columns names others"
         )
     if options.task in ("pairs", "classification") and content.text is None:
         return find_task_called(content, options.task)
     found = find_task(content)
     if options.task not in (None, found.name):
-        columns_of = "; --separator names what is between its columns" if options.task in ROLES else ""
-        raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}{columns_of}")
+        hint = "; --separator names what is between its columns" if options.task in ROLES else ""
+        raise UsageError(f"--task {options.task} needs another file: {content.file} holds {found.reason}{hint}")
     return found
 
 
@@ -213,9 +217,10 @@ def name_of_column(column: str, content: Content) -> str:
 
 
 def tell_content(content: Content, task: Task) -> None:
-    is_of_rows = content.rows and "tokens" not in content.rows[0] and "paragraphs" not in content.rows[0]
+    counts_itself = any(seen.startswith("CoNLL") for seen in content.seen)
+    is_of_rows = content.rows and not counts_itself and not {"tokens", "paragraphs"} & set(content.rows[0])
     rows = f"{len(content.rows):,} rows, " if is_of_rows else ""
-    print(f"{content.file}: {rows}{', '.join(content.seen)}")
+    print(f"{content.file}: {rows}{one_line(', '.join(content.seen))}")
     print(f"task {task.name} ({task.reason})")
     read = dict(task.columns)
     if task.name == "labelling" and isinstance(content.rows[0].get("intent"), str):
@@ -223,13 +228,18 @@ def tell_content(content: Content, task: Task) -> None:
     for role, columns in read.items():
         values = [get_value(content.rows[0], column, content.places[0]) for column in columns]
         texts = [" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
-        shown = "  ".join(map(brief_text, texts))
-        print(f"  {role:6}  {shown}  ({' + '.join(columns)})")
+        shown = "  ".join(map(brief_text, map(one_line, texts)))
+        print(f"  {role:6}  {shown}  ({one_line(' + '.join(columns))})")
     there = column_names(content)
     used = {name if name in there else name.split(".")[0] for columns in read.values() for name in columns}
-    others = [name for name in [*there, *content.unread] if name not in used and name]
+    others = [name or "(no name)" for name in [*there, *content.unread] if name not in used]
     if read and others:
-        print(f"  not read: {brief_text(', '.join(others))}; --columns names others")
+        print(f"  not read: {brief_text(one_line(', '.join(others)))}; --columns names others")
+
+
+def one_line(text: str) -> str:
+    """A text in which a cell with line breaks breaks none."""
+    return " ".join(text.split())
 
 
 def brief_text(text: str) -> str:
