@@ -432,7 +432,7 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
     steps = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--num_heat_maps", "0"]
     run(capsys, "train", file, "--output", tmp_path / "run", "--from", trained, *steps, "--num_beams", "1")
     assert "The vocabulary of the sources is extended by 1: 'ß'" in caplog.text
-    assert "The vocabulary of the targets is extended by 1: 'S'" in caplog.text
+    assert "The vocabulary of the targets is extended by 1: ' S'" in caplog.text
     assert "ß" in (tmp_path / "run" / "tokenizer.json").read_text(encoding="utf-8")
 
 
