@@ -173,14 +173,12 @@ class Model:
 
         import attention_rnn
 
-        from ..checkpoints import members_of, open_encoder_decoder
+        from ..checkpoints import open_pipeline
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         device = "cuda" if torch.cuda.is_available() and not self.int8 else "cpu"
-        open_pipeline: Any = transformers.pipeline  # whose overloads know its own tasks alone
-        model, tokenizer = open_encoder_decoder(self.folder) if members_of(self.folder) else (self.folder, None)
-        opened = open_pipeline(self.task, model, tokenizer=tokenizer, device=device)
+        opened = open_pipeline(self.task, self.folder, device=device)
         if self.int8:
             opened.model = attention_rnn.quantize(opened.model)
         return opened
