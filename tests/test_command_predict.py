@@ -39,6 +39,12 @@ def test_a_row_of_another_length_does_not_end_a_table(folders, tmp_path, capsys,
     assert "1 of 3 rows could not be read: line 3: there must be 3 values" in capsys.readouterr().err
 
 
+def test_tabs_tell_a_table_though_another_separator_is_in_each_line(folders, tmp_path, capsys):
+    rows = predicted(folders["inflection"], write(tmp_path, "more.txt", "a\tx\tN;PL\nn\ty\tN;SG\na x N;SG\n"))
+    assert [row["source"] for row in rows] == ["a N;PL", "n N;SG", "a x N;SG"]
+    assert "there must be 3 values" in rows[2]["error"]
+
+
 def test_quotation_marks_that_join_rows_end_a_table(folders, tmp_path):
     with pytest.raises(SystemExit, match=r"more\.csv, line 3: a row of csv begins here that cannot be read"):
         predicted(folders["rated"], write(tmp_path, "more.csv", 'review,stars\ngreat,1\n"bad,2\nso,3\n'))

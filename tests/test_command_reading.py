@@ -12,7 +12,7 @@ from attention_rnn import (
 )
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
-from attention_rnn.commands.models import COMMAND, Answer, Model
+from attention_rnn.commands.models import Answer, Model
 from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
 from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
@@ -77,15 +77,12 @@ def test_predict_reads_what_the_model_was_trained_on(folders, tmp_path, capsys, 
     assert {label for row in rows for label in row["prediction"]} <= {"LABEL_0", "LABEL_1"}
 
 
-def test_a_file_is_read_as_the_text_file_of_the_training(folders, tmp_path, capsys):
-    settings = json.loads((folders["pairs"] / COMMAND).read_text(encoding="utf-8"))
-    file = write(tmp_path, "more.txt", "great, so\nbad, is\n")
-    assert [row["source"] for row in predicted(folders["pairs"], file)] == ["great, so", "bad, is"]
-    (folders["pairs"] / COMMAND).write_text(json.dumps(settings | {"arguments": ["train.txt", "-o", "runs/a"]}))
-    try:
-        assert [row["source"] for row in predicted(folders["pairs"], file, "--overwrite")] == ["great", "bad"]
-    finally:
-        (folders["pairs"] / COMMAND).write_text(json.dumps(settings))
+def test_commas_in_texts_that_might_be_columns_are_told_of(folders, tmp_path, capsys):
+    file = write(tmp_path, "more.txt", "great, so\nbad, is\nso, is\n")
+    assert [row["source"] for row in predicted(folders["pairs"], file)] == ["great, so", "bad, is", "so, is"]
+    assert f"each line of {file} is read as one text; --separator ',' would read 2 columns" in capsys.readouterr().err
+    rows = predicted(folders["pairs"], file, "--overwrite", "--separator", ",")
+    assert [row["source"] for row in rows] == ["great", "bad", "so"]
     assert f"reads source of {file}" in capsys.readouterr().err
 
 

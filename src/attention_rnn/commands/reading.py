@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from itertools import islice
 
 from ..conll import is_conll
 from ..data import FORMATS, brief, choose_columns, extension, first_bytes, read_lines, split_columns
-from ..inspection import SEPARATORS, Content, Known, Row, find_separator, read_content, read_text_lines
+from ..inspection import SEPARATORS, Content, Known, Row, find_separator, is_prose, read_content, read_text_lines
 from ..tasks import Task
 from .models import Model, Source, read_settings
 from .rows import known_of, rows_of, suit_columns
@@ -99,7 +100,7 @@ def read_texts(model: Model, options: argparse.Namespace) -> Texts:
 def is_of_lines(model: Model, options: argparse.Namespace) -> bool:
     """
     Whether each line of a file is a text, which is told by its first lines: a table under any name, as the model was
-    trained on one, is read as the training read it.
+    trained on one, is none. Says so where commas or semicolons leave both possible.
     """
     says_otherwise = options.columns or options.separator or options.header is not None
     if says_otherwise or extension(options.file) in (*FORMATS, "parquet"):
@@ -123,19 +124,21 @@ def is_of_lines(model: Model, options: argparse.Namespace) -> bool:
     if set(wanted) <= {value.strip() for value in rows[0]}:
         return False
     width = Counter(len(row) for row in rows if len(row) > 1).most_common(1)[0][0]
-    settings = read_settings(model.folder)
     if separator in (",", ";"):  # which sentences have as well
-        trained = [extension(word) for word in settings.get("arguments", ())]
-        is_alike = bool(trained) and not {*FORMATS, "parquet"} & set(trained) and width == len(settings["names"])
-        return not is_alike or model.is_spelt
+        if width == len(read_settings(model.folder).get("names", ())) and len(filled) > 2 and not is_prose(filled):
+            told = (
+                f"each line of {options.file} is read as one text; --separator {separator!r} would read {width} columns"
+            )
+            print(told, file=sys.stderr)
+        return True
     # what is typed has a tab itself
     return separator == "\t" and (model.reads_two or model.is_spelt) and width <= 2
 
 
-def separator_of(lines: Sequence[str], is_csv: bool = False) -> str | None:
+def separator_of(lines: Sequence[str]) -> str | None:
     """What separates the columns of a table, of which some lines may have a fault."""
     has_tabs = 2 * sum("\t" in line for line in lines) > len(lines)
-    return find_separator(lines, 1, is_csv) or ("\t" if has_tabs else None)
+    return "\t" if has_tabs else find_separator(lines, 1)
 
 
 def read_columns(task: Task) -> list[str]:
@@ -208,12 +211,13 @@ def _add_questions(texts: Texts, content: Content, task: Task) -> None:
 
 def _separator_of_table(file: str, lines: Sequence[str]) -> str | None:
     """What separates the columns of a file that is no text a line, nor rows of JSON."""
+    if extension(file) == "tsv":
+        return "\t"
     first = next((line for line in lines if line.strip()), "")
-    is_table = extension(file) in ("csv", "tsv")
-    if extension(file) == "tsv" or (not is_table and first.lstrip()[:1] in ("[", "{")):
-        return "\t" if is_table else None
-    most = max(SEPARATORS, key=first.count)
-    return separator_of(lines[:_LOOKED_AT], extension(file) == "csv") or (most if is_table and most in first else None)
+    if extension(file) == "csv":
+        most = max(SEPARATORS, key=first.count)
+        return find_separator(lines[:_LOOKED_AT], 1, is_csv=True) or (most if most in first else None)
+    return None if first.lstrip()[:1] in ("[", "{") else separator_of(lines[:_LOOKED_AT])
 
 
 def set_aside_irregular(
