@@ -15,7 +15,7 @@ from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import Answer, Model
 from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
-from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns
+from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns, with_labels
 from attention_rnn.commands.train import (
     known_of_options,
     make_parser,
@@ -404,6 +404,14 @@ def test_rows_without_a_label_are_left_out(capsys):
     assert "4 of 96 rows of test have no label and are left out" in said
     with pytest.raises(ValueError, match="there must be a label in the rows of train, got 60 rows without one"):
         split_rows(labelled(("", 60)), RATED, seed=1)
+
+
+def test_a_text_may_have_none_of_several_labels():
+    rows = [{"text": "so", "label": []}]
+    task = Task("classification", {}, "", problem_type="multi_label_classification")
+    assert with_labels(rows, task, "a.csv") == rows
+    with pytest.raises(ValueError, match=r"there must be a label in the rows of a\.csv, got 1 rows without one"):
+        with_labels([{"text": "so", "label": ""}], RATED, "a.csv")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..recipes import as_arguments
 from ..tasks import Task
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
 from .models import read_settings, read_task, text_task_of
-from .rows import known_of, rows_of, suit_columns, write_splits
+from .rows import known_of, rows_of, suit_columns, with_labels, write_splits
 from .train import quiet, read_files, settle_task, tell_content
 
 _DESCRIPTION = """Score a model on a file.
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     tell_content(content, task)
     if options.metrics:
         check_metrics(options.metrics, task)
-    rows = list(rows_of(content, task))
+    rows = with_labels(list(rows_of(content, task)), task, content.file)
     if told := seen_in_training(options.model, rows):
         print(told)
     quiet()

@@ -128,8 +128,7 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
 
     if not any(str(value).strip() for row in rows["train"] for name, value in row.items() if name in names):
         raise ValueError("every row is empty where there should be a text")
-    if task.name == "classification" and task.problem_type != "multi_label_classification":
-        rows = {name: _with_labels(of_split, name) for name, of_split in rows.items()}
+    rows = {name: with_labels(of_split, task, name) for name, of_split in rows.items()}
     by_source: dict[str, list[Row]] = {}
     for row in rows["train"]:
         by_source.setdefault(key(row), []).append(row)
@@ -151,12 +150,21 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     return rows
 
 
-def _with_labels(rows: list[Row], split: str) -> list[Row]:
+def with_labels(rows: list[Row], task: Task, what: str) -> list[Row]:
+    """
+    The rows but those whose label is missing, of which there are none where a text may have any number of labels. How
+    many are left out is told.
+
+    Raises:
+        ValueError: all of them are.
+    """
+    if task.name != "classification" or task.problem_type == "multi_label_classification":
+        return rows
     kept = [row for row in rows if row["label"]]
     if not kept:
-        raise ValueError(f"there must be a label in the rows of {split}, got {len(rows):,} rows without one")
+        raise ValueError(f"there must be a label in the rows of {what}, got {len(rows):,} rows without one")
     if left_out := len(rows) - len(kept):
-        print(f"{left_out:,} of {len(rows):,} rows of {split} have no label and are left out")
+        print(f"{left_out:,} of {len(rows):,} rows of {what} have no label and are left out")
     return kept
 
 
