@@ -281,7 +281,7 @@ def test_explain_tells_of_unknown_letters_too(folders, tmp_path, capsys):
         ["evaluate", "nowhere", "a.tsv"],
         ["info", "nowhere"],
         ["predict", "nowhere"],
-        ["transcribe", "nowhere", "a.wav"],
+        ["transcribe", "nowhere", __file__],
     ],
 )
 def test_a_model_that_is_not_there_is_named(command):
