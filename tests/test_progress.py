@@ -12,7 +12,11 @@ from attention_rnn.commands.info import tell_unfinished
 from attention_rnn.progress import ProgressBar, plot_training, why_it_stopped
 
 ARGS = SimpleNamespace(
-    metric_for_best_model="accuracy", greater_is_better=True, train_batch_size=2, early_stopping_patience=2
+    metric_for_best_model="accuracy",
+    greater_is_better=True,
+    train_batch_size=2,
+    early_stopping_patience=2,
+    load_best_model_at_end=True,
 )
 
 

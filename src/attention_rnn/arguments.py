@@ -116,6 +116,7 @@ class TableDataArguments(ExampleDataArguments):
 
 
 _SMALLEST_NUMBERS = {
+    "learning_rate": 0,
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
@@ -169,9 +170,8 @@ class ScriptTrainingArguments(ReliableTrainingArguments):
         for name, least in _SMALLEST_NUMBERS.items():
             if (value := getattr(self, name)) is not None and not least <= float(value) < math.inf:
                 raise ValueError(f"--{name} must be a number of at least {least}, got {value}")
-        for name in ("learning_rate", "num_train_epochs"):
-            if not 0 < float(value := getattr(self, name)) < math.inf:
-                raise ValueError(f"--{name} must be a number above 0, got {value}")
+        if not 0 < self.num_train_epochs < math.inf:
+            raise ValueError(f"--num_train_epochs must be a number above 0, got {self.num_train_epochs}")
         if self.max_steps == 0 or self.max_steps < -1:
             raise ValueError(f"--max_steps must be at least 1, or -1 to count by epochs, got {self.max_steps}")
 
