@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from command_models import ARTICLE, LABELLED, PAIRED, PAIRS, QUESTIONS, RATED, UNNAMED, predicted, save_models, write
 
-from attention_rnn import (
-    cli,
-)
+from attention_rnn import cli
 from attention_rnn.commands import predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import Answer, Model
