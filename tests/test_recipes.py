@@ -71,8 +71,6 @@ COMMANDS["speech_keywords"] = (
 )
 COMMANDS["g2p_transliteration"] = COMMANDS["g2p_sigmorphon2020"]
 COMMANDS["cls_names"] = COMMANDS["cls_sst2"].replace("sentiment.yaml", "names.yaml").replace("cls_sst2", "cls_names")
-COMMANDS["g2p_small"] = COMMANDS["g2p_sigmorphon2020"].replace("g2p.yaml", "g2p-small.yaml")
-COMMANDS["g2p_small"] = COMMANDS["g2p_small"].replace("runs/g2p_sigmorphon2020", "runs/g2p_small")
 for of_card, own in (("g2p.yaml", "transliteration.yaml"), ("sigmorphon2020", "transliteration")):
     COMMANDS["g2p_transliteration"] = COMMANDS["g2p_transliteration"].replace(of_card, own)
 
