@@ -1,21 +1,15 @@
 """The corpus of the tagger in the site: what is labelled, and what only the test holds."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from example_scripts import load_script
 
 pytest.importorskip("babel")
-FILE = Path(__file__).parents[1] / "examples" / "assistant_commands" / "make_data.py"
 SIZES = {"train": 400, "test": 200}
 
 
 @pytest.fixture(scope="module")
 def make_data():
-    spec = importlib.util.spec_from_file_location("make_assistant_commands", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("assistant_commands/make_data.py")
 
 
 def values_of(commands, slot):

@@ -1,22 +1,17 @@
 import datetime
-import importlib.util
 import json
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 from babel.dates import format_date
+from example_scripts import load_script
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "date_normalisation" / "make_data.py"
 SIZES = {"train": 600, "validation": 100, "test": 100}
 
 
 @pytest.fixture(scope="module")
 def make_data():
-    spec = importlib.util.spec_from_file_location("make_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("date_normalisation/make_data.py")
 
 
 @pytest.fixture(scope="module")

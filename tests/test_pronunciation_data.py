@@ -1,14 +1,12 @@
 """The corpus of words and phonemes: what espeak-ng reads as one word, and how it is written."""
 
-import importlib.util
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from example_scripts import load_script
 
 pytest.importorskip("espeakng_loader")
-FILE = Path(__file__).parents[1] / "examples" / "pronunciation" / "make_data.py"
 
 
 @pytest.fixture
@@ -16,10 +14,7 @@ def make_data(monkeypatch):
     lists = {"de": ["ich", "und", "co2", "a", "haus"], "fr": ["été"]}
     wordfreq = SimpleNamespace(top_n_list=lambda language, count: lists[language][:count])
     monkeypatch.setitem(sys.modules, "wordfreq", wordfreq)
-    spec = importlib.util.spec_from_file_location("make_pronunciation", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("pronunciation/make_data.py")
 
 
 def test_phonemes_and_stress_stand_between_spaces(make_data):

@@ -10,8 +10,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("recipes", "List the recipes, or show one: attention-rnn recipes g2p > mine.yaml")
     parser.add_argument("name", nargs="?", type=full_name, help="the recipe to show")
     name = parser.parse_args(list(arguments)).name
-    if name is not None and name not in RECIPES:
-        name = next((recipe for recipe in RECIPES if recipe == full_name(name.lower())), name)
+    if name is not None and full_name(name.lower()) in RECIPES:
+        name = full_name(name.lower())
     if name is None:
         for is_of_train in (True, False):
             for recipe in (recipe for recipe, task in RECIPES.items() if (task in TASKS) == is_of_train):

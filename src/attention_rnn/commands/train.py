@@ -325,9 +325,8 @@ def script_arguments(
         settings.pop("bf16", None)
     if options.recipe == "auto" and recipe == "sentiment" and has_punctuation_at_words(rows):
         # else "great!" is another word than "great"
-        settings = {n: v for n, v in settings.items() if n not in ("vocab_size", "min_frequency")} | {
-            "tokenizer": "auto"
-        }
+        settings = {name: settings[name] for name in settings if name not in ("vocab_size", "min_frequency")}
+        settings["tokenizer"] = "auto"
     settle_overrides(settings, options, script(task.name))
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
