@@ -217,3 +217,11 @@ def test_of_a_classifier_errors_and_doubts_are_explained(folders, tmp_path, caps
 def test_words_of_a_file_are_explained(folders, tmp_path, capsys):
     file = write(tmp_path, "more.conll", "New X\nis O\n\nso O\n\n")
     assert "2 pictures" in explained(capsys, folders["labelled"], "--file", file, "-o", tmp_path).out
+
+
+def test_predictions_do_not_take_the_place_of_what_is_read(folders, tmp_path):
+    file = tmp_path / "words.jsonl"
+    file.write_text('{"source": "ab"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="-o must name another file than the one that is read"):
+        predict.main([str(folders["pairs"]), str(file), "-o", str(file), "--overwrite"])
+    assert file.read_text(encoding="utf-8") == '{"source": "ab"}\n'

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..alignment import Alignment
 from . import CommandParser, add_reading_arguments, at_least
 from .models import Model, Source, tell_unknown
 from .reading import Texts, read_texts
+
+if TYPE_CHECKING:
+    from ..alignment import Alignment
 
 _DESCRIPTION = """Show where a model looks: pictures, and a page to point at.
 
@@ -93,7 +95,7 @@ def choose(model: Model, texts: Sequence[Source], labels: Sequence[str | None], 
 
 def alignments_of(
     model: Model, texts: Sequence[Source], labels: Sequence[str | None] | None = None
-) -> Iterable[Alignment]:
+) -> "Iterable[Alignment]":
     """Where the model looks in each text; of a classifier beside its label, if that is known."""
     from .. import heat_maps
     from ..copy_vocabulary import CopyVocabulary

@@ -76,6 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     kind = extension(options.file) if extension(options.file) in ("csv", "tsv") and not nested else "jsonl"
     output = options.output or Path(f"{Path(options.file).name.split('.')[0]}.predictions.{kind}")
     check_output(output, nested[0] if nested else None)
+    if output.exists() and output.samefile(options.file):
+        raise ValueError(f"-o must name another file than the one that is read, got {output}")
     model = Model(options.model, options.int8)
     check_options(parser, options, model)
     generates = model.task == "text2text-generation" and not model.is_spelt

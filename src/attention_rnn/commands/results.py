@@ -5,11 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..classes import most_frequent_label
 from ..conll import read_conll
 from ..data import read_rows
 from ..inspection import Row
-from ..metrics import LOWER_IS_BETTER
 from ..tasks import Task
 
 # of each task, where its script leaves them
@@ -103,6 +101,8 @@ def beams_of(folder: Path) -> int:
 
 def has_learned_nothing(scores: Mapping[str, float]) -> bool:
     """Whether nothing is right by any of these scores, of which rates of errors may be more than 100."""
+    from ..metrics import LOWER_IS_BETTER
+
     right = [value for name, value in scores.items() if name not in LOWER_IS_BETTER]
     wrong = [value for name, value in scores.items() if name in LOWER_IS_BETTER]
     return bool(right) and not any(right) and all(value > 90 for value in wrong)
@@ -112,4 +112,6 @@ def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, 
     """The label that most texts of the training have, and the percentage of those of the test that have it too."""
     if task.name != "classification" or task.problem_type != "single_label_classification":
         return None
+    from ..classes import most_frequent_label
+
     return most_frequent_label(*([row["label"] for row in rows[split]] for split in ("train", "test")))
