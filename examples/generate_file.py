@@ -86,7 +86,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--column_names", nargs="+", help="columns of a csv or tsv file that has no header")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the checkpoint")
     parser.add_argument("--num_beams", type=int, help="beams of the search, 1 for greedy (the model's own setting)")
-    parser.add_argument("--num_return_sequences", type=int, default=1, help="outputs for each text (%(default)s)")
+    parser.add_argument(
+        "--num_return_sequences",
+        type=int,
+        default=1,
+        help="outputs for each text; fewer where some are the same (%(default)s)",
+    )
     parser.add_argument("--max_new_tokens", type=int, help="longest output, in tokens (the model's own setting)")
     parser.add_argument("--do_sample", action="store_true", help="sample; how is the model's own setting")
     parser.add_argument("--scores", action="store_true", help="write the log probabilities")
@@ -175,9 +180,15 @@ def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> l
     for text, of_text in zip(texts, hypotheses, strict=True):
         row: dict[str, Any] = {"source": text, "prediction": of_text[0]["generated_text"]}
         if options.num_return_sequences > 1 or options.scores or options.alignments:
+            if not (options.do_sample or options.alignments):  # several tokenizations may be of one text
+                of_text = [h for n, h in enumerate(of_text) if h["generated_text"] not in texts_of(of_text[:n])]
             row["n_best"] = [hypothesis_row(hypothesis) for hypothesis in of_text]
         rows.append(row)
     return rows
+
+
+def texts_of(hypotheses: Sequence[dict[str, Any]]) -> list[str]:
+    return [hypothesis["generated_text"] for hypothesis in hypotheses]
 
 
 def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:

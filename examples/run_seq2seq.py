@@ -217,6 +217,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         encoded["train"] = EndlessStream(encoded["train"])
     elif "train" in encoded:
         training_args.suit_pairs(len(encoded["train"]))
+        if getattr(model.config, "attention_type", None) == "aligned":
+            warn_of_unequal_lengths(encoded["train"])
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)
@@ -362,6 +364,17 @@ def make_model(
         decoder_start_token_id=tokenizer.bos_token_id if has_bos else tokenizer.pad_token_id,
     )
     return AutoModelForSeq2SeqLM.from_config(config)
+
+
+def warn_of_unequal_lengths(encoded: Dataset) -> None:
+    """Tell how many targets a model cannot write whose attention is at the first token of the source, the second ..."""
+    pairs = zip(encoded["input_ids"], encoded["labels"], strict=True)
+    if unequal := sum(len(source) != len(target) for source, target in pairs):
+        logger.warning(
+            f"{unequal:,} of {len(encoded):,} targets have more or fewer tokens than their sources, and "
+            "attention_type=aligned writes one for each: --target_tokenizer chunk makes them equal, another "
+            "attention_type needs no such tokens."
+        )
 
 
 def with_targets(examples: Dataset, targets: list[str]) -> Dataset:

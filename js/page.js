@@ -14,8 +14,9 @@ function element(name, content, properties = {}) {
 }
 
 function showBest(found) {
+  const isFirst = ({ text }, place) => found.findIndex((other) => other.text === text) === place; // of one text
   best.replaceChildren(
-    ...found.map(({ text, score }) => element("li", [text, element("span", score.toFixed(3), { title: "score" })])),
+    ...found.filter(isFirst).map(({ text, score }) => element("li", [text, element("span", score.toFixed(3), { title: "score" })])),
   );
 }
 

@@ -118,6 +118,16 @@ def test_signs_of_chunks_are_no_symbols():
         TargetChunks(examples, train_tokenizer(["a"], kind="character"))
 
 
+@pytest.mark.parametrize(("separator", "unit"), [(" ", " kk"), ("", "kk")])
+def test_few_more_pairs_are_cut_into_what_the_tokenizer_knows(separator, unit):
+    trained = Dataset.from_dict({"source": list(WORDS), "target": [separator.join(of) for of in WORDS.values()]})
+    source = train_tokenizer(WORDS, kind="character")
+    chunks = TargetChunks(trained, source)(trained[:])["target"]
+    both = pair_tokenizers(source, train_tokenizer(chunks, kind="chunk"))
+    more = Dataset.from_dict({"source": ["b"], "target": ["kk"]})  # which alone could be a symbol or two
+    assert TargetChunks(more, both)(more[:])["target"] == [unit]
+
+
 def test_a_script_learns_chunks_and_goes_on_with_new_ones(tmp_path, monkeypatch):
     rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
     new = [*rows, {"source": "qed", "target": "k w e d"}]

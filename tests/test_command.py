@@ -469,9 +469,10 @@ def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
     ],
 )
 def test_few_words_are_cut_into_chunks_where_they_can_be(target, options, recipe):
-    rows = [{"source": "cat", "target": target}] * 300
+    rows, plain = [{"source": "cat", "target": target}] * 300, [{"source": "cat", "target": "k a t"}] * 300
     chosen, _ = make_parser().parse_known_args(["words.tsv", *options])
-    assert settle_recipe(Task("pairs", {}, ""), rows, chosen)[0] == recipe
+    for splits in ({"train": rows}, {"train": plain, "test": rows}):
+        assert settle_recipe(Task("pairs", {}, ""), splits, chosen)[0] == recipe
 
 
 @pytest.mark.parametrize(
@@ -484,7 +485,7 @@ def test_single_words_are_classified_by_their_characters(text, recipe, tmp_path)
     content = read_content(file)
     task = find_task(content)
     options = argparse.Namespace(recipe="auto")
-    assert settle_recipe(task, list(rows_of(content, task)), options)[0] == recipe
+    assert settle_recipe(task, {"train": list(rows_of(content, task))}, options)[0] == recipe
 
 
 def test_every_recipe_is_a_file_and_every_file_a_recipe():

@@ -212,6 +212,9 @@ def test_evaluate_tells_what_the_model_was_trained_on(tmp_path):
     write_json_lines(tmp_path / "data" / "train.jsonl", [{"text": "ab", "label": "y"}, {"text": "ef", "label": "x"}])
     assert seen_in_training(str(tmp_path), rows).startswith("1 of 2 rows the model was trained on")
     assert seen_in_training(str(tmp_path), rows[1:]) is None
+    for inner in ("checkpoint-4", "members/seed42", "teachers/members/seed43/checkpoint-2"):
+        (tmp_path / inner).mkdir(parents=True)
+        assert seen_in_training(str(tmp_path / inner), rows).startswith("1 of 2 rows the model was trained on")
     tokens = [{"tokens": ["ab"], "labels": ["x"]}]
     assert seen_in_training(str(tmp_path), tokens) is None
     (tmp_path / "data" / "train.txt").write_text("so it is\n\nand so on\n")

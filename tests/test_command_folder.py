@@ -8,6 +8,7 @@ from tiny import tiny_config
 
 from attention_rnn import AttentionRnnForConditionalGeneration, cli
 from attention_rnn.checkpoints import members_of
+from attention_rnn.commands.flags import check_inputs
 from attention_rnn.commands.folder import LOCK, settings_of, training_folder
 from attention_rnn.commands.models import COMMAND, Model, read_settings
 from attention_rnn.run_folder import NEXT, delete_run
@@ -275,3 +276,21 @@ def test_a_model_that_is_half_trained_is_no_member(model, tmp_path, capsys):
     assert members_of(folder) == [str(folder / "members" / "seed42")]
     assert "an ensemble of 1, each" in (said := info())
     assert "unfinished 1 of 3 models are trained; the same command goes on" in said
+
+
+def test_a_recipe_or_model_that_has_changed_is_another_training(tmp_path):
+    folder, recipe = tmp_path / "run", tmp_path / "mine.yaml"
+
+    def settings(text):
+        recipe.write_text(text)
+        return settings_of(["a"], b"", check_inputs(folder, {}, {"--from": None, "--recipe": str(recipe)}, []))
+
+    with training_folder(folder, settings("hidden_size: 8"), again=False):
+        (folder / "README.md").write_text("a card")
+    with training_folder(folder, settings("hidden_size: 8"), again=False) as is_left:
+        assert is_left is None
+    with (
+        pytest.raises(ValueError, match=f"holds the training of {recipe} as it was before"),
+        training_folder(folder, settings("hidden_size: 16"), again=False),
+    ):
+        pass

@@ -13,11 +13,14 @@ from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import Answer, Model
 from attention_rnn.commands.reading import is_of_lines
 from attention_rnn.commands.results import has_learned_nothing, tell_results, write_marked_predictions
-from attention_rnn.commands.rows import known_of, rows_of, split_rows, suit_columns, with_labels
+from attention_rnn.commands.rows import known_of, rows_of, settle_intents, split_rows, suit_columns, with_labels
 from attention_rnn.commands.train import (
+    check_places,
     known_of_options,
     make_parser,
+    origins_of,
     read_files,
+    script_arguments,
     settle_task,
     task_of_file,
     tell_content,
@@ -540,3 +543,61 @@ def test_a_tagger_has_no_decoder_to_tell_of(folders, capsys):
 def test_what_cannot_be_trained_on_is_told_in_a_line(tmp_path, name, text, arguments, message):
     with pytest.raises(SystemExit, match=message):
         cli.main(["train", str(write(tmp_path, name, text)), "-o", str(tmp_path / "run"), *arguments])
+
+
+def intents(*values):
+    return [{"tokens": ["a"], "labels": ["O"]} | ({} if value is None else {"intent": value}) for value in values]
+
+
+@pytest.mark.parametrize("values", [("ask", None), (None, "ask"), ("ask", " ")])
+def test_intents_that_some_texts_lack_are_left_out(values, capsys):
+    rows = settle_intents({"train": intents(*values), "test": intents("ask")})
+    assert rows == {"train": intents(None, None), "test": intents(None)}
+    assert "the intents are left out: 1 of 3 texts have none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "is_given"), [("ask", True), (None, False)])
+def test_the_recipe_of_slots_needs_no_intents(value, is_given):
+    options, _ = make_parser().parse_known_args(["a.conll", "--recipe", "slot-filling"])
+    words = script_arguments(Task("labelling", {}, ""), "slot-filling", options, [], intents(value))
+    assert ("--intent_column" in words) == is_given
+
+
+def test_what_is_in_two_files_is_told(capsys):
+    (rows,) = labelled(("a", 20)).values()
+    rows = {"train": rows, "validation": rows[:3], "test": rows[:2]}
+    split_rows(rows, RATED, 42)
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "3 of 3 texts of validation are trained on too: what it scores on them flatters the model",
+        "2 of 2 texts of test are trained on too: what it scores on them flatters the model",
+        "2 of 2 texts of test choose the best model too: what it scores on them flatters the model",
+    ]
+
+
+def test_places_of_columns_need_as_many_columns(tmp_path):
+    trained = read_content(write(tmp_path, "a.tsv", "ab\tx y\n" * 9))
+    other = read_content(write(tmp_path, "b.tsv", "0\tab\tx y\n" * 9))
+    named = read_content(write(tmp_path, "c.tsv", "source\ttarget\nab\tx y\n"))
+    check_places(named, named, "--test")
+    with pytest.raises(ValueError, match=r"--test needs the columns of a.tsv, which has 2 of them; b.tsv has 3"):
+        check_places(other, trained, "--test")
+
+
+def test_a_number_must_be_finite(tmp_path):
+    content = read_content(write(tmp_path, "a.csv", "text,score\na,1.5\nb,1e999\n"))
+    task = Task("classification", {"text": ["text"], "label": ["score"]}, "", problem_type="regression", thousands="")
+    with pytest.raises(ValueError, match=r"a.csv, line 3: column 'score' must hold a finite number, got '1e999'"):
+        list(rows_of(content, task))
+
+
+def test_a_name_that_looks_like_an_argument_is_none():
+    assert origins_of({"train": ["data/-w.tsv"], "test": ["t.tsv"]}) == ["./-w.tsv", "a part of ./-w.tsv", "t.tsv"]
+
+
+def test_a_model_gives_each_text_once(folders, monkeypatch):
+    model = Model(str(folders["pairs"]))
+    found = [[{"generated_text": text, "score": score} for text, score in ((" a", -0.1), ("b", -0.2), ("a", -0.9))]]
+    monkeypatch.setattr(model, "pipeline", lambda *_, **__: found)
+    model.pipeline.model = model
+    monkeypatch.setattr(Model, "generation_config", argparse.Namespace(num_beams=1), raising=False)
+    assert model.answers(["so"], 3) == [[Answer("a", -0.1), Answer("b", -0.2)]]

@@ -1,11 +1,13 @@
 """What a file of one's own is seen to hold."""
 
 import bz2
+import datetime
 import gzip
 import io
 import json
 import lzma
 import zipfile
+from decimal import Decimal
 
 import pyarrow.parquet
 import pytest
@@ -333,6 +335,19 @@ def test_lemmas_with_features_are_spelt(tmp_path):
 def test_one_column_is_for_no_task(tmp_path):
     with pytest.raises(ValueError, match="there must be a column of sources"):
         find_task(read_content(write(tmp_path, json.dumps([{"text": "a"}]))))
+
+
+def test_values_of_parquet_are_read_as_their_text(tmp_path):
+    file = tmp_path / "rated.parquet"
+    values = {"text": [b"\xc3\xa9"], "price": [Decimal("1.50")], "day": [datetime.date(2026, 3, 1)]}
+    pyarrow.parquet.write_table(pyarrow.table(values), file)
+    assert read_content(file).rows == [{"text": "é", "price": "1.50", "day": "2026-03-01"}]
+
+
+def test_lines_of_old_macs_are_refused(tmp_path):
+    (tmp_path / "words.tsv").write_bytes(b"ab\tx\rcd\ty\ref\tz\r")
+    with pytest.raises(ValueError, match=r"words.tsv must have line feeds, got lines that end in a carriage return"):
+        read_content(tmp_path / "words.tsv")
 
 
 def test_parquet_is_read(tmp_path):

@@ -187,6 +187,17 @@ def test_an_ensemble_takes_the_mean_of_probabilities(exported):
         np.testing.assert_allclose(both["attention"], one["attention"], atol=1e-6)
 
 
+def test_models_of_other_tokens_are_not_joined(exported, tmp_path):
+    folder = exported("parallel").folder
+    other = shutil.copytree(folder, tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (first, one), (second, two), *others = reversed(tokenizer["model"]["vocab"].items())
+    tokenizer["model"]["vocab"] = {first: two, second: one, **dict(others)}
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match="must have the tokens of"):
+        OnnxRunner.from_pretrained([folder, other])
+
+
 def test_threads_share_a_runner(exported):
     runner = exported("parallel").runner
     texts = [source * times for times in (1, 2, 3) for source in SOURCES]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
-from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, choose_tokenizer
+from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols
 
 ROUNDS = 10
 MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
@@ -145,12 +145,17 @@ class TargetChunks:
 
     Args:
         examples: training pairs to learn from, with the columns `source` and `target`.
-        tokenizer: of the sources, or of both sides.
+        tokenizer: of the sources, or of both sides. One that has chunks already says whether they are of words.
     """
 
     def __init__(self, examples: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.are_words = choose_tokenizer(examples["target"], is_target=True).kind == "word"
+        if writes_chunks(tokenizer):
+            target = getattr(tokenizer, "target", tokenizer)
+            others = {EMPTY_CHUNK, *target.all_special_tokens}
+            self.are_words = all(chunk[0] == " " for chunk in target.get_vocab() if chunk not in others)
+        else:
+            self.are_words = are_symbols(examples["target"])
         targets = (self._symbols(target) for target in examples["target"])
         self.aligner = ChunkAligner(zip(self._tokens(examples["source"]), targets, strict=True))
 

@@ -1,5 +1,6 @@
 """Finds out what a file of one's own holds: its format, encoding, columns and header."""
 
+import datetime
 import io
 import json
 import re
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -211,7 +213,16 @@ def _read_parquet(file: str) -> list[Row]:
     import pyarrow.parquet
 
     with open_file(file) as stream:
-        return pyarrow.parquet.read_table(io.BytesIO(stream.read())).to_pylist()
+        rows = pyarrow.parquet.read_table(io.BytesIO(stream.read())).to_pylist()
+    return [{name: _as_text_has_it(value) for name, value in row.items()} for row in rows]
+
+
+def _as_text_has_it(value: Any) -> Any:
+    """What a text file would hold in the place of a decimal number, a date, or bytes that are UTF-8."""
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    return str(value) if isinstance(value, Decimal | datetime.date | datetime.time) else value
 
 
 def _read_text(
@@ -220,6 +231,8 @@ def _read_text(
     first = next((line for line in lines if line.strip()), None)
     if first is None:
         raise ValueError(f"{file} must hold text, got none")
+    if len(lines) == 1 and first.rstrip().count("\r") > 1:
+        raise ValueError(f"{file} must have line feeds, got lines that end in a carriage return alone, as on old Macs")
     if known.task == "language-model":
         separator = None
     elif (rows := _read_json(file, lines, first)) is not None:

@@ -17,14 +17,18 @@ def parts_of(output: Path) -> Path:
 
 def contents_of(model: str, file: str | Path) -> dict[str, str | None]:
     """What tells a model and an input from others that may come to stand in their places, as `prepare` takes it."""
+    return {"content of the model": content_of(model), "content of the input": content_of(file)}
+
+
+def content_of(place: str | Path) -> str | None:
+    """What tells a file, or a folder with a model or several, from another one that may come to stand in its place."""
     from .checkpoints import single_models
 
+    if Path(place).is_file():
+        return _digest([Path(place)])
     kinds = ("*.safetensors", "*.onnx", "*config.json", "*tokenizer*.json")
-    files = sorted(file for folder in single_models([model]) for kind in kinds for file in Path(folder).glob(kind))
-    return {
-        "content of the model": _digest(files) if files else None,  # a name on the Hub stays what it is
-        "content of the input": _digest([Path(file)]),
-    }
+    files = sorted(file for folder in single_models([str(place)]) for kind in kinds for file in Path(folder).glob(kind))
+    return _digest(files) if files else None  # a name on the Hub stays what it is
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -85,8 +86,8 @@ def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> Tokenizer
     new_unit = sum(count == 1 for count in units.values()) / running
 
     looks = f"{text_length:.0f} characters in {units_per_text:.1f} words on average"
-    are_symbols = unit_length <= LONGEST_SYMBOL and units_per_text >= 2
-    if (are_symbols and new_unit <= 0.05) or (is_target and len(units) <= _FEW_UNITS and new_unit <= 0.01):
+    is_of_few = is_target and len(units) <= _FEW_UNITS and new_unit <= 0.01
+    if is_of_few or (_are_symbols(unit_length, units_per_text) and new_unit <= 0.05):
         reason = (
             f"{len(units):,} distinct units between spaces, which occur {running / len(units):,.0f} times on average"
         )
@@ -97,6 +98,17 @@ def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> Tokenizer
         return TokenizerChoice("character", _LARGEST_VOCABULARY, f"no spaces between words, {looks}")
     size = len(SPECIAL_TOKENS) + len(characters) + 1 + min(spaceless // _CHARACTERS_PER_SUBWORD, _MOST_SUBWORDS)
     return TokenizerChoice("bpe", size, f"long texts, {looks}, {characters.total():,} characters in all")
+
+
+def are_symbols(texts: Iterable[str]) -> bool:
+    """Whether what stands between the spaces of texts is short, such as phones and spelt letters."""
+    units = [text.split() for text in texts]
+    running = sum(map(len, units))
+    return running > 0 and _are_symbols(sum(map(len, chain.from_iterable(units))) / running, running / len(units))
+
+
+def _are_symbols(unit_length: float, units_per_text: float) -> bool:
+    return unit_length <= LONGEST_SYMBOL and units_per_text >= 2
 
 
 def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | None) -> str | None:
@@ -227,7 +239,8 @@ def train_tokenizer(
         raise
     if backend.get_vocab_size() == len(SPECIAL_TOKENS):
         raise ValueError(
-            f"`texts` must hold at least one token of {kind=} that occurs {min_frequency} time(s), got none."
+            f"`texts` must hold at least one token of {kind=} that occurs {min_frequency} time(s), got none"
+            f"{'; min_frequency=1 takes all of them.' if min_frequency > 1 else '.'}"
         )
     if kind == "unigram":
         backend.model = _reproducible_unigram(backend, vocab_size)

@@ -42,6 +42,7 @@ def average(arguments: Sequence[str]) -> None:
         folders = checkpoints_of(folders[0])
     if len(folders) < 2:
         raise ValueError(f"there must be two checkpoints or more, got {len(folders)}: --save_total_limit 5 keeps more")
+    check_tokenizers(folders)
     reports = {folder: report for folder in folders if (report := first_report(folder))}
     for folder, report in reports.items():
         if report != next(iter(reports.values())):
@@ -49,7 +50,6 @@ def average(arguments: Sequence[str]) -> None:
                 f"{next(iter(reports))} and {folder} are of different runs, whose weights have no useful mean: "
                 "attention-rnn ensemble lets such models decode together"
             )
-    check_tokenizers(folders)
     settings = read_settings(folders[-1])
     average_checkpoints(folders, output)
     if settings:

@@ -1,6 +1,7 @@
 """`attention-rnn evaluate`: the scores of a model on a file."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -88,19 +89,30 @@ def check_metrics(names: Sequence[str], task: Task) -> None:
 
 def seen_in_training(model: str, rows: Sequence[Row]) -> str | None:
     """How much of what a model is scored on it was trained on, if its folder tells."""
-    data = Path(model, "data")
-    if (text := data / "train.txt").exists() and rows and "text" in rows[0]:
-        lines, trained = rows[0]["text"].splitlines(), set(text.read_text(encoding="utf-8").splitlines())
+    from ..checkpoints import members_of
+
+    folders = {training_data_of(name) for name in (model, *members_of(model))}
+    texts = [folder / "train.txt" for folder in folders if (folder / "train.txt").exists()]
+    tables = [folder / "train.jsonl" for folder in folders if (folder / "train.jsonl").exists()]
+    if texts and rows and "text" in rows[0]:
+        lines = rows[0]["text"].splitlines()
+        trained = {line for text in texts for line in text.read_text(encoding="utf-8").splitlines()}
         what, seen = "lines", [line for line in lines if line.strip() and line in trained]
         number = sum(bool(line.strip()) for line in lines)
-    elif (file := data / "train.jsonl").exists():
-        read = {_source(row) for _, row in read_rows(str(file))}
-        what, seen, number = "rows", [row for row in rows if _source(row) in read], len(rows)
     else:
-        return None
+        read = {_source(row) for table in tables for _, row in read_rows(str(table))}
+        what, seen, number = "rows", [row for row in rows if _source(row) in read], len(rows)
     if not seen:
         return None
     return f"{len(seen):,} of {number:,} {what} the model was trained on: what it scores on them flatters it"
+
+
+def training_data_of(model: str) -> Path:
+    """Where the data of a training lie, if they do; of a checkpoint, a member or a teacher in a folder around it."""
+    folder = Path(model).resolve()
+    while not (folder / "data").exists() and re.fullmatch(r"checkpoint-\d+|seed\d+|members|teachers", folder.name):
+        folder = folder.parent
+    return folder / "data"
 
 
 def _source(row: Row) -> str:

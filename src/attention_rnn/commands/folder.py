@@ -4,7 +4,7 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -18,10 +18,13 @@ LOCK = "_lock"  # in the folder, as long as a command trains there
 _USES = {"train": "attention-rnn predict {folder}", "forecast": "attention-rnn forecast FILE --model {folder}"}
 
 
-def settings_of(arguments: Sequence[str], data: bytes, **others: Any) -> dict[str, Any]:
-    """What tells one training from another, as `training_folder` takes it."""
+def settings_of(
+    arguments: Sequence[str], data: bytes, contents: Mapping[str, str] | None = None, **others: Any
+) -> dict[str, Any]:
+    """What tells one training from another, as `training_folder` takes it; `contents` of recipes and models read."""
     told = [argument for argument in arguments if argument != "--again"]
-    return {"arguments": told, "data": hashlib.sha256(data).hexdigest(), **others}
+    settings = {"arguments": told, "data": hashlib.sha256(data).hexdigest(), **others}
+    return settings | ({"contents": dict(contents)} if contents else {})
 
 
 def name_of_command(settings: dict[str, Any]) -> str:
@@ -60,12 +63,12 @@ def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iter
         if is_begun and not again:
             earlier = read_settings(folder)
             if earlier != settings:
-                what = "another command" if earlier["data"] == settings["data"] else "other data"
                 raise UsageError(
-                    f"{folder} holds the training of {what}: --output names another folder, --again replaces it"
+                    f"{folder} holds the training of {_what_else(earlier, settings)}: --output names another folder, "
+                    "--again replaces it"
                 )
             if is_whole(folder):
-                use = _USES[name_of_command(settings)].format(folder=folder)
+                use = _use_of(folder, settings)
                 print(f"{folder} holds this model already: {use}; --again trains it anew")
                 yield None
                 return
@@ -86,6 +89,21 @@ def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iter
             if not record.exists():
                 _take_over(following / "data", folder / "data")
             shutil.rmtree(following, ignore_errors=True)
+
+
+def _use_of(folder: Path, settings: dict[str, Any]) -> str:
+    """The command that uses the model of a training."""
+    return _USES[name_of_command(settings)].format(folder=shlex.quote(str(folder)))
+
+
+def _what_else(earlier: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What an earlier training was of, in a few words."""
+    if earlier["data"] != settings["data"]:
+        return "other data"
+    contents, before = settings.get("contents", {}), earlier.get("contents", {})
+    if earlier["arguments"] != settings["arguments"] or contents == before:
+        return "another command"
+    return f"{' and '.join(name for name in contents if contents[name] != before.get(name))} as it was before"
 
 
 def _is_begun(folder: Path) -> bool:
@@ -135,7 +153,7 @@ def _how_to_go_on(folder: Path, settings: dict[str, Any], stopped: str, replaces
     """
     lines = [stopped] if stopped else []
     if stopped and (folder / "model.safetensors").exists() and not replaces:
-        use = _USES[name_of_command(settings)].format(folder=folder)
+        use = _use_of(folder, settings)
         lines.append(f"The {'best ' if _has_score(folder) else ''}model so far lies in {folder}: {use}")
     command = f"{command_of(settings)}{' --again' if replaces else ''}"
     return "\n".join([*lines, f"The same command goes on: {command}"])

@@ -3,13 +3,15 @@
 import argparse
 import json
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..recipes import as_arguments, load_recipe
 from . import CommandParser, UsageError
+from .flags import SETTLED, check_flags, check_inputs
 from .folder import command_of, how_to_begin, settings_of, training_folder
-from .train import SETTLED, check_flags, check_inputs, quiet, settle_overrides
+from .train import quiet, settle_overrides
 
 _DESCRIPTION = """Forecast series: train a model on their file, or use one that is trained.
 
@@ -51,8 +53,8 @@ def train(parser: CommandParser, options: argparse.Namespace, arguments: Sequenc
 
     check_flags(run_forecasting, others, parser, SETTLED)
     folder = options.output or Path("runs", Path(options.file).name.split(".")[0])
-    check_inputs(folder, {"the file": [options.file], "--recipe": [options.recipe]}, others)
-    settings = settings_of(arguments, Path(options.file).read_bytes(), command="forecast")
+    contents_read = check_inputs(folder, {"the file": [options.file]}, {"--recipe": options.recipe}, others)
+    settings = settings_of(arguments, Path(options.file).read_bytes(), contents_read, command="forecast")
     recipe = load_recipe(options.recipe or "forecasting")
     if options.preset is not None:
         recipe.pop("fit_highway", None)  # a part of our own
@@ -86,7 +88,7 @@ def tell_results(folder: Path) -> None:
     print(verdict.replace("**", ""))
     shown = ["forecast.csv", "forecast.png", "predictions.png", "attention.png", "README.md"]
     print(f"look at    {', '.join(str(folder / name) for name in shown if (folder / name).exists())}")
-    print(f"use it     attention-rnn forecast NEWER --model {folder}")
+    print(f"use it     attention-rnn forecast NEWER --model {shlex.quote(str(folder))}")
 
 
 def forecast(parser: CommandParser, options: argparse.Namespace, others: Sequence[str]) -> None:

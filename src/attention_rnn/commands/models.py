@@ -210,8 +210,11 @@ class Model:
             options = {"num_beams": beams, "num_return_sequences": number, "return_scores": number > 1}
             outputs = self.pipeline(texts, batch_size=size, **options)
             for of_text in outputs:
-                of_text = of_text if isinstance(of_text, list) else [of_text]
-                yield [Answer(self._target(one["generated_text"]), one.get("score")) for one in of_text]
+                different: dict[str, Answer] = {}  # texts: several tokenizations may be of one
+                for one in of_text if isinstance(of_text, list) else [of_text]:
+                    text = self._target(one["generated_text"])
+                    different.setdefault(text, Answer(text, one.get("score")))
+                yield list(different.values())
         elif self.task == "text-classification":
             yield from self._classes(texts, number, size)
         elif self.task == "token-classification":

@@ -1,6 +1,7 @@
 """What `attention-rnn train` leaves to be read: predictions with their errors marked, and what the model reached."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,9 +88,9 @@ def tell_results(
     shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
     shown = [str(folder / name) for name in shown if (folder / name).exists()]
     print(f"look at    {', '.join(shown)}")
-    print(f"use it     attention-rnn predict {folder}")
-    looks = f"attention-rnn explain {folder}, " if (folder / "attention_maps").exists() else ""
-    start = one_of(str(folder))
+    place, start = (shlex.quote(name) for name in (str(folder), one_of(str(folder))))
+    print(f"use it     attention-rnn predict {place}")
+    looks = f"attention-rnn explain {place}, " if (folder / "attention_maps").exists() else ""
     print(f"go on      {looks}attention-rnn train OTHER --from {start}")
 
 

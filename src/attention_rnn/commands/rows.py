@@ -4,8 +4,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
 _FEW = 3  # texts of a class, one for each split
 _SHOWN = 10  # labels in a message
+_OVERLAPS = (
+    ("validation", "train", "are trained on too"),
+    ("test", "train", "are trained on too"),
+    ("test", "validation", "choose the best model too"),
+)
 
 
 def column_names(content: Content) -> list[str]:
@@ -76,7 +83,7 @@ def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[
             if isinstance(row.get(labels), list):  # of ids
                 row = row | {labels: [str(label) for label in row[labels]]}
             words = get_labelled_words(row, tokens, labels, place)
-            others = {"intent": row["intent"]} if isinstance(row.get("intent"), str) else {}
+            others = {"intent": row["intent"]} if has_intent(row) else {}
             yield {"tokens": words["tokens"], "labels": words["labels"]} | others
     elif task.name == "classification":
         names = ["text", "text_pair"][: len(columns["text"])]
@@ -93,6 +100,24 @@ def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[
             yield source
 
 
+def has_intent(row: Row) -> bool:
+    """Whether a text with labelled words has an intent too."""
+    return isinstance(row.get("intent"), str) and bool(row["intent"].strip())
+
+
+def settle_intents(splits: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows without their intents where some have none, which is told."""
+    rows = list(chain.from_iterable(splits.values()))
+    number = sum(map(has_intent, rows))
+    if number in (0, len(rows)):
+        return splits
+    print(f"the intents are left out: {len(rows) - number:,} of {len(rows):,} texts have none")
+    return {
+        name: [{column: value for column, value in row.items() if column != "intent"} for row in of_split]
+        for name, of_split in splits.items()
+    }
+
+
 def _label_of(row: Row, task: Task, place: str) -> Any:
     (column,) = task.columns["label"]
     if task.problem_type == "multi_label_classification":
@@ -102,13 +127,20 @@ def _label_of(row: Row, task: Task, place: str) -> Any:
     label = text_of(row, column, place)
     if task.problem_type != "regression":
         return label
-    return "" if label.lower() == "nan" else decimal(label, task.thousands)
+    if not label or label.lower() == "nan":
+        return ""
+    number = decimal(label, task.thousands)
+    with suppress(ValueError):
+        if isfinite(float(number)):
+            return number
+    raise ValueError(f"{place}: column {column!r} must hold a finite number, got {label!r}")
 
 
 def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
     """
     The rows of train, validation and test: what no file was given for is taken from that of train, so that no source
-    is in two splits, and each has its share of each class. What is left out, or lacks a class, is told.
+    is in two splits, and each has its share of each class. What is left out, lacks a class, or is in two of the files
+    that were given, is told.
     """
     missing = [split for split in ("validation", "test") if split not in rows]
     if task.name == "language-model":
@@ -147,6 +179,12 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     trained, tested = ({str(row.get(name_of_class, "")) for row in rows[name]} for name in ("train", "test"))
     if unseen := sorted(trained - tested):
         print(f"the test has no {name_of_class} {_some(unseen)}")
+    for name, other, what in _OVERLAPS:
+        known = {key(row) for row in rows[other]}
+        if shared := sum(key(row) in known for row in rows[name]):
+            print(
+                f"{shared:,} of {len(rows[name]):,} texts of {name} {what}: what it scores on them flatters the model"
+            )
     return rows
 
 

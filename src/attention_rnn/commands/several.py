@@ -26,9 +26,10 @@ from ..model_card import format_duration, write_model_card
 from ..run_folder import NEXT, delete_run
 from ..tasks import Task
 from . import UsageError
+from .flags import name_of_flag
 from .models import COMMAND
 from .results import Scores, write_marked_predictions
-from .train import name_of_flag, quiet, script
+from .train import quiet, script
 
 LOG = "training.log"
 _PREFIXES = {"validation": "eval", "test": "predict"}  # of the names of scores

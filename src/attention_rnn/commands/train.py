@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -24,11 +25,21 @@ from ..recipes import (
     load_recipe,
 )
 from ..tasks import ROLES, Task, find_task, find_task_called, has_column, is_series, names_recordings, task_of_columns
-from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean, near_to
+from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
+from .flags import check_flags, check_inputs, settled_of
 from .folder import command_of, how_to_begin, settings_of, training_folder
 from .models import task_of
 from .results import tell_results, write_marked_predictions
-from .rows import SPLITS, column_names, known_of, rows_of, split_rows, write_splits
+from .rows import (
+    SPLITS,
+    column_names,
+    has_intent,
+    known_of,
+    rows_of,
+    settle_intents,
+    split_rows,
+    write_splits,
+)
 
 _DESCRIPTION = """Train a model on your own file.
 
@@ -97,22 +108,24 @@ def main(arguments: Sequence[str]) -> None:
         check_several(options, task, others)
     known = known_of(task, names)
     contents |= {s: read_files(files[s], options, known) for s in SPLITS[1:] if files[s]}
+    for split, content in contents.items():
+        check_places(content, contents["train"], f"--{split}")
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
-    rows = split_rows(rows, task, options.seed)
+    rows = split_rows(settle_intents(rows), task, options.seed)
     is_text = task.name == "language-model"
     sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in SPLITS]
     print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
-    recipe, reason = settle_recipe(task, rows["train"], options)
+    recipe, reason = settle_recipe(task, rows, options)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser, settled_of(script(task.name)))
     inputs = {"the file": options.file, "--validation": options.validation or (), "--test": options.test or ()}
-    check_inputs(folder, inputs | {"--from": [options.start], "--recipe": [options.recipe]}, others)
+    contents_read = check_inputs(folder, inputs, {"--from": options.start, "--recipe": options.recipe}, others)
     words = script_arguments(task, recipe, options, others, rows["train"])
     read = json.dumps([[content.rows, content.text] for content in contents.values()], ensure_ascii=False, default=str)
-    settings = settings_of(arguments, read.encode(), task=asdict(task), names=names)
+    settings = settings_of(arguments, read.encode(), contents_read, task=asdict(task), names=names)
     with training_folder(folder, settings, options.again) as data_folder:
         if data_folder is None:
             return
@@ -136,8 +149,13 @@ _WHAT = ("to train on", "to choose the best model by", "to test it on")
 
 def origins_of(files: Mapping[str, Sequence[str] | None]) -> list[str]:
     """What the card calls the data of each split."""
-    names = {split: " and ".join(Path(file).name for file in of_split) for split, of_split in files.items() if of_split}
+    names = {split: " and ".join(map(_shown_name, of_split)) for split, of_split in files.items() if of_split}
     return [names.get(split, f"a part of {names['train']}") for split in SPLITS]
+
+
+def _shown_name(file: str) -> str:
+    name = Path(file).name
+    return f"./{name}" if name.startswith("-") else name  # else the script would take it for an argument
 
 
 def script(task: str) -> Any:
@@ -193,8 +211,8 @@ def settle_task(content: Content, options: argparse.Namespace) -> Task:
         return task
     if options.task is None and is_series(content):
         raise UsageError(
-            f"{content.file} holds time stamps and numbers: attention-rnn forecast {options.file[0]}; --task pairs or "
-            "classification reads them as texts"
+            f"{content.file} holds time stamps and numbers: attention-rnn forecast {shlex.quote(options.file[0])}; "
+            "--task pairs or classification reads them as texts"
         )
     if options.task is None and (recordings := names_recordings(content)):
         raise UsageError(
@@ -216,6 +234,16 @@ def name_of_column(column: str, content: Content) -> str:
     return numbered if content.rows and column not in content.rows[0] and numbered in content.rows[0] else column
 
 
+def check_places(content: Content, trained: Content, argument: str) -> None:
+    """Refuse a file whose columns are known by their places, and are not as many as in that of the training."""
+    there, names = (column_names(one) for one in (content, trained))
+    if len(there) != len(names) and "column 1" in (*there, *names):
+        raise UsageError(
+            f"{argument} needs the columns of {trained.file}, which has {len(names)} of them; {content.file} has "
+            f"{len(there)}, and their names are not in both"
+        )
+
+
 def tell_content(content: Content, task: Task) -> None:
     counts_itself = any(seen.startswith("CoNLL") for seen in content.seen)
     is_of_rows = content.rows and not counts_itself and not {"tokens", "paragraphs"} & set(content.rows[0])
@@ -223,7 +251,7 @@ def tell_content(content: Content, task: Task) -> None:
     print(f"{content.file}: {rows}{one_line(', '.join(content.seen))}")
     print(f"task {task.name} ({task.reason})")
     read = dict(task.columns)
-    if task.name == "labelling" and isinstance(content.rows[0].get("intent"), str):
+    if task.name == "labelling" and all(map(has_intent, content.rows)):
         read["intent"] = ["intent"]
     for role, columns in read.items():
         values = [get_value(content.rows[0], column, content.places[0]) for column in columns]
@@ -246,8 +274,9 @@ def brief_text(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) -> tuple[str, str]:
+def settle_recipe(task: Task, splits: Mapping[str, Sequence[Row]], options: argparse.Namespace) -> tuple[str, str]:
     """The recipe and, if it was chosen here, why."""
+    rows = splits["train"]
     name = options.recipe
     if name != "auto":
         if name not in RECIPES and not Path(name).is_file():
@@ -260,7 +289,8 @@ def settle_recipe(task: Task, rows: Sequence[Row], options: argparse.Namespace) 
         return "inflection", "lemmas and features"
     if task.name == "pairs":
         looks = looks_of(rows)
-        if options.preset is not None or hold_signs_of_chunks(rows):  # a preset has an attention of its own
+        # a preset has an attention of its own
+        if options.preset is not None or any(map(hold_signs_of_chunks, splits.values())):
             looks = replace(looks, rows=max(looks.rows, FEW_PAIRS))
         return choose_pair_recipe(looks)
     if task.name == "labelling":
@@ -328,6 +358,8 @@ def script_arguments(
         settings = {name: settings[name] for name in settings if name not in ("vocab_size", "min_frequency")}
         settings["tokenizer"] = "auto"
     settle_overrides(settings, options, script(task.name))
+    if rows and "intent" not in rows[0]:
+        settings.pop("intent_column", None)
     if task.problem_type != "single_label_classification":
         settings.pop("metrics", None)
         settings["problem_type"] = task.problem_type
@@ -392,81 +424,6 @@ def settle_overrides(settings: dict[str, Any], options: argparse.Namespace, modu
         parse_config_overrides(options.config_overrides, config_class)
         overrides = (settings.get("config_overrides"), options.config_overrides)
         settings["config_overrides"] = ",".join(filter(None, overrides))  # of two values of a field the last one counts
-
-
-# what a command tells the script itself, and how it is said here
-SETTLED = {
-    "output_dir": "-o names the folder",
-    "overwrite_output_dir": "--again trains anew what is there",
-    "resume_from_checkpoint": "the same command goes on, and --again begins anew",
-    "do_train": "a model is trained, validated and tested",
-    "do_eval": "a model is trained, validated and tested",
-    "do_predict": "a model is trained, validated and tested",
-    "train_file": "the file comes first, without a name",
-}
-# the same of what is said of the files that this command reads, and of which it writes others
-_SETTLED_OF_FILES = {
-    r"model_name_or_path": "--from names the model",
-    r"dataset_name|dataset_config_name|\w+_file": "the file comes first, --validation and --test name others",
-    r"\w+_columns?|column_names": "--columns names the columns",
-    r"file_format": "--separator, --header and --encoding say how the file is read",
-}
-
-
-def settled_of(module: Any) -> dict[str, str]:
-    """As `SETTLED`, of the script of a task."""
-    names = [*module.ModelArguments.__dataclass_fields__, *module.DataArguments.__dataclass_fields__]
-    told = _SETTLED_OF_FILES.items()
-    return {name: said for pattern, said in told for name in names if re.fullmatch(pattern, name)} | SETTLED
-
-
-def name_of_flag(word: str) -> str:
-    """The argument that a word of a command line begins, as its field is called."""
-    return word.split("=")[0].removeprefix("--").replace("-", "_")
-
-
-def check_flags(module: Any, words: Sequence[str], parser: CommandParser, settled: Mapping[str, str]) -> None:
-    """Refuse what neither this command nor the script knows, and what this command tells the script itself."""
-    kinds = (module.ModelArguments, module.DataArguments, module.TrainingArguments)
-    known = {name for kind in kinds for name in kind.__dataclass_fields__}
-    for word in words:
-        name = name_of_flag(word)
-        name = name if name in known else name.removeprefix("no_")
-        if not word.startswith("--"):
-            continue
-        if name not in known:
-            flags = [*parser.flags, *(f"--{name}" for name in sorted(known - set(settled)))]
-            near = near_to(word.split("=")[0], flags)
-            raise UsageError(f"there is no {word}{near or '; --help-all lists all'}")
-        if name in settled:
-            raise UsageError(f"{word.split('=')[0]} is not for this command: {settled[name]}")
-    if words and not words[0].startswith("-"):
-        raise UsageError(f"{words[0]!r} belongs to no argument: name the files first")
-
-
-# arguments of the scripts whose files and folders are read
-_READ = ("model_name_or_path", "tokenizer_name", "teacher_models", "word_vectors")
-
-
-def check_inputs(folder: Path, inputs: Mapping[str, Sequence[str | None]], words: Sequence[str]) -> None:
-    """
-    Refuse to train in the folder in which something lies that the training reads.
-
-    Args:
-        folder: of the training.
-        inputs: what is read, by the arguments of this command; `None` for those that are not given.
-        words: arguments of the script, which may name more.
-    """
-    from ..run_folder import check_apart
-
-    read = {argument: list(names) for argument, names in inputs.items()}
-    argument = ""
-    for word in words:
-        if word.startswith("--"):
-            argument, _, word = word.partition("=")
-        if name_of_flag(argument) in _READ:
-            read.setdefault(argument, []).append(word)
-    check_apart(folder, "-o", read)
 
 
 def quiet() -> None:

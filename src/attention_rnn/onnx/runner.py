@@ -82,6 +82,9 @@ class OnnxRunner:
                     raise ValueError(
                         f"{member.folder} must have the `{name}` of {self.members[0].folder}, to be joined."
                     )
+            for name in (TOKENIZER, TARGET_TOKENIZER):
+                if _vocabulary(member.folder / name) != _vocabulary(self.members[0].folder / name):
+                    raise ValueError(f"{member.folder} must have the tokens of {self.members[0].folder}, to be joined.")
         if len(self.members) > 1 and self.task not in (SEQ2SEQ, CAUSAL):
             raise ValueError(f"`folders` must be one for the task {self.task}, got {len(self.members)}.")
         self.is_spelt: bool = config.get("spelt", False)
@@ -345,6 +348,11 @@ class OnnxRunner:
             starts, ends = (outputs[name][row, : len(encoding.ids)] for name in ("start_logits", "end_logits"))
             results.append(best_span(example["context"], encoding, starts, ends, max_answer_length))
         return results
+
+
+def _vocabulary(file: Path) -> Any:
+    """What a tokenizer makes of texts, if there is one."""
+    return json.loads(file.read_text(encoding="utf-8"))["model"] if file.exists() else None
 
 
 def check_whole(name: str, value: Any, least: int) -> int:
