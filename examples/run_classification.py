@@ -40,7 +40,9 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.classes import label_fields, list_labels, with_labels
 from attention_rnn.classification import (
+    DEFAULT_METRICS,
     EXPLANATIONS,
+    LOWER_IS_BETTER,
     METRICS,
     SINGLE_LABEL,
     TEXTS,
@@ -145,8 +147,8 @@ class TrainingArguments(ScriptTrainingArguments):
     def __post_init__(self):
         check_choice("problem_type", self.problem_type, METRICS)
         if self.metrics is None:
-            self.metrics = list(METRICS[self.problem_type])[:2]
-        self.settle_evaluation(self.metrics[0])
+            self.metrics = DEFAULT_METRICS[self.problem_type]
+        self.settle_evaluation(self.metrics[0], LOWER_IS_BETTER)
         self.settle_length(epochs=6, batch_size=64)
         super().__post_init__()
 

@@ -341,7 +341,8 @@ def test_a_training_that_was_stopped_goes_on(words, tmp_path, capsys):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    said = refused(*arguments)
+    assert refused(*arguments) == "130"
+    said = capsys.readouterr().err
     thread.join()
     assert "Stopped at step" in said
     assert "The same command goes on" in said

@@ -81,7 +81,8 @@ def test_a_training_that_was_stopped_goes_on_from_there(hours, tmp_path, capsys,
         step_end(self, args, state, *others, **options)
 
     monkeypatch.setattr(StopAtStep, "on_step_end", stop_at_two)
-    assert "Stopped at step 2 of 4" in refused("forecast", hours, "-o", tmp_path / "run", *TINY)
+    assert refused("forecast", hours, "-o", tmp_path / "run", *TINY) == "130"
+    assert "Stopped at step 2 of 4" in capsys.readouterr().err
     monkeypatch.setattr(StopAtStep, "on_step_end", step_end)
     said = run(capsys, "forecast", hours, "-o", tmp_path / "run", *TINY)
     assert "goes on" in said

@@ -2,13 +2,28 @@
 
 import argparse
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_models import ARTICLE, LABELLED, PAIRED, PAIRS, QUESTIONS, RATED, UNNAMED, predicted, save_models, write
+from command_models import (
+    ARTICLE,
+    INFLECTION,
+    LABELLED,
+    PAIRED,
+    PAIRS,
+    QUESTIONS,
+    RATED,
+    UNNAMED,
+    predicted,
+    save_models,
+    write,
+)
 
 from attention_rnn import cli
-from attention_rnn.commands import predict
+from attention_rnn.checkpoints import MEMBERS
+from attention_rnn.commands import UsageError, predict
 from attention_rnn.commands.evaluate import trained_metrics
 from attention_rnn.commands.models import Answer, Model
 from attention_rnn.commands.reading import is_of_lines
@@ -403,7 +418,7 @@ def test_rows_without_a_label_are_left_out(capsys):
     said = capsys.readouterr().out
     assert "60 of 240 rows of train have no label and are left out" in said
     assert "4 of 96 rows of test have no label and are left out" in said
-    with pytest.raises(ValueError, match="there must be a label in the rows of train, got 60 rows without one"):
+    with pytest.raises(ValueError, match="the rows of train must have what is needed, got 60 rows with no label"):
         split_rows(labelled(("", 60)), RATED, seed=1)
 
 
@@ -411,7 +426,7 @@ def test_a_text_may_have_none_of_several_labels():
     rows = [{"text": "so", "label": []}]
     task = Task("classification", {}, "", problem_type="multi_label_classification")
     assert with_labels(rows, task, "a.csv") == rows
-    with pytest.raises(ValueError, match=r"there must be a label in the rows of a\.csv, got 1 rows without one"):
+    with pytest.raises(ValueError, match=r"the rows of a\.csv must have what is needed, got 1 rows with no label"):
         with_labels([{"text": "so", "label": ""}], RATED, "a.csv")
 
 
@@ -478,7 +493,36 @@ def test_predictions_of_every_task_are_marked(tmp_path):
     write(tmp_path, "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in answers))
     assert table(QUESTIONS) == ["✗\twhat\tthis\t", "✓\twho\tyou\tme"]
     write(tmp_path, "predictions.conll", "Los B-X B-X\nA I-X O\n\nhi O O\n\n")
+    numbers = [{"text": text, "prediction": 1.5, "reference": right} for text, right in (("a", 1.25), ("b", 4))]
+    write(tmp_path, "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in numbers))
+    assert table(replace(RATED, problem_type="regression")) == ["-2.5\tb\t1.5\t4", "+0.25\ta\t1.5\t1.25"]
+    spelt = {"source": "N e w ␣ Y [N] [PL]", "prediction": "N e w ␣ Y s", "reference": "N e w ␣ Y s"}
+    write(tmp_path, "generated_predictions.jsonl", json.dumps(spelt) + "\n")
+    assert table(INFLECTION) == ["✓\tNew Y N;PL\tNew Ys\tNew Ys"]
     assert table(LABELLED) == ["✗\tLos A\tB-X O\tB-X I-X", "✓\thi\tO\tO"]
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "trained", "tested", "scores", "said"),
+    [
+        ("regression", ["1.5", "2.5"], ["2", "4"], {"mae": 1.0}, "to compare mae 1.00 by saying 2 of every text"),
+        (
+            "multi_label_classification",
+            [["a"], ["a", "b"]],
+            [["a"], ["b"], ["b"], []],
+            {"f1": 53.3},
+            "to compare f1 53.33 by saying all labels of every text",
+        ),
+    ],
+)
+def test_numbers_and_several_labels_are_compared_with_a_guess(
+    tmp_path, capsys, problem_type, trained, tested, scores, said
+):
+    rows = {"train": [{"label": label} for label in trained], "test": [{"label": label} for label in tested]}
+    tell_results(tmp_path, replace(RATED, problem_type=problem_type), {"test": scores}, rows)
+    output = capsys.readouterr().out
+    assert said in output
+    assert "The model has learned nothing of use" in output
 
 
 def test_a_classifier_is_compared_with_the_most_frequent_label(tmp_path, capsys):
@@ -601,3 +645,47 @@ def test_a_model_gives_each_text_once(folders, monkeypatch):
     model.pipeline.model = model
     monkeypatch.setattr(Model, "generation_config", argparse.Namespace(num_beams=1), raising=False)
     assert model.answers(["so"], 3) == [[Answer("a", -0.1), Answer("b", -0.2)]]
+
+
+def test_pairs_without_one_side_are_left_out(capsys):
+    rows = [{"source": "a", "target": "b"}, {"source": " ", "target": "b"}, {"source": "a", "target": ""}]
+    assert with_labels(rows, PAIRS, "test") == rows[:1]
+    assert "2 of 3 rows of test have no source or no target and are left out" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="got 2 rows with no source or no target"):
+        with_labels(rows[1:], PAIRS, "test")
+
+
+def test_labels_are_found_where_the_training_wrote_them():
+    task = Task("classification", {"text": ["text"], "label": ["tags"]}, "")
+    content = Content("test.jsonl", [{"text": "a", "label": ["x"]}], ["line 1"])
+    assert suit_columns(task, content).columns == {"text": ["text"], "label": ["label"]}
+    assert suit_columns(task, Content("a", [{"text": "a", "tags": ["x"]}], ["line 1"])) == task
+
+
+def test_an_ensemble_is_not_trained_further(folders, tmp_path):
+    for seed in (1, 2):
+        member = shutil.copytree(folders["pairs"], tmp_path / "both" / MEMBERS / f"seed{seed}")
+        write(member, "README.md", "a card")
+    options, _ = make_parser().parse_known_args(["a.tsv", "--from", str(tmp_path / "both")])
+    with pytest.raises(UsageError, match=r"--from needs a single model, and .* holds an ensemble: take one of it"):
+        script_arguments(PAIRS, "g2p", options, [])
+
+
+def test_an_exported_folder_is_told_from_a_model(tmp_path):
+    for name in ("run_onnx.py", "config.json"):
+        write(tmp_path, name, "{}")
+    with pytest.raises(OSError, match=r"got an exported one, which python .*run_onnx.py and attention-rnn serve run"):
+        Model(str(tmp_path))
+
+
+def test_an_average_is_scored_as_its_training_was(folders, tmp_path, capsys):
+    for step in (1, 2):
+        folder = shutil.copytree(folders["pairs"], tmp_path / "run" / f"checkpoint-{step}")
+        state = {"log_history": [{"eval_exact_match": 1.0, "eval_per": 2.0, "step": 1}]}
+        write(folder, "trainer_state.json", json.dumps(state))
+    (tmp_path / "run" / "data").mkdir()
+    write(tmp_path / "run" / "data", "validation.jsonl", "{}")
+    cli.main(["average", str(tmp_path / "run"), "-o", str(tmp_path / "mean")])
+    assert trained_metrics(str(tmp_path / "mean")) == ["per", "exact_match"]
+    data = tmp_path / "run" / "data" / "validation.jsonl"
+    assert f"attention-rnn evaluate {tmp_path / 'mean'} {data}" in capsys.readouterr().out

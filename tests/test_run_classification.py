@@ -297,10 +297,12 @@ def test_a_regression_on_pairs_of_texts(tmp_path):
     arguments = ["--do_train", "--do_predict", "--train_file", file, "--test_file", file, *REGRESSION]
     arguments += ["--text_columns", "first", "second", "--label_column", "score"]
     scores = run(tmp_path / "out", *arguments, "--max_steps", "80", "--learning_rate", "0.03")
-    assert scores["test"].keys() == {"pearson", "spearman"}
+    assert scores["test"].keys() == {"pearson", "spearman", "mae"}
     assert scores["test"]["pearson"] > 80
     row = predictions(tmp_path / "out")[0]
     assert (row["text_pair"], row["reference"]) == ("dull", 0.5)
+    errors = [abs(row["prediction"] - row["reference"]) for row in predictions(tmp_path / "out")]
+    assert scores["test"]["mae"] == pytest.approx(sum(errors) / len(errors), abs=1e-4)
     (result,) = [pipeline("text-classification", str(tmp_path / "out"))({k: row[k] for k in ("text", "text_pair")})]
     assert result["score"] == pytest.approx(row["prediction"], abs=1e-5)
 

@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_refused(words, tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_stops_the_processes_and_leaves_their_checkpoints(words, tmp_path):
+def test_ctrl_c_stops_the_processes_and_leaves_their_checkpoints(words, tmp_path, capsys):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background begins without
     members = tmp_path / "run" / "members"
     arguments = ["train", words, "--output", tmp_path / "run", "--num_models", 2, *TINY, "--max_steps", 4000]
@@ -197,7 +197,8 @@ def test_ctrl_c_stops_the_processes_and_leaves_their_checkpoints(words, tmp_path
 
     thread = threading.Thread(target=stop)
     thread.start()
-    said = refused(*arguments)
+    assert refused(*arguments) == "130"
+    said = capsys.readouterr().err
     thread.join()
     assert "Stopped: 0 of 2 models are trained." in said
     assert "The same command goes on" in said

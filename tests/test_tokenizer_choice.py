@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from attention_rnn.tokenizer_training import choose_tokenizer, find_poor_tokens, train_tokenizer
+from attention_rnn.tokenizer_training import choose_tokenizer, find_poor_tokens, train_tokenizer, warn_of_poor_tokens
 
 random_ = random.Random(0)
 SYLLABLES = [onset + nucleus for onset in ("b", "d", "k", "l", "m", "n", "r", "s", "t", "") for nucleus in "aeiou"]
@@ -100,3 +100,14 @@ def test_texts_without_a_word_are_refused():
 )
 def test_poor_tokens_are_found(token_ids, fault):
     assert (find_poor_tokens(token_ids, 3) or "None").startswith(fault or "None")
+
+
+def test_words_may_be_unknown_more_often_than_letters(caplog):
+    words = train_tokenizer(["a good one"], kind="word")
+    letters = train_tokenizer(["a good one"], kind="character")
+    warn_of_poor_tokens("words", words(["a good one and one"])["input_ids"], words)
+    assert not caplog.text
+    warn_of_poor_tokens("words", words(["so it was"])["input_ids"], words)
+    warn_of_poor_tokens("letters", letters(["a good one xy"])["input_ids"], letters)
+    assert "does not suit the words: 100.0 %" in caplog.text
+    assert "does not suit the letters: 15.4 %" in caplog.text

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME
 
 from .ensemble import AttentionRnnEnsemble
+from .onnx.card import RUNNER
 
 MEMBERS = "members"  # in the folder of an ensemble, what holds one of each of its models
 TEACHERS = "teachers"  # in the folder of a student, the ensemble that it was distilled from
@@ -66,6 +67,11 @@ def open_config(name: str, **options: Any) -> Any:
         )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
+    if (folder / RUNNER).is_file():
+        raise OSError(
+            f"{name} must be a folder that a training or `save_pretrained` left, got an exported one, which "
+            f"python {folder / RUNNER} and attention-rnn serve run"
+        )
     try:
         return AutoConfig.from_pretrained(name, **options)
     except OSError as error:

@@ -117,12 +117,6 @@ def check_recurrence(labels: Iterable[str], kind: str = "label") -> None:
     logger.warning(f"There are {found}")
 
 
-def most_frequent_label(trained: Iterable[str], tested: Sequence[str]) -> tuple[str, float]:
-    """The label that most texts of the training have, and the percentage of those of the test that have it too."""
-    ((label, _),) = Counter(trained).most_common(1)
-    return label, 100 * sum(other == label for other in tested) / len(tested)
-
-
 def _config_with(config: Any, labels: Sequence[str], of_texts: bool) -> Any:
     config = copy.deepcopy(config)
     if of_texts:

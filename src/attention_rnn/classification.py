@@ -1,22 +1,31 @@
 """Labels of texts, one or several, and numbers: how they are read, predicted, scored, shown and written."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from transformers import EvalPrediction
 
-from .classes import check_labels, check_recurrence, merge_labels, most_frequent_label
+from .classes import check_labels, check_recurrence, merge_labels
 from .data import brief, write_json_lines
 
 try:
     from scipy.special import expit, softmax
     from scipy.stats import pearsonr, spearmanr
-    from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
+    from sklearn.metrics import (
+        ConfusionMatrixDisplay,
+        accuracy_score,
+        confusion_matrix,
+        f1_score,
+        matthews_corrcoef,
+        mean_absolute_error,
+    )
 except ImportError as error:
     raise ImportError(
         f"attention_rnn.classification needs scikit-learn ({error}): pip install 'attention-rnn[train]'"
@@ -38,15 +47,22 @@ def f1_macro(references: np.ndarray, predictions: np.ndarray) -> float:
     return 1.0 if np.isnan(of_labels).all() else float(np.nanmean(of_labels))
 
 
-# of each problem type, the metrics as functions of references and predictions; the first two are the default
+# of each problem type, the metrics as functions of references and predictions
 METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
     SINGLE_LABEL: {"accuracy": accuracy_score, "f1": f1_macro, "matthews": matthews_corrcoef},
     MULTI_LABEL: {"f1": f1_macro, "f1_micro": f1_micro, "accuracy": accuracy_score},
     REGRESSION: {
         "pearson": lambda references, predictions: pearsonr(references, predictions).statistic,
         "spearman": lambda references, predictions: spearmanr(references, predictions).statistic,
+        "mae": mean_absolute_error,
     },
 }
+DEFAULT_METRICS = {
+    SINGLE_LABEL: ["accuracy", "f1"],
+    MULTI_LABEL: ["f1", "f1_micro"],
+    REGRESSION: ["pearson", "spearman", "mae"],
+}
+LOWER_IS_BETTER = ("mae",)
 
 EXPLANATIONS = {
     SINGLE_LABEL: {
@@ -62,6 +78,7 @@ EXPLANATIONS = {
     REGRESSION: {
         "pearson": "Pearson correlation of the predicted and the right numbers, in percent",
         "spearman": "Spearman correlation of the ranks of the predicted and the right numbers, in percent",
+        "mae": "Mean distance of the predicted from the right numbers, in their own unit",
     },
 }
 
@@ -184,19 +201,54 @@ def predict(logits: np.ndarray, problem_type: str) -> np.ndarray:
 
 
 def score_predictions(output: EvalPrediction, problem_type: str, metrics: Iterable[str]) -> dict[str, float]:
-    """These of `METRICS` in percent. A correlation with a constant, which is not defined, is 0."""
+    """These of `METRICS`, all but distances in percent. A correlation with a constant, which is not defined, is 0."""
     logits: Any = output.predictions
     references: Any = output.label_ids
     predictions = predict(logits, problem_type)
-    return {name: 100 * float(np.nan_to_num(METRICS[problem_type][name](references, predictions))) for name in metrics}
+    scores = {name: float(np.nan_to_num(METRICS[problem_type][name](references, predictions))) for name in metrics}
+    return {name: score if name in LOWER_IS_BETTER else 100 * score for name, score in scores.items()}
+
+
+class Guess(NamedTuple):
+    """
+    Says the same of every text.
+
+    Args:
+        said: what it says.
+        metric: the one of `METRICS` that tells how good it is.
+        score: its value on the test.
+    """
+
+    said: str
+    metric: str
+    score: float
+
+    def is_as_good(self, scores: Mapping[str, float]) -> bool:
+        """Whether a model with these scores is no better, if they tell."""
+        if self.metric not in scores:
+            return False
+        return (scores[self.metric] - self.score) * (-1 if self.metric in LOWER_IS_BETTER else 1) <= 0
+
+
+def best_guess(trained: Sequence[Any], tested: Sequence[Any], problem_type: str) -> Guess:
+    """What a model has to beat: the most frequent label of the training, all labels, or the mean of the numbers."""
+    if problem_type == REGRESSION:
+        mean = fmean(trained)
+        return Guess(f"{mean:.4g}", "mae", fmean(abs(number - mean) for number in tested))
+    if problem_type == MULTI_LABEL:
+        labels = set(chain.from_iterable(trained))
+        shares = [sum(label in of_text for of_text in tested) / len(tested) for label in labels]
+        return Guess("all labels", "f1", 100 * fmean(2 * share / (1 + share) for share in shares))
+    ((label, _),) = Counter(trained).most_common(1)
+    return Guess(repr(label), "accuracy", 100 * fmean(other == label for other in tested))
 
 
 def baseline(examples: Mapping[str, Any], problem_type: str) -> str | None:
-    """What a model has to beat: the accuracy on the test of always saying the most frequent label of the training."""
-    if problem_type != SINGLE_LABEL or not {"train", "test"} <= set(examples):
+    """What a model has to beat on the test, in a sentence; nothing without a training or a test."""
+    if not {"train", "test"} <= set(examples):
         return None
-    label, accuracy = most_frequent_label(examples["train"]["label"], examples["test"]["label"])
-    return f"To compare: always saying {label!r} has an accuracy of {accuracy:.2f} on the test."
+    guess = best_guess(examples["train"]["label"], examples["test"]["label"], problem_type)
+    return f"To compare: always saying {guess.said} has {guess.metric} {guess.score:.2f} on the test."
 
 
 def write_predictions(

@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         module, _, function = COMMANDS[name].function.partition(":")
         getattr(import_module(f".{module}", __package__), function)(arguments[1:])
     except KeyboardInterrupt as error:
-        sys.exit(f"\n{error}" if str(error) else 130)
+        if str(error):
+            print(f"\n{error}", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

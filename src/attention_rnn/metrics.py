@@ -200,9 +200,9 @@ class WER(_ErrorRate):
 
 
 class PER(_ErrorRate):
-    """Phone error rate: edits per phone of the reference, where spaces separate phones, over all items, by jiwer.
+    """Phone error rate: edits per phone, or other symbol between spaces, of the reference, over all items, by jiwer.
 
-    `compute` returns `{"per": float}`. The same for characters that stand between spaces. See `WER` for the rest.
+    `compute` returns `{"per": float}`. See `WER` for the rest.
     """
 
     process = staticmethod(jiwer.process_words)

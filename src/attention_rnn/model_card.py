@@ -203,7 +203,8 @@ def _public(command: Sequence[str]) -> str:
             argument = word.replace("-", "_")
         if argument != "__hub_token":
             lines += " \\\n    " if word.startswith("--") else " "
-            lines += shlex.quote(os.path.basename(word) if os.path.exists(word) else word)
+            is_of_this_machine = os.path.isabs(word) and os.path.exists(word)
+            lines += shlex.quote(os.path.basename(word) if is_of_this_machine else word)
     return lines.strip()
 
 

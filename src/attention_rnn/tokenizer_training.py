@@ -28,6 +28,7 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>",
 BETWEEN_CHUNKS, EMPTY_CHUNK = "│", "∅"
 
 # `choose_tokenizer` measures lengths in characters
+_MOST_UNKNOWN, _MOST_UNKNOWN_WORDS = 0.05, 0.3  # of the tokens; there is no end of words
 _FEW_UNITS = 1_000
 _SHORT, _SHORT_OF_FEW_WORDS = 24, 60
 _LONGEST_WORD = 20  # on average; what is longer has no spaces between words
@@ -111,7 +112,9 @@ def _are_symbols(unit_length: float, units_per_text: float) -> bool:
     return unit_length <= LONGEST_SYMBOL and units_per_text >= 2
 
 
-def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | None) -> str | None:
+def find_poor_tokens(
+    token_ids: Iterable[Sequence[int]], unk_token_id: int | None, most_unknown: float = _MOST_UNKNOWN
+) -> str | None:
     """
     What shows that a tokenizer does not suit encoded texts, if anything: many unknown tokens, or texts of which most
     are a single token that is rare.
@@ -121,6 +124,8 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
             Encoded texts, each with one special token at its end.
         unk_token_id (`int`, *optional*):
             The id of the unknown token.
+        most_unknown (`float`, *optional*, defaults to 0.05):
+            The part of the tokens that may be unknown.
     """
     texts, tokens, unknown = 0, 0, 0
     single: Counter[int] = Counter()
@@ -130,7 +135,7 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
         unknown += sum(token_id == unk_token_id for token_id in ids)
         if len(ids) == 2:
             single[ids[0]] += 1
-    if unknown > 0.05 * tokens:
+    if unknown > most_unknown * tokens:
         return f"{100 * unknown / tokens:.1f} % of the tokens are unknown, and all alike to the model"
     # a label is a single token as well, and has been seen often
     if single.total() > 0.5 * texts and single.total() < 5 * len(single) and len(single) > 20:
@@ -143,7 +148,9 @@ def find_poor_tokens(token_ids: Iterable[Sequence[int]], unk_token_id: int | Non
 
 def warn_of_poor_tokens(what: str, token_ids: Iterable[Sequence[int]], tokenizer: PreTrainedTokenizerBase) -> None:
     """Log a warning if a tokenizer does not suit encoded texts, see `find_poor_tokens`."""
-    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id):
+    splitter = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    most_unknown = _MOST_UNKNOWN_WORDS if isinstance(splitter, pre_tokenizers.WhitespaceSplit) else _MOST_UNKNOWN
+    if fault := find_poor_tokens(token_ids, tokenizer.unk_token_id, most_unknown):
         logger.warning(f"The tokenizer does not suit the {what}: {fault}.")
 
 

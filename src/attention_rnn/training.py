@@ -463,8 +463,12 @@ def name_of_model(trainer: ReliableTrainer) -> str:
 
 def address_of_model(trainer: ReliableTrainer) -> str:
     """What opens it: its id on the Hub if it goes there, otherwise its folder, without those of this machine."""
-    folder = str(trainer.args.output_dir)
-    return name_of_model(trainer) if trainer.args.push_to_hub or Path(folder).is_absolute() else folder
+    return name_of_model(trainer) if trainer.args.push_to_hub else address_of_folder(str(trainer.args.output_dir))
+
+
+def address_of_folder(folder: str | Path) -> str:
+    """A folder without those of this machine in which it lies."""
+    return Path(folder).name if Path(folder).is_absolute() else str(folder)
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:

@@ -1,6 +1,7 @@
 """`attention-rnn average` and `attention-rnn ensemble`: several models as one."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from ..data import write_json_lines
 from ..parts import write_whole
 from . import CommandParser, UsageError, add_reading_arguments, at_least
 from .answers import check_output, json_lines_for, row_of
+from .evaluate import trained_metrics, training_data_of
 from .models import COMMAND, Model, read_settings, task_of
 from .reading import read_texts
 
@@ -53,9 +55,14 @@ def average(arguments: Sequence[str]) -> None:
     settings = read_settings(folders[-1])
     average_checkpoints(folders, output)
     if settings:
-        settings |= {"command": "average", "arguments": list(arguments)}
+        metrics = trained_metrics(str(folders[-1])) or trained_metrics(str(folders[-1].parent))
+        settings |= {"command": "average", "arguments": list(arguments), "metrics": metrics}
         write_whole(output / COMMAND, json.dumps(settings, indent=1) + "\n")
     print(f"{output} is the mean of {', '.join(path.name for path in folders)}")
+    file = training_data_of(str(folders[-1])) / "validation.jsonl"
+    if file.exists():
+        each = (shlex.join(["attention-rnn", "evaluate", str(model), str(file)]) for model in (folders[-1], output))
+        print("to compare", *each, sep="\n  ")
     if len(reports) < len(folders):
         print("nothing tells whether they are of one run: the weights of different runs have no useful mean")
 

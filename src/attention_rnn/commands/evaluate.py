@@ -68,7 +68,7 @@ def trained_metrics(model: str) -> list[str]:
         if (file := Path(model, name)).exists():
             told = json.loads(file.read_text(encoding="utf-8"))
             results |= {key for row in told.get("log_history", [told]) for key in row}
-    return [name for name in METRICS if f"eval_{name}" in results]
+    return [name for name in METRICS if f"eval_{name}" in results] or read_settings(model).get("metrics", [])
 
 
 def check_metrics(names: Sequence[str], task: Task) -> None:

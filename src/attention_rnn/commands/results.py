@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..conll import read_conll
 from ..data import read_rows
 from ..inspection import Row
+from ..onnx.spelling import unspell, unspell_lemma
 from ..tasks import Task
 
 # of each task, where its script leaves them
@@ -22,21 +23,28 @@ Scores = Mapping[str, Mapping[str, float | str]]
 
 
 class _Judged(NamedTuple):
+    """
+    Args:
+        error: how far a number is from the right one, or whether something else is wrong.
+    """
+
     source: str
     prediction: str
     reference: str
-    is_right: bool
+    error: float | bool
 
 
 def write_marked_predictions(folder: Path, task: Task) -> None:
-    """The predictions of the test as a table, what is wrong first and marked."""
-    judged = sorted(_judge(folder, task), key=lambda row: row.is_right)
+    """The predictions of the test as a table, what is wrong first and marked, or by the error of numbers."""
+    judged = sorted(_judge(folder, task), key=lambda row: -abs(row.error))
     if not judged:
         return
+    are_numbers = task.problem_type == "regression" and task.name == "classification"
     with open(folder / "predictions.tsv", "w", encoding="utf-8") as table:
-        print("mark", *_Judged._fields[:3], sep="\t", file=table)
-        for *values, is_right in judged:
-            print("✓" if is_right else "✗", *(" ".join(value.split()) for value in values), sep="\t", file=table)
+        print("error" if are_numbers else "mark", *_Judged._fields[:3], sep="\t", file=table)
+        for *values, error in judged:
+            mark = f"{error:+.4g}" if are_numbers else "✗" if error else "✓"
+            print(mark, *(" ".join(value.split()) for value in values), sep="\t", file=table)
 
 
 def _judge(folder: Path, task: Task) -> Iterator[_Judged]:
@@ -47,20 +55,29 @@ def _judge(folder: Path, task: Task) -> Iterator[_Judged]:
         told_and_right = (read_conll(str(file), 0, column) for column in (2, 1))
         for (_, told), (_, right) in zip(*told_and_right, strict=True):
             label, reference = (" ".join(row["labels"]) for row in (told, right))
-            yield _Judged(" ".join(told["tokens"]), label, reference, label == reference)
+            yield _Judged(" ".join(told["tokens"]), label, reference, label != reference)
         return
     for _, row in read_rows(str(file)):
         if task.name == "pairs":
-            yield _Judged(row["source"], row["prediction"], row["reference"], row["prediction"] == row["reference"])
+            source, told, right = (row[name] for name in ("source", "prediction", "reference"))
+            if task.spelt:
+                source, told, right = unspell_lemma(source), unspell(told), unspell(right)
+            yield _Judged(source, told, right, told != right)
         elif task.name == "question-answering":
             references = row["references"] or [""]
-            yield _Judged(row["question"], row["prediction"], references[0], row["prediction"] in references)
-        elif task.problem_type != "regression":
-            text = " | ".join(row[name] for name in ("text", "text_pair") if name in row)
+            yield _Judged(row["question"], row["prediction"], references[0], row["prediction"] not in references)
+        elif task.problem_type == "regression":
+            told, right = float(row["prediction"]), float(row["reference"])
+            yield _Judged(_text_of(row), f"{told:.4g}", f"{right:.4g}", told - right)
+        else:
             told, right = (
                 row[name] if isinstance(row[name], list) else [row[name]] for name in ("prediction", "reference")
             )
-            yield _Judged(text, ", ".join(told), ", ".join(right), set(told) == set(right))
+            yield _Judged(_text_of(row), ", ".join(told), ", ".join(right), set(told) != set(right))
+
+
+def _text_of(row: Row) -> str:
+    return " | ".join(row[name] for name in ("text", "text_pair") if name in row)
 
 
 def tell_results(
@@ -79,12 +96,15 @@ def tell_results(
     print(*others, sep="\n", end="\n" if others else "")
     reached = {name: value for name, value in scores.get("test", {}).items() if not isinstance(value, str)}
     is_useless = has_learned_nothing(reached)
-    if guess := _most_frequent(task, rows):
-        label, accuracy = guess
-        print(f"to compare accuracy {accuracy:.2f} by saying {label!r} of every text")
-        is_useless = reached.get("accuracy", 100.0) <= accuracy
+    if task.name == "classification":
+        from ..classification import best_guess
+
+        trained, tested = ([_label(row, task) for row in rows[split]] for split in ("train", "test"))
+        guess = best_guess(trained, tested, task.problem_type)
+        print(f"to compare {guess.metric} {guess.score:.2f} by saying {guess.said} of every text")
+        is_useless = guess.is_as_good(reached)
     if is_useless:
-        print("           The model has learned nothing of use: it needs more to train on.")
+        print("           The model has learned nothing of use: it needs more steps, or more to train on.")
     shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
     shown = [str(folder / name) for name in shown if (folder / name).exists()]
     print(f"look at    {', '.join(shown)}")
@@ -109,10 +129,5 @@ def has_learned_nothing(scores: Mapping[str, float]) -> bool:
     return bool(right) and not any(right) and all(value > 90 for value in wrong)
 
 
-def _most_frequent(task: Task, rows: Mapping[str, Sequence[Row]]) -> tuple[Any, float] | None:
-    """The label that most texts of the training have, and the percentage of those of the test that have it too."""
-    if task.name != "classification" or task.problem_type != "single_label_classification":
-        return None
-    from ..classes import most_frequent_label
-
-    return most_frequent_label(*([row["label"] for row in rows[split]] for split in ("train", "test")))
+def _label(row: Row, task: Task) -> Any:
+    return float(row["label"]) if task.problem_type == "regression" else row["label"]

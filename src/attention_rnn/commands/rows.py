@@ -45,6 +45,8 @@ def suit_columns(task: Task, content: Content) -> Task:
     sources = [role for role in task.columns if role in ("source", "text", "tokens")]
     wanted = [column for role in sources for column in task.columns[role]]
     if not there or {column.split(".")[0] for column in wanted} <= set(there):
+        if "label" in there and not set(task.columns.get("label", there)) & set(there):
+            return replace(task, columns=task.columns | {"label": ["label"]})
         return task
     if not task.spelt and set(sources) <= set(there):
         pair = {"text": ["text", "text_pair"][: len(wanted)]} if sources == ["text"] else {}
@@ -190,19 +192,22 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
 
 def with_labels(rows: list[Row], task: Task, what: str) -> list[Row]:
     """
-    The rows but those whose label is missing, of which there are none where a text may have any number of labels. How
-    many are left out is told.
+    The rows but those whose label is missing, of which there are none where a text may have any number of labels, and
+    but pairs of which one side is empty. How many are left out is told.
 
     Raises:
         ValueError: all of them are.
     """
-    if task.name != "classification" or task.problem_type == "multi_label_classification":
+    if task.name == "pairs":
+        lacking, kept = "source or no target", [row for row in rows if row["source"].strip() and row["target"].strip()]
+    elif task.name == "classification" and task.problem_type != "multi_label_classification":
+        lacking, kept = "label", [row for row in rows if row["label"]]
+    else:
         return rows
-    kept = [row for row in rows if row["label"]]
     if not kept:
-        raise ValueError(f"there must be a label in the rows of {what}, got {len(rows):,} rows without one")
+        raise ValueError(f"the rows of {what} must have what is needed, got {len(rows):,} rows with no {lacking}")
     if left_out := len(rows) - len(kept):
-        print(f"{left_out:,} of {len(rows):,} rows of {what} have no label and are left out")
+        print(f"{left_out:,} of {len(rows):,} rows of {what} have no {lacking} and are left out")
     return kept
 
 

@@ -21,10 +21,12 @@ from statistics import fmean, stdev
 
 from ..arguments import parse_arguments
 from ..checkpoints import CARD, MEMBERS, TEACHERS, open_encoder_decoder
+from ..data import read_rows
 from ..metrics import METRICS
 from ..model_card import format_duration, write_model_card
 from ..run_folder import NEXT, delete_run
 from ..tasks import Task
+from ..training import address_of_folder
 from . import UsageError
 from .flags import name_of_flag
 from .models import COMMAND
@@ -43,7 +45,8 @@ attention-rnn predict {name}
 from attention_rnn.checkpoints import open_encoder_decoder
 
 ensemble, tokenizer = open_encoder_decoder("{name}")
-outputs = ensemble.generate(**tokenizer(["a text"], return_tensors="pt"))
+outputs = ensemble.generate(**tokenizer([{source}], return_tensors="pt"))
+print(tokenizer.batch_decode(outputs, skip_special_tokens=True))
 ```"""
 _LIMITS = "As of each of the models, which their cards tell. Together they take the time and the memory of all."
 
@@ -106,6 +109,7 @@ def train_several(
         run.main([*words_of_test(words), "--model_name_or_path", str(ensemble), *_place(ensemble, seeds[0])])
     for place in (ensemble, *members):
         write_marked_predictions(place, task)
+    source = next(row["source"] for _, row in read_rows(str(ensemble / "generated_predictions.jsonl")))
     single = [read_scores(member, "predict") for member in members]
     rows = dict(zip([member.name for member in members], map(tell, single), strict=True))
     rows |= {"mean": tell_mean(single), "together": tell(read_scores(ensemble, "predict"))}
@@ -116,7 +120,7 @@ def train_several(
             model=open_encoder_decoder(str(ensemble))[0],
             name=ensemble.resolve().name,
             task="translation",
-            usage=_USAGE.format(name=ensemble.resolve().name),
+            usage=_USAGE.format(name=address_of_folder(ensemble), source=json.dumps(source, ensure_ascii=False)),
             limits=_LIMITS,
             results=scores,
             data=data,

@@ -118,6 +118,8 @@ def main(arguments: Sequence[str]) -> None:
     print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
     recipe, reason = settle_recipe(task, rows, options)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
+    if options.start is not None:
+        print(f"  only for how to train: the model and its tokenizer are those of {options.start}, trained further")
 
     folder = options.output or Path("runs", Path(options.file[0]).name.split(".")[0])
     check_flags(script(task.name), others, parser, settled_of(script(task.name)))
@@ -349,6 +351,7 @@ def script_arguments(
     import torch
 
     from ..arguments import multiplies_bfloat16
+    from ..checkpoints import members_of
 
     settings = load_recipe(recipe)
     if not (torch.cuda.is_available() or multiplies_bfloat16()):
@@ -370,11 +373,15 @@ def script_arguments(
     if options.start is not None:
         if options.config_overrides:
             raise UsageError(f"--config_overrides is of new models, and {options.start} brings its config")
+        if members := members_of(options.start):
+            raise UsageError(
+                f"--from needs a single model, and {options.start} holds an ensemble: take one of it, {members[0]}, or "
+                f"distil it, --teacher_models {options.start}"
+            )
         if (found := task_of(options.start)) != _MODELS_FOR[task.name]:
             raise UsageError(f"--from needs a model for {_MODELS_FOR[task.name]}, and {options.start} is for {found}")
         settings = {name: value for name, value in settings.items() if name not in of_models.__dataclass_fields__}
         settings["model_name_or_path"] = options.start
-        print(f"what {options.start} has learned is trained further")
         if task.name == "pairs":
             settings["extend_vocabulary"] = True
     given = {word.split("=")[0] for word in others}
@@ -434,4 +441,5 @@ def quiet() -> None:
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    for name in ("accelerate", "sacrebleu"):
+        logging.getLogger(name).setLevel(logging.ERROR)

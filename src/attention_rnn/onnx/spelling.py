@@ -32,6 +32,13 @@ def read_lemma(text: str) -> str:
     return spell_lemma(lemma.strip(), features.strip())
 
 
+def unspell_lemma(text: str) -> str:
+    """A lemma and its features as they are typed: "g e h e n [V] [PST]" as "gehen V;PST"."""
+    parts = text.split()
+    features = [part[1:-1] for part in parts if len(part) > 2]
+    return f"{unspell(' '.join(part for part in parts if len(part) <= 2))} {';'.join(features)}"
+
+
 def unspell(text: str) -> str:
     """The text that was spelt."""
     return text.replace(" ", "").replace("␣", " ")
