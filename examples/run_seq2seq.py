@@ -33,6 +33,7 @@ from attention_rnn.arguments import (
     settle_sizes,
     wanted_splits,
 )
+from attention_rnn.augmentation import recombine
 from attention_rnn.checkpoints import members_of, one_of
 from attention_rnn.chunks import TargetChunks, writes_chunks
 from attention_rnn.confusion import count_confusions, write_confusions
@@ -133,6 +134,10 @@ class DataArguments(TableDataArguments):
     )
     target_column: str | None = option(None, "Column of the target. Default for both: the first columns.")
     source_prefix: str = option("", "Text to put before each source.")
+    augment_to: int = option(
+        0,
+        "Fewer training pairs than these are recombined, up to so many, where sources stand in their targets in part.",
+    )
     max_source_length: int = option(256, "Longer sources are cut to that many tokens.")
     max_target_length: int = option(256, "Longer targets are cut to that many tokens.")
     bleu_tokenize: str = option("13a", "How sacrebleu tokenizes for BLEU.")
@@ -204,10 +209,12 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     taught = dict(pairs)
+    if "train" in pairs:
+        taught["train"] = augment(pairs["train"], data_args.augment_to, training_args.seed)
     if training_args.teaches_sequences:
         settings = {"num_beams": data_args.num_beams, "max_length": model.generation_config.max_length}
-        written = write_targets(teacher.to(training_args.device), of_teacher, pairs["train"]["source"], **settings)
-        taught["train"] = with_targets(pairs["train"], written)
+        written = write_targets(teacher.to(training_args.device), of_teacher, taught["train"]["source"], **settings)
+        taught["train"] = with_targets(taught["train"], written)
     if writes_chunks(tokenizer):
         chunks = TargetChunks(next(iter(taught.values())), tokenizer)
         taught = {split: examples.map(chunks, batched=True) for split, examples in taught.items()}
@@ -266,7 +273,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),
-        details=training_args.describe_distillation(),
+        details=training_args.describe_distillation() or describe_augmentation(pairs, data_args.augment_to),
     )
     return scores
 
@@ -287,6 +294,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
     check_choice("source_tokenizer", model_args.source_tokenizer, (*get_args(TokenizerKind), "auto"))
     check_choice("target_tokenizer", model_args.target_tokenizer, (*TARGET_KINDS, "auto", None))
+    if data_args.augment_to < 0 or (data_args.augment_to and data_args.streaming):
+        raise ValueError(f"--augment_to must be a number of pairs, without --streaming, got {data_args.augment_to}")
     if model_args.target_tokenizer == "chunk" and data_args.streaming:
         raise ValueError("--target_tokenizer chunk needs data that are not read by --streaming")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -375,6 +384,22 @@ def warn_of_unequal_lengths(encoded: Dataset) -> None:
             "attention_type=aligned writes one for each: --target_tokenizer chunk makes them equal, another "
             "attention_type needs no such tokens."
         )
+
+
+def augment(examples: Dataset, number: int, seed: int) -> Dataset:
+    """Training examples, and others made of their parts until there are so many."""
+    if number == 0 or len(examples) >= number:
+        return examples
+    made = recombine(examples.to_list(), number - len(examples), seed)
+    logger.info(f"{len(made):,} pairs are made of parts of the {len(examples):,} to train on.")
+    return Dataset.from_list([*examples, *made])
+
+
+def describe_augmentation(pairs: dict[str, Dataset | IterableDataset], number: int) -> str | None:
+    """A sentence for the model card, if `augment` has made pairs."""
+    if "train" not in pairs or not number or len(pairs["train"]) >= number:
+        return None
+    return f"To the {len(pairs['train']):,} pairs others were added, up to {number:,}, that are made of their parts."
 
 
 def with_targets(examples: Dataset, targets: list[str]) -> Dataset:

@@ -579,3 +579,15 @@ def test_small_data_are_read_in_small_steps(pairs, batch_size, epochs, tmp_path)
 def test_numbers_of_a_training_that_make_no_sense_are_refused(tmp_path, argument, value):
     with pytest.raises(ValueError, match=f"--{argument} must be .*, got {value}"):
         run_seq2seq.main(["--do_train", "--output_dir", str(tmp_path), f"--{argument}", value])
+
+
+def test_few_pairs_are_recombined(tmp_path, caplog):
+    verbs = [f"{letter}and{'el' if place % 2 else 'er'}n" for place, letter in enumerate("bhmrswlkpf")]
+    rows = "".join(f"{verb}\t{verb}te\n" for verb in verbs)
+    arguments = ["--train_file", write(tmp_path / "train.tsv", "source\ttarget\n" + rows), "--max_steps", 1]
+    with caplog.at_level(logging.INFO):
+        run(tmp_path / "out", "--do_train", *arguments, "--augment_to", 12)
+    assert "2 pairs are made of parts of the 10 to train on." in caplog.text
+    assert "others were added, up to 12" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(ValueError, match="--augment_to must be a number of pairs"):
+        run(tmp_path / "more", "--do_train", *arguments, "--augment_to", -1)

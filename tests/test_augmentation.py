@@ -1,0 +1,48 @@
+"""New pairs from the parts of those that are there."""
+
+import pytest
+
+from attention_rnn.augmentation import recombine
+
+VERBS = [
+    ("handeln", "handelte"),
+    ("wandern", "wanderte"),
+    ("sammeln", "sammelte"),
+    ("hämmern", "hämmert"),
+    ("lächeln", "gelächelt"),
+]
+
+
+def pairs_of(words, between=""):
+    return [{"source": between.join(source), "target": between.join(target)} for source, target in words]
+
+
+def test_what_both_sides_share_is_changed_alike():
+    made = recombine(pairs_of(VERBS), 40)
+    stems = {source.removesuffix("n") for source, _ in VERBS}
+    twos = {stem[at : at + 2] for stem in stems for at in range(len(stem) - 1)}
+    for pair in made:
+        stem = pair["source"].removesuffix("n")
+        assert pair["target"] in (f"{stem}te", f"{stem}t", f"ge{stem}t")
+        assert stem not in stems
+        assert {stem[at : at + 2] for at in range(len(stem) - 1)} <= twos
+    assert {"source": "wandeln", "target": "wandelte"} in made
+    assert len({pair["source"] for pair in made}) == len(made)
+
+
+def test_features_between_spaces_stay():
+    pairs = [{"source": f"{pair['source']} [V] [PST]", "target": pair["target"]} for pair in pairs_of(VERBS, " ")]
+    made = recombine(pairs, 5)
+    assert made
+    assert all(pair["source"].endswith(" n [V] [PST]") for pair in made)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_so_many_are_made_and_always_the_same(number):
+    made = recombine(pairs_of(VERBS), number, seed=5)
+    assert len(made) == number
+    assert made == recombine(pairs_of(VERBS), number, seed=5)
+
+
+def test_nothing_is_made_of_what_shares_nothing():
+    assert recombine(pairs_of([("haus", "HAUS"), ("ab", "ab")]), 9) == []
