@@ -286,8 +286,11 @@ def test_a_regression_is_scored_by_numbers(tmp_path):
     logits = save_classifier(tmp_path, num_labels=1)
     rows = [{"text": text, "score": 1 - 2 * logits(text)[0]} for text in TEXTS]
     scores = score_classifier(tmp_path, rows, "--use_cpu", "--num_heat_maps", "0")
+    assert scores.pop("mae") == pytest.approx(
+        sum(abs(row["score"] - logits(row["text"])[0]) for row in rows) / len(rows)
+    )
     assert scores == {"pearson": pytest.approx(-100, abs=1e-3), "spearman": pytest.approx(-100, abs=1e-3)}
-    with pytest.raises(ValueError, match="--metrics of regression must be one of pearson, spearman, got 'exact_match'"):
+    with pytest.raises(ValueError, match="--metrics of regression must be one of pearson, spearman, mae, got"):
         score_classifier(tmp_path, rows, "--use_cpu", "--metrics", "exact_match")
 
 
