@@ -11,7 +11,7 @@ inBrowser("each text becomes what Python makes of it", async () => {
     expect(rows).toEqual(greedy.target_tokens);
     expect(await page.locator("#attention thead th").allTextContents()).toEqual(greedy.source_tokens);
     const found = await page.locator("#best li").evaluateAll((items) => items.map((item) => item.firstChild.textContent));
-    expect(found.filter(Boolean)).toEqual(best.filter(Boolean));
+    expect(found.filter(Boolean)).toEqual([...new Set(best)].filter(Boolean)); // each text once
   }
   expect(faults).toEqual([]);
 }, 120_000);
