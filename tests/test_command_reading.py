@@ -33,6 +33,7 @@ from attention_rnn.commands.train import (
     check_places,
     known_of_options,
     make_parser,
+    most_of,
     origins_of,
     read_files,
     script_arguments,
@@ -689,3 +690,11 @@ def test_an_average_is_scored_as_its_training_was(folders, tmp_path, capsys):
     assert trained_metrics(str(tmp_path / "mean")) == ["per", "exact_match"]
     data = tmp_path / "run" / "data" / "validation.jsonl"
     assert f"attention-rnn evaluate {tmp_path / 'mean'} {data}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "number"), [(["--max_train_samples", "5"], 5), (["--max_train_samples=5"], 5), (["--seed", "5"], None)]
+)
+def test_an_argument_leaves_so_many_rows(words, number):
+    assert most_of("train", words) == number
+    assert most_of("test", words) is None

@@ -591,3 +591,11 @@ def test_few_pairs_are_recombined(tmp_path, caplog):
     assert "others were added, up to 12" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ValueError, match="--augment_to must be a number of pairs"):
         run(tmp_path / "more", "--do_train", *arguments, "--augment_to", -1)
+
+
+@pytest.mark.parametrize("overrides", ["hidden_size=abc", "hidden_size=0"])
+def test_a_wrong_value_of_a_field_names_the_argument(overrides):
+    arguments = ["--do_train", "--output_dir", "x", "--config_overrides", overrides]
+    kinds = (run_seq2seq.ModelArguments, run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
+    with pytest.raises(ValueError, match=r"--config_overrides: `?hidden_size"):
+        run_seq2seq.check_arguments(*parse_arguments(arguments, *kinds))

@@ -357,7 +357,11 @@ def check_model(model_args: Any, training_args: TrainingArguments) -> None:
     if model_args.model_name_or_path is None:
         if "train" not in wanted_splits(training_args):
             raise ValueError("--do_eval and --do_predict without --do_train need --model_name_or_path")
-        model_args.config_class(**parse_config_overrides(model_args.config_overrides, model_args.config_class))
+        values = parse_config_overrides(model_args.config_overrides, model_args.config_class)
+        try:
+            model_args.config_class(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--config_overrides: {error}") from error
     for name, brings, of_any in (
         ("model_name_or_path", "config and tokenizer", model_args.of_any_model),
         ("tokenizer_name", "vocabulary", getattr(model_args, "of_any_tokenizer", ())),

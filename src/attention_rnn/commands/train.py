@@ -113,6 +113,8 @@ def main(arguments: Sequence[str]) -> None:
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
     rows = split_rows(settle_intents(rows), task, options.seed)
+    if task.name != "language-model":  # of which these are counted otherwise
+        rows = {split: of_split[: most_of(split, others)] for split, of_split in rows.items()}
     is_text = task.name == "language-model"
     sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in SPLITS]
     print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
@@ -144,6 +146,13 @@ def main(arguments: Sequence[str]) -> None:
             scores, lines = train_several(folder, task, words, options, data, command)
     write_marked_predictions(folder, task)
     tell_results(folder, task, scores, rows, lines)
+
+
+def most_of(split: str, words: Sequence[str]) -> int | None:
+    """How many rows of a split an argument of the script leaves; `None` if none does, or it is no number."""
+    name = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}[split]
+    value = value_of(name, words) if f"--{name}" in {word.split("=")[0] for word in words} else ""
+    return int(value) if value.isdecimal() else None
 
 
 _WHAT = ("to train on", "to choose the best model by", "to test it on")
