@@ -595,7 +595,7 @@ def test_few_pairs_are_recombined(tmp_path, caplog):
 
 @pytest.mark.parametrize("overrides", ["hidden_size=abc", "hidden_size=0"])
 def test_a_wrong_value_of_a_field_names_the_argument(overrides):
-    arguments = ["--do_train", "--output_dir", "x", "--config_overrides", overrides]
+    arguments = ["--do_train", "--train_file", "a.tsv", "--output_dir", "x", "--config_overrides", overrides]
     kinds = (run_seq2seq.ModelArguments, run_seq2seq.DataArguments, run_seq2seq.TrainingArguments)
     with pytest.raises(ValueError, match=r"--config_overrides: `?hidden_size"):
         run_seq2seq.check_arguments(*parse_arguments(arguments, *kinds))
