@@ -44,5 +44,9 @@ def test_so_many_are_made_and_always_the_same(number):
     assert made == recombine(pairs_of(VERBS), number, seed=5)
 
 
+def test_nothing_is_made_where_stems_are_no_beginnings():
+    assert recombine(pairs_of([(f"a{source}", target) for source, target in VERBS]), 9) == []
+
+
 def test_nothing_is_made_of_what_shares_nothing():
     assert recombine(pairs_of([("haus", "HAUS"), ("ab", "ab")]), 9) == []
