@@ -17,6 +17,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from attention_rnn.checkpoints import one_of, open_config, open_encoder_decoder
 from attention_rnn.data import (
     FORMATS,
     choose_columns,
+    distinct,
     extension,
     get_text,
     json_lines,
@@ -181,14 +183,10 @@ def generate(generator: Any, texts: list[str], options: argparse.Namespace) -> l
         row: dict[str, Any] = {"source": text, "prediction": of_text[0]["generated_text"]}
         if options.num_return_sequences > 1 or options.scores or options.alignments:
             if not (options.do_sample or options.alignments):  # several tokenizations may be of one text
-                of_text = [h for n, h in enumerate(of_text) if h["generated_text"] not in texts_of(of_text[:n])]
+                of_text = distinct(of_text, itemgetter("generated_text"))
             row["n_best"] = [hypothesis_row(hypothesis) for hypothesis in of_text]
         rows.append(row)
     return rows
-
-
-def texts_of(hypotheses: Sequence[dict[str, Any]]) -> list[str]:
-    return [hypothesis["generated_text"] for hypothesis in hypotheses]
 
 
 def hypothesis_row(hypothesis: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -273,7 +273,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         data={split: (origin(split, data_args), number_of(examples)) for split, examples in pairs.items()},
         picture=run.draw_heat_maps(trainer, alignments),
         explanations=describe_metrics(metrics),
-        details=training_args.describe_distillation() or describe_augmentation(pairs, data_args.augment_to),
+        details=training_args.describe_distillation() or describe_augmentation(pairs, taught),
     )
     return scores
 
@@ -395,11 +395,12 @@ def augment(examples: Dataset, number: int, seed: int) -> Dataset:
     return Dataset.from_list([*examples, *made])
 
 
-def describe_augmentation(pairs: dict[str, Dataset | IterableDataset], number: int) -> str | None:
+def describe_augmentation(pairs: dict[str, Any], taught: dict[str, Any]) -> str | None:
     """A sentence for the model card, if `augment` has made pairs."""
-    if "train" not in pairs or not number or len(pairs["train"]) >= number:
+    known, number = (number_of(of_splits.get("train")) or 0 for of_splits in (pairs, taught))
+    if number <= known:
         return None
-    return f"To the {len(pairs['train']):,} pairs others were added, up to {number:,}, that are made of their parts."
+    return f"To the {known:,} pairs {number - known:,} were added that are made of their parts."
 
 
 def with_targets(examples: Dataset, targets: list[str]) -> Dataset:

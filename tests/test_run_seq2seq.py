@@ -588,7 +588,7 @@ def test_few_pairs_are_recombined(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run(tmp_path / "out", "--do_train", *arguments, "--augment_to", 12)
     assert "2 pairs are made of parts of the 10 to train on." in caplog.text
-    assert "others were added, up to 12" in (tmp_path / "out" / "README.md").read_text()
+    assert "To the 10 pairs 2 were added that are made of their parts." in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ValueError, match="--augment_to must be a number of pairs"):
         run(tmp_path / "more", "--do_train", *arguments, "--augment_to", -1)
 

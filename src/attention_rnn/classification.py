@@ -227,7 +227,8 @@ class Guess(NamedTuple):
         """Whether a model with these scores is no better, if they tell."""
         if self.metric not in scores:
             return False
-        return (scores[self.metric] - self.score) * (-1 if self.metric in LOWER_IS_BETTER else 1) <= 0
+        score = scores[self.metric]
+        return score >= self.score if self.metric in LOWER_IS_BETTER else score <= self.score
 
 
 def best_guess(trained: Sequence[Any], tested: Sequence[Any], problem_type: str) -> Guess:

@@ -16,7 +16,7 @@ import reprlib
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -289,6 +289,14 @@ def read_lines(file: str, encoding: str | None = None) -> Iterator[str]:
         if kind is None:
             raise
         raise ValueError(f"{file}, after line {number}: must be a whole {kind} file: {error}") from error
+
+
+def distinct(items: Iterable[Any], key: Callable[[Any], Any]) -> list[Any]:
+    """The first of those items that have the same key, in their order."""
+    first: dict[Any, Any] = {}
+    for item in items:
+        first.setdefault(key(item), item)
+    return list(first.values())
 
 
 def significant(value: float) -> float:

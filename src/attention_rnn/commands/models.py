@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data import significant
+from ..data import distinct, significant
 from ..onnx.spelling import read_lemma, unspell
 from ..tasks import Task
 
@@ -210,11 +211,9 @@ class Model:
             options = {"num_beams": beams, "num_return_sequences": number, "return_scores": number > 1}
             outputs = self.pipeline(texts, batch_size=size, **options)
             for of_text in outputs:
-                different: dict[str, Answer] = {}  # texts: several tokenizations may be of one
-                for one in of_text if isinstance(of_text, list) else [of_text]:
-                    text = self._target(one["generated_text"])
-                    different.setdefault(text, Answer(text, one.get("score")))
-                yield list(different.values())
+                of_text = of_text if isinstance(of_text, list) else [of_text]
+                answers = [Answer(self._target(one["generated_text"]), one.get("score")) for one in of_text]
+                yield distinct(answers, attrgetter("value"))  # several tokenizations may be of one text
         elif self.task == "text-classification":
             yield from self._classes(texts, number, size)
         elif self.task == "token-classification":

@@ -181,9 +181,10 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     trained, tested = ({str(row.get(name_of_class, "")) for row in rows[name]} for name in ("train", "test"))
     if unseen := sorted(trained - tested):
         print(f"the test has no {name_of_class} {_some(unseen)}")
+    keys = {name: [key(row) for row in of_split] for name, of_split in rows.items()}
     for name, other, what in _OVERLAPS:
-        known = {key(row) for row in rows[other]}
-        if shared := sum(key(row) in known for row in rows[name]):
+        known = set(keys[other])
+        if shared := sum(source in known for source in keys[name]):
             print(
                 f"{shared:,} of {len(rows[name]):,} texts of {name} {what}: what it scores on them flatters the model"
             )
