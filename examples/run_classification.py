@@ -202,7 +202,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
         trainer,
         task=data_args.task,
         usage=classification_usage(trainer.model, address_of_model(trainer), texts, picture),
-        limits=classification_limits(data_args.max_length, labels),
+        limits=classification_limits(
+            data_args.max_length, labels, [] if labels or "train" not in examples else examples["train"]["label"]
+        ),
         data={split: (origin(split, data_args), len(of_split)) for split, of_split in examples.items()},
         explanations=EXPLANATIONS[problem_type],
         details=baseline(examples, problem_type),

@@ -66,7 +66,12 @@ const SHOWN = {
     const spent = performance.now() - started;
     const count = Math.min(10, Math.max(1, Math.trunc(beams.value) || 1));
     showAttention(greedy);
-    showBest(count === 1 ? [greedy] : await runner.generate(text.value, { numBeams: count, numReturnSequences: count, signal }));
+    if (count > 1) {
+      const found = await runner.generate(text.value, { numBeams: count, numReturnSequences: count, signal });
+      output.textContent = found[0].text;
+      showAttention(found[0]);
+      showBest(found);
+    } else showBest([greedy]);
     return [spent, `${greedy.tokenIds.length} tokens`];
   },
 

@@ -267,7 +267,10 @@ def test_numbers_do_not_hide_unknown_words(folders):
     model = Model(str(folders["label"]))
     model.unknown_of = lambda texts: [text.split() for text in texts]
     told = tell_unknown(model, ["821 17", "821 eh 3b", "44 821 5"])
-    assert told == "3 of 3 texts hold what the model does not know: 'eh'; '821', '17', '3b' and 2 others with digits"
+    assert told == (
+        "3 of 3 texts hold what the model does not know, which was rare in training or not there: "
+        "'eh'; '821', '17', '3b' and 2 others with digits"
+    )
 
 
 def test_explain_tells_of_unknown_letters_too(folders, tmp_path, capsys):

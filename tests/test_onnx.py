@@ -381,11 +381,79 @@ def test_a_folder_that_is_not_whole_is_refused(copied, damage, message):
         ("abc", {"length_penalty": 99}, ValueError, "`length_penalty` must be from -10 to 10"),
         ("abc", {"temperature": 2}, TypeError, "knows no option 'temperature'"),
         (["a", "b"], {"stream": True}, ValueError, "`stream` needs one text"),
+        ("a", {"stream": True, "num_beams": 2}, ValueError, "`stream` needs `num_beams=1`, got 2"),
+        ("abc", {"length_penalty": "x"}, ValueError, "`length_penalty` must be from -10 to 10, got 'x'"),
+        (None, {}, TypeError, "`inputs` must be a text or a list, got None"),
     ],
 )
 def test_bad_input_is_refused(exported, inputs, options, error, message):
     with pytest.raises(error, match=message):
         exported("parallel").runner(inputs, **options)
+
+
+def with_generation(folder, **settings):
+    return rewritten(folder / "config.json", lambda values: values["generation"].update(settings))
+
+
+def test_a_model_that_decodes_with_beams_streams_greedily(copied):
+    with_generation(copied, num_beams=3, num_return_sequences=2)
+    runner = OnnxRunner.from_pretrained(copied)
+    assert "".join(runner("abc", stream=True)) == runner("abc", num_beams=1, num_return_sequences=1)["text"]
+
+
+def test_what_is_not_asked_for_can_be_limited(copied):
+    with_generation(copied, num_beams=4, num_return_sequences=2, max_new_tokens=9, min_new_tokens=9)
+    runner = OnnxRunner.from_pretrained(copied)
+    assert len(runner("abc")) == 2
+    runner.limit(num_beams=1, new_tokens=3)
+    limited = runner("abc")
+    assert len(limited["token_ids"]) == 3
+    assert limited == runner("abc", num_beams=1, max_new_tokens=3)
+
+
+def test_how_long_a_text_becomes_does_not_depend_on_others(exported, tmp_path):
+    folder = shutil.copytree(exported("language model").folder, tmp_path / "model")
+    rewritten(folder / "config.json", lambda values: values.update(max_length=12))
+    with_generation(folder, max_new_tokens=None, min_new_tokens=11)
+    runner = OnnxRunner.from_pretrained(folder)
+    short, long = "a", "abcdefgh"
+    assert runner([short, long]) == [runner(short), runner(long)]
+    assert len(runner(short)["token_ids"]) > len(runner(long)["token_ids"])
+
+
+@pytest.mark.parametrize(
+    ("task", "other", "message"),
+    [
+        ("classifier", "tagger", "holds files of two models: model.onnx is not for text-classification"),
+        ("classifier", "regression", "holds files of two models: model.onnx tells 1 labels, config.json 5"),
+    ],
+)
+def test_a_graph_of_another_model_is_refused(exported, tmp_path, task, other, message):
+    folder = shutil.copytree(exported(task).folder, tmp_path / "model")
+    if other == "regression":
+        model = random_model("AttentionRnnForSequenceClassification", num_labels=1, problem_type="regression")
+        source = export_onnx(model, characters(), tmp_path / "other")
+    else:
+        source = exported(other).folder
+    shutil.copy(source / "model.onnx", folder / "model.onnx")
+    with pytest.raises(ValueError, match=message):
+        OnnxRunner.from_pretrained(folder)
+
+
+def test_a_vocabulary_of_another_model_is_refused(copied):
+    train_tokenizer(["abcdef"], "character").backend_tokenizer.save(str(copied / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"tokenizer.json does not fit the model: it must hold 19 tokens"):
+        OnnxRunner.from_pretrained(copied)
+
+
+def test_a_checkpoint_is_not_written_over(tmp_path):
+    for part in (tiny_model(**SMALL), characters()):
+        part.save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for flags in ([], ["--web"]):
+        with pytest.raises(SystemExit, match="holds a checkpoint, which an export would destroy"):
+            cli.main(["export", str(tmp_path), "-o", str(tmp_path), *flags])
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_text_beyond_the_limit_is_refused(exported):

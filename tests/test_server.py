@@ -34,6 +34,9 @@ class Runner:
         self.may_run.set()
         self.batches = []
 
+    def limit(self, num_beams, new_tokens):
+        self.limits = num_beams, new_tokens
+
     def __call__(self, texts, **options):
         assert self.may_run.wait(10)
         self.batches.append(list(texts))
@@ -119,6 +122,50 @@ def test_a_faulty_request_spoils_no_other():
     responses = serve(lambda client: many(client, runner, requests), runner)
     assert [response.status_code for response in responses] == [200, 422, 200]
     assert responses[1].json() == {"detail": "a text must not be a fault"}
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed():
+    runner = CountingRunner()
+
+    async def talk(client):
+        runner.may_run.clear()
+        first = await occupy(client, runner, {"texts": ["first"]})
+        batches = client._transport.app.state.batches
+        given_up, kept = (asyncio.create_task(batches.add(["fault", name], {})) for name in ("a", "b"))
+        while batches.size < 4:
+            await asyncio.sleep(0.001)
+        batches.on_batch = lambda size: given_up.cancel()  # once the two are in one batch
+        runner.may_run.set()
+        await first
+        with pytest.raises(ValueError, match="a text must not be a fault"):
+            await kept
+
+    serve(talk, runner)
+    assert ["fault", "a"] not in runner.batches
+
+
+def test_what_is_not_asked_for_keeps_to_the_limits_too():
+    runner = Runner()
+    serve(post(["a"]), runner, beams=3, new_tokens=7)
+    assert runner.limits == (3, 7)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--max_texts", "-1"],
+        ["--max_batch", "0"],
+        ["--max_beams", "0"],
+        ["--max_body", "-5"],
+        ["--max_seconds", "-1"],
+        ["--max_seconds", "nan"],
+        ["--max_seconds", "inf"],
+        ["--port", "99999"],
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(flags):
+    with pytest.raises(SystemExit, match=f"argument {flags[0]}: {flags[1]} is "):
+        cli.main(["serve", "nothing", *flags])
 
 
 def test_what_the_queue_has_no_room_for_is_refused():
@@ -286,6 +333,20 @@ def test_a_worker_that_dies_is_replaced(live):
     os.kill(before[0], signal.SIGKILL)
     wait_for(lambda: len(workers(live)) == 2 and before[0] not in workers(live))
     assert httpx.post(f"{live.url}/generate", json={"texts": ["abc"]}, timeout=30).status_code == 200
+
+
+@needs_proc
+def test_a_worker_that_dies_is_replaced_by_one_of_the_same_model(live):
+    away = live.folder.rename(live.folder.with_name("away"))
+    try:
+        before = workers(live)
+        os.kill(before[0], signal.SIGKILL)
+        started = live.log.read_text().count("startup complete")
+        wait_for(lambda: len(workers(live)) == 2 and before[0] not in workers(live))
+        wait_for(lambda: live.log.read_text().count("startup complete") > started)
+        assert "Traceback" not in live.log.read_text()
+    finally:
+        away.rename(live.folder)
 
 
 @needs_proc

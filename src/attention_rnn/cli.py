@@ -68,19 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     shows_traceback = "--traceback" in arguments or bool(os.environ.get(TRACEBACK))
     arguments = [argument for argument in arguments if argument != "--traceback"]
     name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help", "help"):
-        print(overview())
-        return
-    if name == "--version":
-        from . import __version__
-
-        print(f"attention-rnn {__version__}")
-        return
-    if name not in COMMANDS:
-        sys.exit(f"attention-rnn: there is no command {name!r}{did_you_mean(name, COMMANDS)}")
     try:
-        module, _, function = COMMANDS[name].function.partition(":")
-        getattr(import_module(f".{module}", __package__), function)(arguments[1:])
+        call(name, arguments[1:])
     except KeyboardInterrupt as error:
         if str(error):
             print(f"\n{error}", file=sys.stderr)
@@ -96,6 +85,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             told = f"there is no file {error.filename}"
         kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
         sys.exit(f"attention-rnn {name}: {kind}{told}")
+
+
+def call(name: str, arguments: Sequence[str]) -> None:
+    """Run a command, or what is asked for in the place of one."""
+    if name in ("-h", "--help", "help"):
+        print(overview())
+    elif name == "--version":
+        from . import __version__
+
+        print(f"attention-rnn {__version__}")
+    elif name not in COMMANDS:
+        sys.exit(f"attention-rnn: there is no command {name!r}{did_you_mean(name, COMMANDS)}")
+    else:
+        module, _, function = COMMANDS[name].function.partition(":")
+        getattr(import_module(f".{module}", __package__), function)(arguments)
 
 
 def overview() -> str:

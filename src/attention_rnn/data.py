@@ -229,7 +229,8 @@ def open_file(file: str) -> IO[bytes]:
     kind = compression_of(file)
     if kind == "zip":
         archive = zipfile.ZipFile(file)
-        members = [member for member in archive.namelist() if not member.endswith("/")]
+        # a Mac adds a folder of its own
+        members = [member for member in archive.namelist() if not member.endswith("/") and member[:9] != "__MACOSX/"]
         if len(members) != 1:
             raise ValueError(f"{file}: a zip file must hold one file, got {brief(members)}")
         return archive.open(members[0])
@@ -448,7 +449,14 @@ def _is_json(line: str) -> bool:
 
 def _parse_json(text: str, file: str, line: int | None) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if r"\ud" in text.lower():  # one half of a character is none, and no file can hold it
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        place = f"{file}, line {line}" if line else file
+        raise ValueError(f"{place}: {half} is one half of a character whose other half is missing") from error
     except json.JSONDecodeError as error:
         line, around = line or error.lineno, text[max(error.pos - 40, 0) : error.pos + 40]
         fault = f"{error.msg.removesuffix(' at')} at column {error.colno}"

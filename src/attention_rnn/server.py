@@ -16,6 +16,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -50,6 +51,9 @@ PATHS = {
     LABELLING: "/tag",
     ANSWERING: "/answer",
 }
+
+
+_SECONDS_TO_START = 60  # of a worker on a busy machine; one that takes longer is taken for dead
 
 
 class _Waiting(NamedTuple):
@@ -125,7 +129,8 @@ class Batches:
         except Exception as error:
             if len(batch) > 1:  # one of them is to blame
                 for request in batch:
-                    await self._compute([request])
+                    if not request.answer.done():
+                        await self._compute([request])
             elif not batch[0].answer.done():
                 batch[0].answer.set_exception(error)
             return
@@ -174,8 +179,9 @@ def create_app(runner: OnnxRunner, limits: Limits = Limits()) -> FastAPI:  # noq
 
     Args:
         runner: runs the model.
-        limits: what is refused.
+        limits: what is refused, and what is not asked for keeps to.
     """
+    runner.limit(limits.beams, limits.new_tokens)
     registry = CollectorRegistry()
     shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # by several workers
     requests = Counter("requests", "Answered requests.", ["path", "status"], registry=registry)
@@ -331,14 +337,20 @@ def serve(
         OSError, TypeError, ValueError: there is no such model, or it cannot be opened.
     """
     with tempfile.TemporaryDirectory() as temporary:
+        copies: list[Path] = []
 
         def open_app() -> Callable[[], FastAPI]:
-            folder = find_folder(name)
-            if not is_exported(folder):
-                folder = Path(tempfile.mkdtemp(dir=temporary))
+            # a copy, so that a worker which replaces another one opens what the others have
+            source, folder = find_folder(name), Path(tempfile.mkdtemp(dir=temporary))
+            if is_exported(source):
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+            else:
                 with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # the memory of torch ends with it
                     pool.submit(_export, name, folder, weights).result()
             OnnxRunner([folder])  # what a worker could not open is said here
+            copies.append(folder)
+            for old in copies[:-2]:  # the one before may still be opened
+                shutil.rmtree(old, ignore_errors=True)
             return partial(_make_app, folder, threads, limits)
 
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = temporary  # where the workers put their metrics together
@@ -350,6 +362,7 @@ def serve(
             workers=workers,
             access_log=False,
             timeout_graceful_shutdown=int(limits.seconds) + 1,
+            timeout_worker_healthcheck=_SECONDS_TO_START,
         )
         Workers(config, open_app).run()
 

@@ -87,6 +87,8 @@ def find_task(content: Content, are_named: bool = False) -> Task:
     varied = {name: values for name, values in filled.items() if len(set(values)) > 1}
     columns = varied if len(varied) >= 2 else filled
     columns = columns if are_named else without_identifiers(columns)
+    if inflection := _inflection(columns):  # beside numbers of rows
+        return inflection
     if len(columns) < 2:
         empty = [name for name, value in first.items() if value in (None, "")]
         raise ValueError(
@@ -147,8 +149,8 @@ def task_of_columns(content: Content, columns: Sequence[str], name: str | None, 
         return found
     first, second = ROLES[name]
     task = Task(name, {first: list(columns[:-1]), second: [columns[-1]]}, reason)
-    if found.name == name and found.columns[second] == [columns[-1]] and not found.spelt:
-        return replace(found, columns=task.columns, reason=reason)
+    if found.name == name and found.columns[second] == [columns[-1]]:
+        return replace(found, columns=found.columns if found.spelt else task.columns, reason=reason)
     return task
 
 
@@ -292,12 +294,19 @@ def _named_pairs(columns: dict[str, list[str]]) -> Task | None:
 def _inflection(columns: dict[str, list[str]]) -> Task | None:
     if len(columns) != 3:
         return None
-    features = [name for name, values in columns.items() if values and all(map(FEATURES.fullmatch, values))]
-    features = [name for name in features if fmean(";" in value for value in columns[name]) > 0.5]
+    features = [name for name, values in columns.items() if _are_features(values)]
     if len(features) != 1:
         return None
     lemma, form = (name for name in columns if name != features[0])
+    if form.lower() == "lemma" or lemma.lower() in ("form", "inflected"):
+        lemma, form = form, lemma
     return Task("pairs", {"source": [lemma, features[0]], "target": [form]}, "lemmas, forms and features", spelt=True)
+
+
+def _are_features(values: Sequence[str]) -> bool:
+    """Whether almost all of these are features of forms, most of them several."""
+    matches = fmean(bool(FEATURES.fullmatch(value)) for value in values) if values else 0
+    return matches >= _ALMOST_ALL and fmean(";" in value for value in values) > 0.5
 
 
 def _rated_texts(content: Content, columns: dict[str, list[str]]) -> Task | None:

@@ -73,8 +73,15 @@ errors and biases of its training data, and nothing was tested beyond the scores
 _CLASSIFICATION = """from transformers import pipeline
 
 classifier = pipeline("text-classification", {name})
-print(classifier([{inputs}], top_k=None))
+{printed}
 """
+# by problem type: transformers calls a number the score of its only label
+_PRINTED = {
+    "multi_label_classification": """(answer,) = classifier([{inputs}], top_k=None)
+print([one["label"] for one in answer if one["score"] >= 0.5])""",
+    "regression": """print([answer["score"] for answer in classifier([{inputs}])])""",
+}
+_PRINTED_OF_LABELS = "print(classifier([{inputs}], top_k=None))"
 _CLASSIFICATION_REMOTE_CODE = """Without `import attention_rnn`, the code that the checkpoint carries does the same:
 `pipeline("text-classification", {name}, trust_remote_code=True)`."""
 _CLASSIFICATION_ATTENTION = """
@@ -82,7 +89,7 @@ _CLASSIFICATION_ATTENTION = """
 `model(**inputs, output_attentions=True).attentions[0]` are the weights of the words, (batch, heads, 1, words):
 
 ![Which words each head of the pooling looked at]({picture})"""
-_CLASSIFICATION_LIMITS = """The model labels texts like those of its training data{labels}. On other texts expect worse
+_CLASSIFICATION_LIMITS = """The model {does} texts like those of its training data{labels}. On other texts expect worse
 than the scores above. It read at most {max_length} tokens of a text in training, and reads what its vocabulary lacks as
 `<unk>`. It repeats the errors and biases of its training data, and nothing was tested beyond the scores above."""
 
@@ -194,16 +201,20 @@ def qa_limits(max_question_length: int, max_answer_length: int, allow_no_answer:
 def classification_usage(model: PreTrainedModel, name: str, texts: Mapping[str, str], picture: str | None) -> str:
     """How to label a text, or a pair of them (`text` and `text_pair`), and how the attention looked."""
     inputs = _quote(texts if len(texts) > 1 else texts["text"])
-    usage = _CLASSIFICATION.format(name=_quote(name), inputs=inputs)
+    printed = _PRINTED.get(model.config.problem_type or "", _PRINTED_OF_LABELS).format(inputs=inputs)
+    usage = _CLASSIFICATION.format(name=_quote(name), printed=printed)
     if not _is_ours(model):
         return _python(usage)
     attention = _CLASSIFICATION_ATTENTION.format(picture=picture) if picture else ""
     return _ours(usage) + _CLASSIFICATION_REMOTE_CODE.format(name=_quote(name)) + attention
 
 
-def classification_limits(max_length: int, labels: Sequence[str]) -> str:
+def classification_limits(max_length: int, labels: Sequence[str], numbers: Sequence[float] = ()) -> str:
+    """Of a model that tells labels, or else numbers, of which `numbers` are those of the training."""
     named = f" with {', '.join(map(repr, labels))}" if labels else ""
-    return _CLASSIFICATION_LIMITS.format(max_length=max_length, labels=named)
+    named = f", whose numbers were from {min(numbers):g} to {max(numbers):g}" if numbers else named
+    does = "labels" if labels else "tells a number of"
+    return _CLASSIFICATION_LIMITS.format(does=does, max_length=max_length, labels=named)
 
 
 def labelling_usage(model: PreTrainedModel, name: str, text: str) -> str:

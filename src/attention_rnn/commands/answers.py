@@ -112,7 +112,8 @@ def _write(file: Path, target: TextIO, model: Model, texts: Texts, kind: str) ->
     names = list(ours | dict.fromkeys(chain.from_iterable(texts.others)))
     writer = csv.DictWriter(target, names, restval="", delimiter=separator, lineterminator="\n", **options)
     writer.writeheader()
-    writer.writerows({name: _in_cell(value) for name, value in row.items()} for row in whole)
+    has_commas = separator == ";" and _has_decimal_commas(texts)
+    writer.writerows({name: _in_cell(value, has_commas) for name, value in row.items()} for row in whole)
 
 
 def _cells(row: Row, model: Model) -> Row:
@@ -133,7 +134,15 @@ def _cells(row: Row, model: Model) -> Row:
     }
 
 
-def _in_cell(value: Any) -> Any:
+def _has_decimal_commas(texts: Texts) -> bool:
+    """Whether numbers of a table have a comma, as those of most spreadsheets that write semicolons."""
+    cells = chain.from_iterable(others.values() for others in texts.others)
+    return any(isinstance(cell, str) and re.fullmatch(r"[-+]?\d+,\d+", cell.strip()) for cell in cells)
+
+
+def _in_cell(value: Any, has_commas: bool) -> Any:
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, float) and has_commas:
+        value = str(value).replace(".", ",")
     return re.sub(r"[\t\r\n]+", " ", value) if isinstance(value, str) else value

@@ -36,6 +36,9 @@ def main(arguments: Sequence[str]) -> None:
     file = options.model / "README.md"
     if not file.exists():
         raise FileNotFoundError(f"there is no card in {options.model}: a training writes README.md when it ends")
+    if not (options.language or options.license or options.tags):
+        print(file.read_text(encoding="utf-8"), end="")
+        return
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(file)
@@ -48,11 +51,8 @@ def main(arguments: Sequence[str]) -> None:
             print(f"the Hub may not know the licence {options.license!r}{near}")
     if options.tags:
         card.data.tags = list(dict.fromkeys([*(card.data.tags or []), *options.tags]))
-    if options.language or options.license or options.tags:
-        card.save(file)
-        print(f"{file} is changed")
-    else:
-        print(file.read_text(encoding="utf-8"), end="")
+    card.save(file)
+    print(f"{file} is changed")
 
 
 def check_languages(languages: Sequence[str]) -> None:

@@ -11,8 +11,17 @@ from ..inspection import Known, Row
 from ..recipes import as_arguments
 from ..tasks import Task
 from . import CommandParser, UsageError, add_reading_arguments, did_you_mean
-from .models import read_settings, read_task, text_task_of
-from .rows import known_of, rows_of, suit_columns, with_labels, write_splits
+from .models import read_settings, read_task, tells_intents, text_task_of
+from .rows import (
+    has_intent,
+    known_of,
+    rows_of,
+    suit_columns,
+    suit_features,
+    told_of_the_file,
+    with_labels,
+    write_splits,
+)
 from .train import quiet, read_files, settle_task, tell_content
 
 _DESCRIPTION = """Score a model on a file.
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     names = read_settings(options.model).get("names", ())
     known = known_of(task, names) if task else Known(wanted=options.columns or ())
     content = read_files(options.file, options, known)
-    task = suit_columns(task, content) if task else settle_task(content, options)
+    task = suit_features(suit_columns(task, content), content) if task else settle_task(content, options)
     tell_content(content, task)
     if options.metrics:
         check_metrics(options.metrics, task)
@@ -50,11 +59,15 @@ def main(arguments: Sequence[str]) -> None:
     quiet()
     from ..examples.evaluate_checkpoint import main as evaluate
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, told_of_the_file({"test": rows}, Path(folder)):
         written = write_splits(Path(folder), task, {"test": rows})
         words = [options.model, written.pop("test_file")]
         if pipeline in ("text2text-generation", "text-classification"):
             words += as_arguments(written)
+        if tells_intents(options.model):
+            if not all(map(has_intent, rows)):
+                raise ValueError(f"{options.model} tells intents too, and not every text of {content.file} has one")
+            words += ["--intent_column", "intent"]
         words += ["--metrics", *metrics] if metrics and (options.metrics or pipeline in _METRICS) else []
         evaluate([*words, *others])
 

@@ -128,6 +128,13 @@ def text_task_of(folder: str) -> str:
     return task
 
 
+def tells_intents(folder: str) -> bool:
+    """Whether a model that labels words says of the whole text what it wants, too."""
+    from ..checkpoints import one_of, open_config
+
+    return bool(getattr(open_config(one_of(folder)), "intents", None))
+
+
 class Model:
     """
     A model with its tokenizer.
@@ -342,7 +349,8 @@ def tell_unknown(model: Model, texts: Iterable[Source], most: int = 10) -> str |
         (numbers if any(map(str.isdigit, piece)) else words).append(piece)
     # a text is often full of numbers, which tell the least
     told = [_listed(words, most, "others"), _listed(numbers, 3, "others with digits")]
-    return f"{number:,} of {total:,} texts hold what the model does not know: {'; '.join(filter(None, told))}"
+    rare = ", which was rare in training or not there" if any(len(word) > 1 for word in words) else ""
+    return f"{number:,} of {total:,} texts hold what the model does not know{rare}: {'; '.join(filter(None, told))}"
 
 
 def _listed(pieces: Sequence[str], most: int, what: str) -> str:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from ..data import extension, json_lines, read_rows, write_json_lines
 from ..parts import contents_of, merge, parts_of, prepare, write_whole
-from . import CommandParser, add_reading_arguments, at_least
+from . import CommandParser, UsageError, add_reading_arguments, at_least
 from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
 from .models import Model, Source, name_piece, task_of, tell_unknown
@@ -179,6 +180,11 @@ def answer_lines(model: Model, options: argparse.Namespace) -> None:
     Raises:
         ValueError: none of the lines that were piped in can be read.
     """
+    if sys.stdin is None:
+        raise UsageError("there is no standard input to read texts from: name a file")
+    # of a system that knows no other letters
+    if isinstance(sys.stdin, TextIOWrapper) and sys.stdin.encoding.lower() in ("ascii", "ansi_x3.4-1968"):
+        sys.stdin.reconfigure(encoding="utf-8")
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         print(f"{model.task} by {model.folder}; an empty line gives an empty answer, Ctrl-D ends")

@@ -191,6 +191,7 @@ def _read_table(model: Model, options: argparse.Namespace) -> Texts:
                 source = values if len(values) > 1 else values[0]
             except ValueError as error:
                 texts.faults[index] = str(error).removeprefix(f"{place}: ")
+                source = brief(row.get(texts.columns[0], ""))
         texts.sources.append(source)
         texts.places.append(place)
         texts.others.append({name: value for name, value in row.items() if name not in in_source})

@@ -2,8 +2,10 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from ..conll import read_conll
@@ -103,6 +105,9 @@ def tell_results(
         guess = best_guess(trained, tested, task.problem_type)
         print(f"to compare {guess.metric} {guess.score:.2f} by saying {guess.said} of every text")
         is_useless = guess.is_as_good(reached)
+    elif task.name == "pairs" and "exact_match" in reached and (remembered := _remembered(rows)) >= 1:
+        told_by = "writing what training had for a source, or else the source itself"
+        print(f"to compare exact_match {remembered:.2f} by {told_by}")
     if is_useless:
         print("           The model has learned nothing of use: it needs more steps, or more to train on.")
     shown = ["attention_maps/attention.html", "predictions.tsv", "README.md"]
@@ -112,6 +117,15 @@ def tell_results(
     print(f"use it     attention-rnn predict {place}")
     looks = f"attention-rnn explain {place}, " if (folder / "attention_maps").exists() else ""
     print(f"go on      {looks}attention-rnn train OTHER --from {start}")
+
+
+def _remembered(rows: Mapping[str, Sequence[Row]]) -> float:
+    """Percentage of test targets that are the most frequent one of their source in training, or else the source."""
+    targets: dict[str, Counter[str]] = {}
+    for row in rows["train"]:
+        targets.setdefault(row["source"], Counter())[row["target"]] += 1
+    said = {source: of_source.most_common(1)[0][0] for source, of_source in targets.items()}
+    return 100 * fmean(said.get(row["source"], row["source"]) == row["target"] for row in rows["test"])
 
 
 def beams_of(folder: Path) -> int:

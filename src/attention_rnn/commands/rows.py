@@ -1,23 +1,26 @@
 """The rows of a file as the script of its task reads them, and their splits."""
 
 import json
+import os
 import random
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..data import get_value, write_json_lines
+from ..data import brief, get_value, write_json_lines
 from ..inspection import Content, Known, Row, decimal, text_of
 from ..onnx.spelling import spell_lemma, spell_text
-from ..tasks import Task
+from ..tasks import Task, find_task
 
 SPLITS = ("train", "validation", "test")
 _PART, _MOST = 0.1, 2_000  # of the rows, for validation and for test each
+_SEED = 42
+_LARGEST = 3.4e38  # of single precision
 _FEW = 3  # texts of a class, one for each split
 _SHOWN = 10  # labels in a message
 _OVERLAPS = (
@@ -25,6 +28,35 @@ _OVERLAPS = (
     ("test", "train", "are trained on too"),
     ("test", "validation", "choose the best model too"),
 )
+
+
+class PlacedRow(dict[str, Any]):
+    """A row that knows where it stands in the file of the user."""
+
+    place: str = ""
+
+    @classmethod
+    def at(cls, place: str, values: Row) -> "PlacedRow":
+        row = cls(values)
+        row.place = place
+        return row
+
+
+@contextmanager
+def told_of_the_file(rows: Mapping[str, Sequence[Row]], folder: Path) -> Iterator[None]:
+    """Let what is said of a line of the splits that a folder has be said of the file that they were read from."""
+
+    def place(match: re.Match[str]) -> str:
+        row = rows[match[1]][int(match[2]) - 1]
+        return row.place if isinstance(row, PlacedRow) else match[0]
+
+    try:
+        yield
+    except ValueError as error:
+        written = rf"{re.escape(f'{folder}{os.sep}')}({'|'.join(rows)})\.jsonl, line (\d+)"
+        if (told := re.sub(written, place, str(error))) == str(error):
+            raise
+        raise ValueError(told).with_traceback(error.__traceback__) from error
 
 
 def column_names(content: Content) -> list[str]:
@@ -58,6 +90,22 @@ def suit_columns(task: Task, content: Content) -> Task:
     return task
 
 
+def suit_features(task: Task, content: Content) -> Task:
+    """
+    A task of lemmas and features as a file has it whose columns are in another order, which their names tell, or where
+    the features stand.
+    """
+    if not task.spelt:
+        return task
+    try:
+        found = find_task(content)
+    except ValueError:
+        return task
+    is_elsewhere = found.spelt and found.columns["source"][1] != task.columns["source"][1]
+    is_named = found.spelt and found.columns["source"][0].lower() == "lemma"
+    return replace(task, columns=found.columns) if is_elsewhere or is_named else task
+
+
 def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[Row]:
     """
     The rows as the script of the task reads them; without targets and labels where these are to be predicted.
@@ -86,20 +134,29 @@ def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[
                 row = row | {labels: [str(label) for label in row[labels]]}
             words = get_labelled_words(row, tokens, labels, place)
             others = {"intent": row["intent"]} if has_intent(row) else {}
-            yield {"tokens": words["tokens"], "labels": words["labels"]} | others
+            yield PlacedRow.at(place, {"tokens": words["tokens"], "labels": words["labels"]} | others)
     elif task.name == "classification":
         names = ["text", "text_pair"][: len(columns["text"])]
         for place, row in content:
             texts = {name: text_of(row, column, place) for name, column in zip(names, columns["text"], strict=True)}
-            yield texts | ({"label": _label_of(row, task, place)} if is_labelled else {})
+            yield PlacedRow.at(place, texts | ({"label": _label_of(row, task, place)} if is_labelled else {}))
     else:
         for place, row in content:
-            sources = [text_of(row, column, place) for column in columns["source"]]
-            source = {"source": spell_lemma(*sources) if task.spelt else " ".join(sources)}
-            if is_labelled:
-                target = text_of(row, columns["target"][0], place)
-                source["target"] = spell_text(target) if task.spelt else target
-            yield source
+            yield PlacedRow.at(place, _pair_of(row, task, place, is_labelled))
+
+
+def _pair_of(row: Row, task: Task, place: str, is_labelled: bool) -> Row:
+    sources = [text_of(row, column, place) for column in task.columns["source"]]
+    pair = {"source": " ".join(sources)}
+    if task.spelt:
+        if len(sources[1].split()) > 1:
+            column, told = task.columns["source"][1], brief(sources[1])
+            raise ValueError(f"{place}: column {column!r} must hold features, such as V;PST, got {told}")
+        pair["source"] = spell_lemma(*sources) if all(sources) else ""  # which is left out
+    if is_labelled:
+        target = text_of(row, task.columns["target"][0], place)
+        pair["target"] = spell_text(target) if task.spelt else target
+    return pair
 
 
 def has_intent(row: Row) -> bool:
@@ -114,10 +171,12 @@ def settle_intents(splits: dict[str, list[Row]]) -> dict[str, list[Row]]:
     if number in (0, len(rows)):
         return splits
     print(f"the intents are left out: {len(rows) - number:,} of {len(rows):,} texts have none")
-    return {
-        name: [{column: value for column, value in row.items() if column != "intent"} for row in of_split]
-        for name, of_split in splits.items()
-    }
+    return {name: [_without_intent(row) for row in of_split] for name, of_split in splits.items()}
+
+
+def _without_intent(row: Row) -> Row:
+    values = {column: value for column, value in row.items() if column != "intent"}
+    return PlacedRow.at(row.place, values) if isinstance(row, PlacedRow) else values
 
 
 def _label_of(row: Row, task: Task, place: str) -> Any:
@@ -125,7 +184,8 @@ def _label_of(row: Row, task: Task, place: str) -> Any:
     if task.problem_type == "multi_label_classification":
         label = get_value(row, column, place)
         labels = label if isinstance(label, list) else text_of(row, column, place).split(task.label_separator)
-        return [label for label in labels if not isinstance(label, str) or label.strip()]
+        there = [label for label in labels if label is not None and label == label]
+        return [label for label in there if not isinstance(label, str) or label.strip()]
     label = text_of(row, column, place)
     if task.problem_type != "regression":
         return label
@@ -133,16 +193,17 @@ def _label_of(row: Row, task: Task, place: str) -> Any:
         return ""
     number = decimal(label, task.thousands)
     with suppress(ValueError):
-        if isfinite(float(number)):
+        if abs(float(number)) <= _LARGEST:
             return number
-    raise ValueError(f"{place}: column {column!r} must hold a finite number, got {label!r}")
+    raise ValueError(f"{place}: column {column!r} must hold a finite number of single precision, got {brief(label)}")
 
 
-def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, list[Row]]:
+def split_rows(rows: dict[str, list[Row]], task: Task) -> dict[str, list[Row]]:
     """
     The rows of train, validation and test: what no file was given for is taken from that of train, so that no source
-    is in two splits, and each has its share of each class. What is left out, lacks a class, or is in two of the files
-    that were given, is told.
+    is in two splits, and each has its share of each class. The split of a file is always the same, so that models of
+    several seeds have one vocabulary, and none is tested on what another one has read. What is left out, lacks a class,
+    or is in two of the files that were given, is told.
     """
     missing = [split for split in ("validation", "test") if split not in rows]
     if task.name == "language-model":
@@ -171,7 +232,7 @@ def split_rows(rows: dict[str, list[Row]], task: Task, seed: int) -> dict[str, l
     is_of_texts = task.name == "classification"
     has_classes = not is_of_texts or task.problem_type == "single_label_classification"
     name_of_class = ("label" if is_of_texts else "intent") if has_classes else ""
-    drawn = _draw(by_source, len(missing), name_of_class, seed) if missing else []
+    drawn = _draw(by_source, len(missing), name_of_class) if missing else []
     held_out = set(chain.from_iterable(drawn))
     split = {
         name: [row for source in of_split for row in by_source[source]]
@@ -212,13 +273,13 @@ def with_labels(rows: list[Row], task: Task, what: str) -> list[Row]:
     return kept
 
 
-def _draw(by_source: dict[str, list[Row]], parts: int, name_of_class: str, seed: int) -> list[list[str]]:
+def _draw(by_source: dict[str, list[Row]], parts: int, name_of_class: str) -> list[list[str]]:
     """
     The sources of some parts of the data, of which each has its share of each class. A class of one or two sources is
     in none of them.
     """
     sources = list(by_source)
-    random.Random(seed).shuffle(sources)
+    random.Random(_SEED).shuffle(sources)
     counts = Counter(row.get(name_of_class) for rows in by_source.values() for row in rows)
     by_class: dict[Any, list[str]] = {}
     for source in sources:

@@ -38,6 +38,7 @@ from .rows import (
     rows_of,
     settle_intents,
     split_rows,
+    told_of_the_file,
     write_splits,
 )
 
@@ -81,7 +82,7 @@ def make_parser() -> CommandParser:
     parser.add_argument(
         "--processes", type=at_least(1), default=1, metavar="N", help="models to train at once (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=42, help="of the split and the first weights (%(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="of the first weights (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew what is there already")
     parser.add_argument("--help-all", action="store_true", help="list the arguments of the Trainer too")
     return parser
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str]) -> None:
         check_places(content, contents["train"], f"--{split}")
     tell_content(contents["train"], task)
     rows = {split: list(rows_of(content, task)) for split, content in contents.items()}
-    rows = split_rows(settle_intents(rows), task, options.seed)
+    rows = split_rows(settle_intents(rows), task)
     if task.name != "language-model":  # of which these are counted otherwise
         rows = {split: of_split[: most_of(split, others)] for split, of_split in rows.items()}
     is_text = task.name == "language-model"
@@ -139,11 +140,12 @@ def main(arguments: Sequence[str]) -> None:
         words += [*how_to_begin(options.again), *others]
         quiet()
         lines: list[str] = []
-        if options.num_models == 1:
-            scores = script(task.name).main(words)
-        else:
-            data = {s: (of, len(rows[s])) for s, of in zip(SPLITS, origins_of(files), strict=True)}
-            scores, lines = train_several(folder, task, words, options, data, command)
+        with told_of_the_file(rows, data_folder):
+            if options.num_models == 1:
+                scores = script(task.name).main(words)
+            else:
+                data = {s: (of, len(rows[s])) for s, of in zip(SPLITS, origins_of(files), strict=True)}
+                scores, lines = train_several(folder, task, words, options, data, command)
     write_marked_predictions(folder, task)
     tell_results(folder, task, scores, rows, lines)
 

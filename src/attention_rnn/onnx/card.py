@@ -10,7 +10,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto, ValueInfoProto
 from transformers import PreTrainedTokenizerFast
 
-from .decoding import ANSWERING, CAUSAL, SEQ2SEQ
+from .decoding import ANSWERING, CAUSAL, CONFIG, SEQ2SEQ, is_exported
 
 RUNNER = "run_onnx.py"
 _HEAD = """# An attention RNN as ONNX graphs
@@ -104,6 +104,15 @@ int main() {{
 }}
 ```
 """
+
+
+def refuse_checkpoint(folder: str | Path) -> None:
+    """
+    Raises:
+        ValueError: a checkpoint lies in the folder, whose files have the names of an export's.
+    """
+    if (Path(folder) / CONFIG).exists() and not is_exported(Path(folder)):
+        raise ValueError(f"{folder} holds a checkpoint, which an export would destroy: name another folder.")
 
 
 def write_card(

@@ -118,7 +118,23 @@ class Member:
             self.step = Graph(folder / STEP, threads, ["tokens", "k", *self.states], ["top_scores", "top_ids", *after])
         else:
             outputs = ["start_logits", "end_logits"] if self.config["task"] == ANSWERING else ["logits"]
-            self.model = Graph(folder / MODEL, threads, ["input_ids", "attention_mask"], outputs)
+            inputs = ["input_ids", "attention_mask", *(["character_ids"] if self.config["max_word_length"] else [])]
+            self.model = Graph(folder / MODEL, threads, inputs, outputs)
+            self._check_model(set(inputs))
+
+    def _check_model(self, inputs: set[str]) -> None:
+        """That the graph is of the model that the config tells of."""
+        shape = next(value.shape for value in self.model.session.get_outputs() if value.name.endswith("logits"))
+        task, labels = self.config["task"], self.config["labels"]
+        if (len(shape) == 3) != (task == LABELLING):
+            fault = f"{MODEL} is not for {task}"
+        elif labels is not None and isinstance(shape[-1], int) and shape[-1] != len(labels):
+            fault = f"{MODEL} tells {shape[-1]} labels, {CONFIG} {len(labels)}"
+        elif more := self.model.inputs - inputs - ({"token_type_ids"} if task == ANSWERING else set()):
+            fault = f"{MODEL} reads {sorted(more)} besides, which {CONFIG} does not tell"
+        else:
+            return
+        raise ValueError(f"{self.folder} holds files of two models: {fault}.")
 
     def first_states(self, rows: int) -> Arrays:
         return {name: np.zeros((rows, *shape), np.float32) for name, shape in self.states.items()}

@@ -21,7 +21,7 @@ from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
 from . import WEIGHTS, Weights, decoding, reading, runner, speech, spelling
-from .card import RUNNER, one_file, write_card
+from .card import RUNNER, one_file, refuse_checkpoint, write_card
 from .decoding import (
     ANSWERING,
     CAUSAL,
@@ -79,7 +79,7 @@ def export_onnx(
         model: an encoder-decoder, a language model, or a model for classification, labelling or question answering of
             this package.
         tokenizer: its tokenizer.
-        folder: where to write; what is there of the same names is written over.
+        folder: where to write; what is there of the same names is written over, but for a checkpoint.
         weights: `"float32"`. `"int8"`: large products are made in eight bits, which is fastest on a processor; the
             results are not quite the same. `"stored-int8"`: the files have a quarter of the size, and as fast as
             `"float32"`; best for downloads.
@@ -98,6 +98,7 @@ def export_onnx(
         >>> OnnxRunner.from_pretrained("date-onnx")("3. März 1998")["text"]
         '1998-03-03'
     """
+    refuse_checkpoint(folder)
     task = TASKS.get(type(model).__name__)
     if task is None:
         raise TypeError(f"`model` must be one of {', '.join(TASKS)}, got {type(model).__name__}.")
@@ -121,10 +122,13 @@ def export_onnx(
     for name, graph in graphs.items():
         onnx.checker.check_model(graph)
         onnx.save(graph, folder / name)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+    backends = {TOKENIZER: tokenizer.backend_tokenizer}
     if isinstance(tokenizer, AttentionRnnTokenizer):
-        tokenizer.target.backend_tokenizer.save(str(folder / TARGET_TOKENIZER))
+        backends[TARGET_TOKENIZER] = tokenizer.target.backend_tokenizer
+    for name, backend in backends.items():
+        backend.save(str(folder / name))
     config = _describe(model, tokenizer, task, settings) | {
+        "tokenizer_sizes": {name: backend.get_vocab_size() for name, backend in backends.items()},
         "weights": weights,
         "states": states,
         "repeats_memory": looks_back,

@@ -15,7 +15,13 @@ from tokenizers import Encoding, Tokenizer
 TOKENIZER = "tokenizer.json"
 
 
-def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int]) -> Tokenizer:
+def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int], number: int | None = None) -> Tokenizer:
+    """
+    Args:
+        size: how many tokens the model knows.
+        tokens: the ids of some.
+        number: how many the vocabulary has, if it is told.
+    """
     if not file.is_file():
         raise ValueError(f"{file.parent} must hold {file.name}: the folder is not complete.")
     try:
@@ -25,6 +31,8 @@ def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int]) -> Tokenize
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= size:
         raise ValueError(f"{file} does not fit the model, which knows {size} tokens: it has the id {largest}.")
+    if number is not None and tokenizer.get_vocab_size() != number:
+        raise ValueError(f"{file} does not fit the model: it must hold {number} tokens, got {largest + 1}.")
     for token, id_ in tokens.items():
         if tokenizer.token_to_id(token) != id_:
             raise ValueError(

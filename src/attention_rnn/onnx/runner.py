@@ -14,7 +14,7 @@ Each folder holds this file, and the two that it imports, as one: `run_onnx.py`,
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,22 @@ class OnnxRunner:
         self.is_spelt: bool = config.get("spelt", False)
         self.max_source_length = max_source_length or config["max_source_length"]
         folder = self.members[0].folder
-        self.tokenizer = open_tokenizer(folder / TOKENIZER, config["source_vocab_size"], config["tokens"])
+        numbers = config.get("tokenizer_sizes", {})  # which older folders do not tell
+        known = config["source_vocab_size"], config["tokens"], numbers.get(TOKENIZER)
+        self.tokenizer = open_tokenizer(folder / TOKENIZER, *known)
         self.target = self.tokenizer
         if config["has_target_tokenizer"]:
-            self.target = open_tokenizer(folder / TARGET_TOKENIZER, config["vocab_size"], config["tokens"])
+            known = config["vocab_size"], config["tokens"], numbers.get(TARGET_TOKENIZER)
+            self.target = open_tokenizer(folder / TARGET_TOKENIZER, *known)
         self.unknown = UnknownWords(self.tokenizer, config) if config["copy"] else None
+        self.most_new_tokens: int | None = None
+
+    def limit(self, num_beams: int, new_tokens: int) -> None:
+        """Let what a call does not ask for be no more than this, whatever `config.json` says."""
+        self.most_new_tokens = new_tokens
+        generation = self.config["generation"] = {**GENERATION, **self.config["generation"]}
+        for name in ("num_beams", "num_return_sequences"):
+            generation[name] = min(generation[name], num_beams)
 
     @classmethod
     def from_pretrained(
@@ -119,6 +130,8 @@ class OnnxRunner:
             ValueError: a text is empty, or too long, or an option is out of range.
         """
         is_single = isinstance(inputs, (str, dict))
+        if not is_single and not isinstance(inputs, Iterable):
+            raise TypeError(f"`inputs` must be a text or a list, got {inputs!r:.100}.")
         batch_size = check_whole("batch_size", options.pop("batch_size", 32), 1)
         items = [inputs] if is_single else list(inputs)
         known = {SEQ2SEQ: self._generate, CAUSAL: self._generate, CLASSIFICATION: self._classify}
@@ -170,6 +183,9 @@ class OnnxRunner:
 
     def _generate(self, texts: list[str], return_attention: bool = False, **options: Any) -> list[Any]:
         settings = self._settings(options)
+        if self.task == CAUSAL and settings["max_new_tokens"] is None and len(texts) > 1:
+            # how many may come depends on the prompt, which must not depend on what else is in the batch
+            return [result for text in texts for result in self._generate([text], return_attention, **options)]
         decoding, encodings, unknown = self._begin(texts, return_attention)
         if return_attention and not decoding.attends:
             raise ValueError("`return_attention` needs a model with attention to a source.")
@@ -191,7 +207,7 @@ class OnnxRunner:
         return results
 
     def _stream(self, texts: list[str], options: dict[str, Any]) -> Iterator[str]:
-        settings = self._settings(options)
+        settings = self._settings({"num_beams": 1, "num_return_sequences": 1} | options)
         if settings["num_beams"] != 1:
             raise ValueError(f"`stream` needs `num_beams=1`, got {settings['num_beams']}.")
         decoding, (encoding,), (words,) = self._begin(texts, False)
@@ -220,15 +236,17 @@ class OnnxRunner:
         check_whole("min_new_tokens", settings["min_new_tokens"], 0)
         if settings["num_return_sequences"] > settings["num_beams"]:
             raise ValueError(f"`num_return_sequences` must be at most `num_beams`, {settings['num_beams']}.")
-        if not -10 <= settings["length_penalty"] <= 10:
+        penalty = settings["length_penalty"]
+        if isinstance(penalty, bool) or not isinstance(penalty, (int, float)) or not -10 <= penalty <= 10:
             raise ValueError(f"`length_penalty` must be from -10 to 10, got {settings['length_penalty']!r}.")
         if settings["early_stopping"] not in (True, False, "never"):
             raise ValueError(f"`early_stopping` must be a bool or 'never', got {settings['early_stopping']!r}.")
         return settings
 
     def _max_new_tokens(self, settings: dict[str, Any], encodings: list[Encoding]) -> int:
-        prompt = max(len(encoding.ids) for encoding in encodings) if self.task == CAUSAL else 1
-        return settings["max_new_tokens"] or max(1, self.config["max_length"] - prompt)
+        prompt = len(encodings[0].ids) if self.task == CAUSAL else 1
+        number = settings["max_new_tokens"] or max(1, self.config["max_length"] - prompt)
+        return number if self.most_new_tokens is None else min(number, self.most_new_tokens)
 
     def _begin(self, texts: list[str], attends: bool) -> tuple[Decoding, list[Encoding], list[list[str]]]:
         if self.is_spelt:

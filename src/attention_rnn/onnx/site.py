@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from . import Weights
+from .card import refuse_checkpoint
 from .decoding import CAUSAL, CLASSIFICATION, CONFIG, ENCODER, LABELLING, MODEL, SEQ2SEQ, STEP
 from .export import export_checkpoint
 from .page import vendor, write_page
@@ -27,6 +28,7 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
         OSError, TypeError, ValueError: as of [`export_checkpoint`], or the model is none that the page can run.
         RuntimeError: npm, which brings what the page needs, is not there or fails.
     """
+    refuse_checkpoint(folder)
     folder = Path(folder)
     with tempfile.TemporaryDirectory() as temporary:
         exported = export_checkpoint(name, Path(temporary) / "model", weights)

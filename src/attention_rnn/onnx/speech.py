@@ -19,7 +19,7 @@ from ..models.configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
 from ..models.subsampling import put_together
 from . import WEIGHTS, Weights, decoding, hearing, reading
-from .card import RUNNER, describe_graph, one_file
+from .card import RUNNER, describe_graph, one_file, refuse_checkpoint
 from .decoding import CONFIG, FORMAT, FORMAT_VERSION
 from .graphs import NEXT, Graph, Inputs, trace
 from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION
@@ -133,7 +133,7 @@ def export_speech(
         model: for transcription, with a CTC head, or for classification of audio.
         extractor: makes the frames that it reads.
         tokenizer: of its transcripts; `None` of a classifier.
-        folder: where to write; what is there of the same names is written over.
+        folder: where to write; what is there of the same names is written over, but for a checkpoint.
         weights: see [`export_onnx`].
 
     Returns:
@@ -143,6 +143,7 @@ def export_speech(
         TypeError: the model is of another kind, or the tokenizer is not a fast one.
         ValueError: the model has no CTC head, or reads frames of other numbers than the extractor makes.
     """
+    refuse_checkpoint(folder)
     task = TASKS.get(type(model).__name__)
     if task is None:
         raise TypeError(f"`model` must be one of {', '.join(TASKS)}, got {type(model).__name__}.")

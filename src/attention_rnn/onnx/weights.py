@@ -1,5 +1,6 @@
 """Weights of a graph in eight bits: for the products, or for the download alone."""
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -35,16 +36,20 @@ def round_products(graph: ModelProto) -> ModelProto:
     with tempfile.TemporaryDirectory() as folder:  # the quantiser works on files
         source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
         onnx.save(graph, source)
-        quantize_dynamic(
-            source,
-            target,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=narrow,
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
-        )
+        logging.disable(logging.WARNING)  # it advises what these graphs do not need
+        try:
+            quantize_dynamic(
+                source,
+                target,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_exclude=narrow,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         return onnx.load(target)
 
 
