@@ -4,12 +4,12 @@ import { expect } from "vitest";
 import { cases, elsewhere, faults, inBrowser, page, screenshot, type } from "./browser.js";
 
 inBrowser("each text becomes what Python makes of it", async () => {
-  for (const { text, greedy, best } of cases) {
+  for (const { text, first, best } of cases) {
     await type(text);
-    expect(await page.textContent("#output")).toBe(greedy.text);
+    expect(await page.textContent("#output")).toBe(first.text);
     const rows = await page.locator("#attention tbody th").allTextContents();
-    expect(rows).toEqual(greedy.target_tokens);
-    expect(await page.locator("#attention thead th").allTextContents()).toEqual(greedy.source_tokens);
+    expect(rows).toEqual(first.target_tokens);
+    expect(await page.locator("#attention thead th").allTextContents()).toEqual(first.source_tokens);
     const found = await page.locator("#best li").evaluateAll((items) => items.map((item) => item.firstChild.textContent));
     expect(found.filter(Boolean)).toEqual([...new Set(best)].filter(Boolean)); // each text once
   }
@@ -20,9 +20,9 @@ inBrowser("a row of the attention lights the source when it is pointed at", asyn
   await type(cases[0].text);
   await page.hover("#attention tbody tr:first-child td:nth-of-type(1)");
   const lit = await page.locator("#attention thead th.lit").count();
-  expect(lit).toBe(cases[0].greedy.source_tokens.length);
+  expect(lit).toBe(cases[0].first.source_tokens.length);
   const weight = await page.locator("#attention thead th").first().evaluate((head) => head.style.getPropertyValue("--weight"));
-  expect(Number(weight)).toBeCloseTo(cases[0].greedy.attention[0][0], 3);
+  expect(Number(weight)).toBeCloseTo(cases[0].first.attention[0][0], 3);
   await screenshot("light");
 });
 
