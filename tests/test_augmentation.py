@@ -37,6 +37,16 @@ def test_features_between_spaces_stay():
     assert all(pair["source"].endswith(" n [V] [PST]") for pair in made)
 
 
+def test_stems_are_drawn_where_beginnings_are_used_up():
+    made = recombine(pairs_of([("handel", "handelt"), ("wander", "wandert"), ("anderland", "anderlandt")]), 60)
+    assert all(pair["target"] == f"{pair['source']}t" for pair in made)
+    # of "handel" and "anderland" with all but their last letter drawn, as no beginning of another makes them
+    assert {"anderl", "handeland"} <= {pair["source"] for pair in made}
+    stems = ("handel", "wander", "anderland")
+    twos = {stem[at : at + 2] for stem in stems for at in range(len(stem) - 1)}
+    assert all({stem[at : at + 2] for at in range(len(stem) - 1)} <= twos for stem in (p["source"] for p in made))
+
+
 @pytest.mark.parametrize("number", [0, 3])
 def test_so_many_are_made_and_always_the_same(number):
     made = recombine(pairs_of(VERBS), number, seed=5)

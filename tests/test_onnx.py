@@ -398,7 +398,15 @@ def with_generation(folder, **settings):
 def test_a_model_that_decodes_with_beams_streams_greedily(copied):
     with_generation(copied, num_beams=3, num_return_sequences=2)
     runner = OnnxRunner.from_pretrained(copied)
-    assert "".join(runner("abc", stream=True)) == runner("abc", num_beams=1, num_return_sequences=1)["text"]
+    greedy = runner("abc", num_beams=1, num_return_sequences=1)["text"]
+    assert "".join(runner("abc", stream=True)) == "".join(runner("abc", stream=True, num_beams=None)) == greedy
+
+
+def test_a_runner_that_only_reads_knows_no_search(exported):
+    with pytest.raises(TypeError, match="A runner for text-classification knows no option 'num_beams'"):
+        exported("classifier").runner("abc", num_beams=2)
+    with pytest.raises(TypeError, match="A runner for question-answering knows no option 'stop'"):
+        exported("reader").runner({"question": "a", "context": "a"}, stop=True)
 
 
 def test_what_is_not_asked_for_can_be_limited(copied):
@@ -440,10 +448,36 @@ def test_a_graph_of_another_model_is_refused(exported, tmp_path, task, other, me
         OnnxRunner.from_pretrained(folder)
 
 
-def test_a_vocabulary_of_another_model_is_refused(copied):
-    train_tokenizer(["abcdef"], "character").backend_tokenizer.save(str(copied / "tokenizer.json"))
-    with pytest.raises(ValueError, match=r"tokenizer.json does not fit the model: it must hold 19 tokens"):
+@pytest.mark.parametrize("text", ["abcdef", "bacdefgh ijkl mnop"])  # fewer, and as many
+def test_a_vocabulary_of_another_model_is_refused(copied, text):
+    train_tokenizer([text], "character", vocab_size=19).backend_tokenizer.save(str(copied / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"tokenizer.json does not fit the model: it is of another vocabulary"):
         OnnxRunner.from_pretrained(copied)
+
+
+@pytest.mark.parametrize(
+    ("task", "other", "file", "message"),
+    [
+        ("parallel", "subwords", "step.onnx", "log_probabilities"),
+        ("parallel", "two vocabularies", "encoder.onnx", "keys"),
+        ("language model", "parallel", "step.onnx", "keys"),
+    ],
+)
+def test_graphs_of_two_models_are_refused(exported, tmp_path, task, other, file, message):
+    folder = shutil.copytree(exported(task).folder, tmp_path / "model")
+    shutil.copy(exported(other).folder / file, folder / file)
+    with pytest.raises(ValueError, match=f"two models: .*{message}|is of another model"):
+        OnnxRunner.from_pretrained(folder)
+
+
+def test_an_export_leaves_nothing_of_an_earlier_one(exported, tmp_path):
+    folder = shutil.copytree(exported("two vocabularies").folder, tmp_path / "model")
+    export = exported("classifier")
+    export_onnx(export.model, export.tokenizer, folder)
+    assert {file.name for file in folder.iterdir()} == {
+        *("model.onnx", "config.json", "tokenizer.json", "README.md", "run_onnx.py")
+    }
+    assert OnnxRunner.from_pretrained(folder)("abc") == export.runner("abc")
 
 
 def test_a_checkpoint_is_not_written_over(tmp_path):
@@ -454,6 +488,17 @@ def test_a_checkpoint_is_not_written_over(tmp_path):
         with pytest.raises(SystemExit, match="holds a checkpoint, which an export would destroy"):
             cli.main(["export", str(tmp_path), "-o", str(tmp_path), *flags])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", ["_next", "checkpoint-5", "model"])
+def test_a_training_that_runs_is_not_written_over(tmp_path, place):
+    (tmp_path / "out" / place).mkdir(parents=True)
+    for part in (tiny_model(**SMALL), characters()):
+        part.save_pretrained(tmp_path / "from")
+    (tmp_path / "out" / place / "config.json").write_text('{"model_type": "attention_rnn"}')
+    flags = ["--web"] if place == "model" else []
+    with pytest.raises(SystemExit, match="holds a checkpoint, which an export would destroy"):
+        cli.main(["export", str(tmp_path / "from"), "-o", str(tmp_path / "out"), *flags])
 
 
 def test_a_text_beyond_the_limit_is_refused(exported):

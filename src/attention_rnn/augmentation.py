@@ -2,13 +2,14 @@
 More pairs from few, where a part of each source stands in its target too, as the stem of a word in its forms.
 
 The beginning of such a part is taken from another pair, in source and target alike: of *handeln*, *handelte* and
-*wandern*, *wanderte* are made *wandeln*, *wandelte* and *handern*, *handerte*. Anastasopoulos and Neubig (2019,
-https://arxiv.org/abs/1908.05838) put random letters there, so that a model learns to copy any stem; with those of
-another pair, cut where both have the same two letters, what it reads also looks like the language.
+*wandern*, *wanderte* are made *wandeln*, *wandelte* and *handern*, *handerte*. Where there are no more of these, all of
+it but its last symbol is drawn, each symbol from those that follow the one before somewhere. Anastasopoulos and Neubig
+(2019, https://arxiv.org/abs/1908.05838) put random letters there, so that a model learns to copy any stem; here every
+two symbols in a row are those of a pair, so that what it reads also looks like the language.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from .tokenizer_training import are_symbols
@@ -36,6 +37,7 @@ def recombine(pairs: Sequence[Mapping[str, str]], number: int, seed: int = 0) ->
     is_spelt = are_symbols(pair["target"] for pair in pairs)
     split, between = (str.split, " ") if is_spelt else (list, "")
     beginnings: dict[tuple[str, ...], list[Sequence[str]]] = {}  # by the symbols around the cut behind them
+    following: dict[str, list[str]] = {}  # in a source; the empty one stands before the first
     shared = []
     begin = 0
     for pair in pairs:
@@ -46,23 +48,48 @@ def recombine(pairs: Sequence[Mapping[str, str]], number: int, seed: int = 0) ->
         for start, _, size in blocks:
             for cut in range(start + 1, start + size):
                 beginnings.setdefault(tuple(source[cut - 1 : cut + 1]), []).append(source[start:cut])
+            for before, symbol in zip(["", *source][start:], source[start : start + size], strict=False):
+                following.setdefault(before, []).append(symbol)
         if blocks:
-            shared.append((source, target, max(blocks, key=lambda block: block.size)))
+            shared.append((source, target, blocks))
     if begin < BEGIN * len(pairs):
         return []
     draw = random.Random(seed)
-    known = {pair["source"] for pair in pairs}
-    made: list[dict[str, str]] = []
-    for _ in range(_TRIES * number if shared else 0):
-        if len(made) == number:
-            break
-        source, target, (start, place, size) = draw.choice(shared)
+
+    def with_another_beginning() -> tuple[list[str], list[str]]:
+        source, target, blocks = draw.choice(shared)
+        start, place, size = max(blocks, key=lambda block: block.size)
         length = draw.randrange(1, size)
         cut = start + length
         beginning = draw.choice(beginnings[tuple(source[cut - 1 : cut + 1])])
-        sides = ((source, start), (target, place))
-        texts = [between.join([*side[:at], *beginning, *side[at + length :]]) for side, at in sides]
-        if texts[0] not in known:
-            known.add(texts[0])
-            made.append({"source": texts[0], "target": texts[1]})
+        source, target = (
+            [*side[:at], *beginning, *side[at + length :]] for side, at in ((source, start), (target, place))
+        )
+        return source, target
+
+    def with_drawn_symbols() -> tuple[list[str], list[str]] | None:
+        source, target, blocks = draw.choice(shared)
+        source, target = list(source), list(target)
+        for start, place, size in blocks:
+            symbols, last = [source[start - 1] if start else ""], source[start + size - 1]
+            while len(symbols) < size:
+                symbols.append(draw.choice(following.get(symbols[-1]) or [last]))
+            if last not in following.get(symbols[-1], ()):
+                return None
+            source[start : start + size - 1] = target[place : place + size - 1] = symbols[1:]
+        return source, target
+
+    known = {pair["source"] for pair in pairs}
+    made: list[dict[str, str]] = []
+    ways: tuple[Callable[[], tuple[list[str], list[str]] | None], ...] = (with_another_beginning, with_drawn_symbols)
+    for make in ways if shared else ():
+        for _ in range(_TRIES * number):
+            if len(made) == number:
+                break
+            if (sides := make()) is None:
+                continue
+            new = dict(zip(("source", "target"), map(between.join, sides), strict=True))
+            if new["source"] not in known:
+                known.add(new["source"])
+                made.append(new)
     return made

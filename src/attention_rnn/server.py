@@ -340,14 +340,20 @@ def serve(
         copies: list[Path] = []
 
         def open_app() -> Callable[[], FastAPI]:
-            # a copy, so that a worker which replaces another one opens what the others have
-            source, folder = find_folder(name), Path(tempfile.mkdtemp(dir=temporary))
-            if is_exported(source):
-                shutil.copytree(source, folder, dirs_exist_ok=True)
-            else:
-                with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # the memory of torch ends with it
-                    pool.submit(_export, name, folder, weights).result()
-            OnnxRunner([folder])  # what a worker could not open is said here
+            source = find_folder(name)
+            folder = Path(tempfile.mkdtemp(dir=temporary))
+            try:
+                if is_exported(source):
+                    OnnxRunner([source])  # what a worker could not open is said here
+                    # a copy, so that a worker which replaces another one opens what the others have
+                    shutil.copytree(source, folder, dirs_exist_ok=True)
+                else:
+                    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # the memory of torch ends with it
+                        pool.submit(_export, name, folder, weights).result()
+                    OnnxRunner([folder])
+            except BaseException:
+                shutil.rmtree(folder)
+                raise
             copies.append(folder)
             for old in copies[:-2]:  # the one before may still be opened
                 shutil.rmtree(old, ignore_errors=True)

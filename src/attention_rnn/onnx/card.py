@@ -10,6 +10,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto, ValueInfoProto
 from transformers import PreTrainedTokenizerFast
 
+from ..run_folder import NEXT
 from .decoding import ANSWERING, CAUSAL, CONFIG, SEQ2SEQ, is_exported
 
 RUNNER = "run_onnx.py"
@@ -109,10 +110,19 @@ int main() {{
 def refuse_checkpoint(folder: str | Path) -> None:
     """
     Raises:
-        ValueError: a checkpoint lies in the folder, whose files have the names of an export's.
+        ValueError: a checkpoint lies in the folder, whose files have the names of an export's, or is being written.
     """
-    if (Path(folder) / CONFIG).exists() and not is_exported(Path(folder)):
+    folder = Path(folder)
+    is_of_training = (folder / NEXT).exists() or any(folder.glob("checkpoint-*"))
+    if is_of_training or ((folder / CONFIG).exists() and not is_exported(folder)):
         raise ValueError(f"{folder} holds a checkpoint, which an export would destroy: name another folder.")
+
+
+def begin_folder(folder: Path) -> None:
+    """Make a folder, or take from it the graphs and vocabularies of an earlier export, which may be of another task."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (*folder.glob("*.onnx"), *folder.glob("*tokenizer.json")):
+        file.unlink()
 
 
 def write_card(

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +104,12 @@ class Graph:
         return dict(zip(self.outputs, self.session.run(None, given), strict=True))
 
 
+def _agree(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two shapes may be of one array; a side of any length has no number."""
+    sides = zip(one, other, strict=False)
+    return len(one) == len(other) and all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in sides)
+
+
 class Member:
     """The graphs of one folder."""
 
@@ -116,6 +122,7 @@ class Member:
         if self.config["task"] in (SEQ2SEQ, CAUSAL):
             after = {f"{name}_next" for name in self.states}
             self.step = Graph(folder / STEP, threads, ["tokens", "k", *self.states], ["top_scores", "top_ids", *after])
+            self._check_steps()
         else:
             outputs = ["start_logits", "end_logits"] if self.config["task"] == ANSWERING else ["logits"]
             inputs = ["input_ids", "attention_mask", *(["character_ids"] if self.config["max_word_length"] else [])]
@@ -135,6 +142,21 @@ class Member:
         else:
             return
         raise ValueError(f"{self.folder} holds files of two models: {fault}.")
+
+    def _check_steps(self) -> None:
+        """As `_check_model`, of the graphs that generate."""
+        given = self.step.session.get_inputs()
+        shapes = {value.name: value.shape for value in (*given, *self.step.session.get_outputs())}
+        expected = {name: list(shape) for name, shape in self.states.items()}
+        expected["log_probabilities"] = [self.config["vocab_size"]]
+        wrong = [name for name, shape in expected.items() if name in shapes and not _agree(shapes[name][1:], shape)]
+        if self.config["task"] == CAUSAL:
+            wrong += [name for name in ("keys", "values") if name in self.step.inputs]
+        else:
+            read = {value.name: value.shape for value in self.encoder.session.get_outputs()}
+            wrong += [name for name in read if name in shapes and not _agree(read[name][1:], shapes[name][1:])]
+        if wrong:
+            raise ValueError(f"{self.folder} holds files of two models: they do not agree on {sorted(set(wrong))}.")
 
     def first_states(self, rows: int) -> Arrays:
         return {name: np.zeros((rows, *shape), np.float32) for name, shape in self.states.items()}

@@ -21,7 +21,7 @@ from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
 from . import WEIGHTS, Weights, decoding, reading, runner, speech, spelling
-from .card import RUNNER, one_file, refuse_checkpoint, write_card
+from .card import RUNNER, begin_folder, one_file, refuse_checkpoint, write_card
 from .decoding import (
     ANSWERING,
     CAUSAL,
@@ -37,6 +37,7 @@ from .decoding import (
 )
 from .graphs import NEXT, CausalStep, Graph, SourceReader, TokenStep, WholeText, prepare_for_export, trace
 from .loop import Ends, add_best, join
+from .reading import digest_vocabulary
 from .runner import GENERATION, TARGET_TOKENIZER, TOKENIZER
 from .weights import round_products, store
 
@@ -118,7 +119,7 @@ def export_onnx(
     settings = {} if task not in (SEQ2SEQ, CAUSAL) else _generation_settings(model)
     graphs, states, looks_back = _make_graphs(copy.deepcopy(model).cpu().float().eval(), task, weights, settings)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_folder(folder)
     for name, graph in graphs.items():
         onnx.checker.check_model(graph)
         onnx.save(graph, folder / name)
@@ -128,7 +129,7 @@ def export_onnx(
     for name, backend in backends.items():
         backend.save(str(folder / name))
     config = _describe(model, tokenizer, task, settings) | {
-        "tokenizer_sizes": {name: backend.get_vocab_size() for name, backend in backends.items()},
+        "vocabularies": {name: digest_vocabulary(backend) for name, backend in backends.items()},
         "weights": weights,
         "states": states,
         "repeats_memory": looks_back,

@@ -1,5 +1,6 @@
 """Texts as what a graph reads, and what stands in a text for a token, without torch."""
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -15,12 +16,12 @@ from tokenizers import Encoding, Tokenizer
 TOKENIZER = "tokenizer.json"
 
 
-def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int], number: int | None = None) -> Tokenizer:
+def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int], digest: str | None = None) -> Tokenizer:
     """
     Args:
         size: how many tokens the model knows.
         tokens: the ids of some.
-        number: how many the vocabulary has, if it is told.
+        digest: of the vocabulary, if it is told.
     """
     if not file.is_file():
         raise ValueError(f"{file.parent} must hold {file.name}: the folder is not complete.")
@@ -31,8 +32,8 @@ def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int], number: int
     largest = max(tokenizer.get_vocab().values(), default=0)
     if largest >= size:
         raise ValueError(f"{file} does not fit the model, which knows {size} tokens: it has the id {largest}.")
-    if number is not None and tokenizer.get_vocab_size() != number:
-        raise ValueError(f"{file} does not fit the model: it must hold {number} tokens, got {largest + 1}.")
+    if digest is not None and digest_vocabulary(tokenizer) != digest:
+        raise ValueError(f"{file} does not fit the model: it is of another vocabulary.")
     for token, id_ in tokens.items():
         if tokenizer.token_to_id(token) != id_:
             raise ValueError(
@@ -41,6 +42,12 @@ def open_tokenizer(file: Path, size: int, tokens: Mapping[str, int], number: int
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def digest_vocabulary(tokenizer: Tokenizer) -> str:
+    """What tells a vocabulary from another one."""
+    vocabulary = sorted((id_, token) for token, id_ in tokenizer.get_vocab().items())
+    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()[:16]
 
 
 class UnknownWords:

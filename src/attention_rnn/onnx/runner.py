@@ -90,12 +90,12 @@ class OnnxRunner:
         self.is_spelt: bool = config.get("spelt", False)
         self.max_source_length = max_source_length or config["max_source_length"]
         folder = self.members[0].folder
-        numbers = config.get("tokenizer_sizes", {})  # which older folders do not tell
-        known = config["source_vocab_size"], config["tokens"], numbers.get(TOKENIZER)
+        digests = config.get("vocabularies", {})  # which older folders do not tell
+        known = config["source_vocab_size"], config["tokens"], digests.get(TOKENIZER)
         self.tokenizer = open_tokenizer(folder / TOKENIZER, *known)
         self.target = self.tokenizer
         if config["has_target_tokenizer"]:
-            known = config["vocab_size"], config["tokens"], numbers.get(TARGET_TOKENIZER)
+            known = config["vocab_size"], config["tokens"], digests.get(TARGET_TOKENIZER)
             self.target = open_tokenizer(folder / TARGET_TOKENIZER, *known)
         self.unknown = UnknownWords(self.tokenizer, config) if config["copy"] else None
         self.most_new_tokens: int | None = None
@@ -141,6 +141,9 @@ class OnnxRunner:
             if len(items) != 1 or self.task not in (SEQ2SEQ, CAUSAL):
                 raise ValueError("`stream` needs one text to generate from.")
             return self._stream(items, options)
+        unknown = options.keys() - ({"max_answer_length"} if self.task == ANSWERING else set())
+        if unknown and self.task not in (SEQ2SEQ, CAUSAL):
+            raise TypeError(f"A runner for {self.task} knows no option {min(unknown)!r}.")
         results: list[Any] = []
         for start in range(0, len(items), batch_size):
             results += run(items[start : start + batch_size], **options)
@@ -207,7 +210,8 @@ class OnnxRunner:
         return results
 
     def _stream(self, texts: list[str], options: dict[str, Any]) -> Iterator[str]:
-        settings = self._settings({"num_beams": 1, "num_return_sequences": 1} | options)
+        greedily = {name: 1 for name in ("num_beams", "num_return_sequences") if options.get(name) is None}
+        settings = self._settings(options | greedily)
         if settings["num_beams"] != 1:
             raise ValueError(f"`stream` needs `num_beams=1`, got {settings['num_beams']}.")
         decoding, (encoding,), (words,) = self._begin(texts, False)
@@ -387,7 +391,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int)
     options = vars(parser.parse_args())
     texts, runner = options.pop("texts"), OnnxRunner.from_pretrained(options.pop("folder"))
-    inputs = [dict(zip(("question", "context"), texts, strict=True))] if runner.task == ANSWERING else texts
+    inputs = texts
+    if runner.task == ANSWERING:
+        if len(texts) != 2:
+            parser.error(f"a question and a context are needed, got {len(texts)} texts")
+        inputs = [{"question": texts[0], "context": texts[1]}]
     for result in runner(inputs, **{name: value for name, value in options.items() if value is not None}):
         print(json.dumps(result, ensure_ascii=False))
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from . import Weights
-from .card import refuse_checkpoint
+from .card import begin_folder, refuse_checkpoint
 from .decoding import CAUSAL, CLASSIFICATION, CONFIG, ENCODER, LABELLING, MODEL, SEQ2SEQ, STEP
 from .export import export_checkpoint
 from .page import vendor, write_page
@@ -28,8 +28,9 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
         OSError, TypeError, ValueError: as of [`export_checkpoint`], or the model is none that the page can run.
         RuntimeError: npm, which brings what the page needs, is not there or fails.
     """
-    refuse_checkpoint(folder)
     folder = Path(folder)
+    for place in (folder, folder / "model"):
+        refuse_checkpoint(place)
     with tempfile.TemporaryDirectory() as temporary:
         exported = export_checkpoint(name, Path(temporary) / "model", weights)
         config = json.loads((exported / CONFIG).read_text(encoding="utf-8"))
@@ -39,7 +40,7 @@ def export_site(name: str, folder: str | Path, weights: Weights = "stored-int8")
                 f"{name} must generate without copying, classify or tag, and only a tagger may read the characters of "
                 f"words, to run in a page; got a model for {config['task']}."
             )
-        (folder / "model").mkdir(parents=True, exist_ok=True)
+        begin_folder(folder / "model")
         for file in (CONFIG, ENCODER, STEP, MODEL, TOKENIZER, TARGET_TOKENIZER):
             if (exported / file).exists():
                 shutil.copyfile(exported / file, folder / "model" / file)

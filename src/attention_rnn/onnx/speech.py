@@ -19,7 +19,7 @@ from ..models.configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
 from ..models.subsampling import put_together
 from . import WEIGHTS, Weights, decoding, hearing, reading
-from .card import RUNNER, describe_graph, one_file, refuse_checkpoint
+from .card import RUNNER, begin_folder, describe_graph, one_file, refuse_checkpoint
 from .decoding import CONFIG, FORMAT, FORMAT_VERSION
 from .graphs import NEXT, Graph, Inputs, trace
 from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION
@@ -166,7 +166,7 @@ def export_speech(
         graphs = {name: round_products(graph) for name, graph in graphs.items()}
     graphs = {name: store(graph, weights) for name, graph in graphs.items()}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_folder(folder)
     for name, graph in graphs.items():
         onnx.checker.check_model(graph)
         onnx.save(graph, folder / name)
