@@ -146,8 +146,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     labels, intents = list_labels(model.config), list_labels(model.config, of_texts=True)
     if bool(intents) != (data_args.intent_column is not None):
         raise ValueError(f"--intent_column must be given if the model tells intents, and only then; it tells {intents}")
+    hint = " --extra_labels may name others" if "train" in texts else ""
     for row in chain.from_iterable(texts.values()):
-        check_labels(row["labels"], labels, row["place"], "of the model. --extra_labels may name others")
+        check_labels(row["labels"], labels, row["place"], f"of the model.{hint}")
         if intents:
             check_labels([row["intent"]], intents, row["place"], "of the model", kind="intent")
     encoded = {split: encode(split, rows, tokenizer, model, data_args) for split, rows in texts.items()}

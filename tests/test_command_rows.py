@@ -86,6 +86,23 @@ def test_features_are_scored_wherever_they_stand(tmp_path, text, columns):
     assert suit_features(trained, content).columns == {"source": [lemma, features], "target": [form]}
 
 
+def test_numbers_are_no_features(tmp_path):
+    content = read_content(write(tmp_path, "more.tsv", "".join(f"geh{n}en\tging{n}\t{n}\n" for n in range(40))))
+    trained = Task("pairs", {"source": ["column 1", "column 3"], "target": ["column 2"]}, "", spelt=True)
+    with pytest.raises(ValueError, match=r"more\.tsv: column 'column 3' must hold features, such as V;PST, got '0'"):
+        suit_features(trained, content)
+
+
+@pytest.mark.parametrize("odd", [None, 1.5])
+def test_a_label_of_a_word_must_be_one(odd):
+    task = Task("labelling", {"tokens": ["tokens"], "labels": ["labels"]}, "")
+    content = Content("a.jsonl", [{"tokens": ["a", "b"], "labels": [3, odd]}], ["a.jsonl, line 1"])
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: column 'labels' must hold a list of words"):
+        list(rows_of(content, task))
+    content.rows[0]["labels"] = [3, 4]
+    assert list(rows_of(content, task)) == [{"tokens": ["a", "b"], "labels": ["3", "4"]}]
+
+
 def test_messages_name_the_line_of_the_users_file(tmp_path):
     content = Content("mine.csv", [{"review": "good", "stars": "1"}], ["mine.csv, line 7"])
     rows = {"train": list(rows_of(content, RATED))}
@@ -150,7 +167,7 @@ def test_evaluate_scores_intents_and_says_which_file_has_none(tmp_path, capsys):
     cli.main(["evaluate", str(tmp_path / "run"), str(train)])
     assert '"intent_accuracy"' in capsys.readouterr().out
     bare = write(tmp_path, "bare.jsonl", json.dumps({name: text[name] for name in ("tokens", "labels")}))
-    with pytest.raises(SystemExit, match=r"tells intents too, and not every text of .*bare\.jsonl has one"):
+    with pytest.raises(SystemExit, match=r"bare\.jsonl, line 1: there must be an intent, which .*run tells too"):
         cli.main(["evaluate", str(tmp_path / "run"), str(bare)])
 
 
@@ -191,14 +208,19 @@ def test_the_card_of_a_model_of_numbers_tells_their_range():
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["nothing"]])
+def test_an_unknown_option_of_a_prompt_is_guessed(folders):
+    with pytest.raises(SystemExit, match="there is no --ouput without a file; did you mean --output"):
+        cli.main(["predict", str(folders["pairs"]), "--ouput", "x"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recipes"]])
 def test_a_full_disk_is_told_of_without_a_traceback(monkeypatch, arguments):
     class Full:
         def write(self, text):
-            raise OSError(28, "No space left on device")
+            return len(text)
 
         def flush(self):
-            pass
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("sys.stdout", Full())
     with pytest.raises(SystemExit) as raised:

@@ -105,6 +105,26 @@ def test_import_is_light():
     assert (heavy & set(loaded)) == (heavy & set(plain))
 
 
+def test_training_and_predicting_need_no_extra_but_theirs():
+    others = [
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "fastapi",
+        "uvicorn",
+        "gradio",
+        "optuna",
+        "ray",
+        "soundfile",
+    ]
+    needed = ["examples.run_seq2seq", "examples.evaluate_checkpoint", "examples.generate_file"]
+    needed += [f"commands.{name}" for name in ("train", "predict", "evaluate", "explain", "combine", "info", "card")]
+    run(
+        f"import sys; sys.modules |= dict.fromkeys({others}); "
+        + "; ".join(f"import attention_rnn.{module}" for module in needed)
+    )
+
+
 @pytest.mark.parametrize(
     "imports_first",
     [

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import CONFIG_NAME
 
 from .ensemble import AttentionRnnEnsemble
-from .onnx.card import RUNNER
+from .onnx import RUNNER
 
 MEMBERS = "members"  # in the folder of an ensemble, what holds one of each of its models
 TEACHERS = "teachers"  # in the folder of a student, the ensemble that it was distilled from

@@ -15,6 +15,7 @@ from .models import read_settings, read_task, tells_intents, text_task_of
 from .rows import (
     has_intent,
     known_of,
+    place_of,
     rows_of,
     suit_columns,
     suit_features,
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str]) -> None:
         if pipeline in ("text2text-generation", "text-classification"):
             words += as_arguments(written)
         if tells_intents(options.model):
-            if not all(map(has_intent, rows)):
-                raise ValueError(f"{options.model} tells intents too, and not every text of {content.file} has one")
+            if without := [row for row in rows if not has_intent(row)]:
+                raise ValueError(f"{place_of(without[0])}: there must be an intent, which {options.model} tells too")
             words += ["--intent_column", "intent"]
         words += ["--metrics", *metrics] if metrics and (options.metrics or pipeline in _METRICS) else []
         evaluate([*words, *others])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..data import extension, json_lines, read_rows, write_json_lines
 from ..parts import contents_of, merge, parts_of, prepare, write_whole
-from . import CommandParser, UsageError, add_reading_arguments, at_least
+from . import CommandParser, UsageError, add_reading_arguments, at_least, near_to
 from .answers import STANDARD_OUTPUT, check_output, json_lines_for, row_of
 from .forecast import main as forecast
 from .models import Model, Source, name_piece, task_of, tell_unknown
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     options, others = parser.parse_known_args(list(arguments))
     if options.file is None or not Path(options.file).exists():
         if others:
-            parser.error(f"there is no {others[0]} without a file")
+            parser.error(f"there is no {others[0]} without a file{near_to(others[0], parser.flags)}")
         if options.file is not None:
             raise FileNotFoundError(f"there is no file {options.file}")
         model = Model(options.model, options.int8)

@@ -42,13 +42,17 @@ class PlacedRow(dict[str, Any]):
         return row
 
 
+def place_of(row: Row) -> str:
+    """Where the user wrote a row, if it knows."""
+    return row.place if isinstance(row, PlacedRow) else ""
+
+
 @contextmanager
 def told_of_the_file(rows: Mapping[str, Sequence[Row]], folder: Path) -> Iterator[None]:
     """Let what is said of a line of the splits that a folder has be said of the file that they were read from."""
 
     def place(match: re.Match[str]) -> str:
-        row = rows[match[1]][int(match[2]) - 1]
-        return row.place if isinstance(row, PlacedRow) else match[0]
+        return place_of(rows[match[1]][int(match[2]) - 1]) or match[0]
 
     try:
         yield
@@ -94,6 +98,9 @@ def suit_features(task: Task, content: Content) -> Task:
     """
     A task of lemmas and features as a file has it whose columns are in another order, which their names tell, or where
     the features stand.
+
+    Raises:
+        ValueError: there are numbers in the place of features.
     """
     if not task.spelt:
         return task
@@ -103,7 +110,16 @@ def suit_features(task: Task, content: Content) -> Task:
         return task
     is_elsewhere = found.spelt and found.columns["source"][1] != task.columns["source"][1]
     is_named = found.spelt and found.columns["source"][0].lower() == "lemma"
-    return replace(task, columns=found.columns) if is_elsewhere or is_named else task
+    if is_elsewhere or is_named:
+        return replace(task, columns=found.columns)
+    column = task.columns["source"][1]
+    numbers = [str(row[column]) for row in content.rows if str(row.get(column, "")).strip().isdecimal()]
+    if numbers and len(numbers) == len(content.rows):
+        raise ValueError(
+            f"{content.file}: column {column!r} must hold features, such as V;PST, got {numbers[0]!r}; --columns names "
+            "those of the lemma, the features and the form"
+        )
+    return task
 
 
 def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[Row]:
@@ -130,8 +146,8 @@ def rows_of(content: Content, task: Task, is_labelled: bool = True) -> Iterator[
                 yield {"tokens": get_words(row, tokens, place)}
                 continue
             (labels,) = columns["labels"]
-            if isinstance(row.get(labels), list):  # of ids
-                row = row | {labels: [str(label) for label in row[labels]]}
+            if isinstance(row.get(labels), list):  # which may be of ids
+                row = row | {labels: [str(label) if isinstance(label, int) else label for label in row[labels]]}
             words = get_labelled_words(row, tokens, labels, place)
             others = {"intent": row["intent"]} if has_intent(row) else {}
             yield PlacedRow.at(place, {"tokens": words["tokens"], "labels": words["labels"]} | others)
@@ -176,7 +192,7 @@ def settle_intents(splits: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 def _without_intent(row: Row) -> Row:
     values = {column: value for column, value in row.items() if column != "intent"}
-    return PlacedRow.at(row.place, values) if isinstance(row, PlacedRow) else values
+    return PlacedRow.at(place_of(row), values)
 
 
 def _label_of(row: Row, task: Task, place: str) -> Any:

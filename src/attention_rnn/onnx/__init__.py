@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 Weights = Literal["float32", "int8", "stored-int8"]
 WEIGHTS: tuple[str, ...] = get_args(Weights)
+RUNNER = "run_onnx.py"  # in each folder
 
 _PUBLIC_NAMES = {
     "OnnxRunner": "runner",

@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 from ..run_folder import NEXT
 from .decoding import ANSWERING, CAUSAL, CONFIG, SEQ2SEQ, is_exported
 
-RUNNER = "run_onnx.py"
 _HEAD = """# An attention RNN as ONNX graphs
 
 Task: `{task}`. Weights: `{weights}`. No torch is needed. With Python, numpy, onnxruntime and tokenizers:

@@ -20,8 +20,8 @@ from ..models.configuration_attention_rnn import AttentionRnnConfig
 from ..models.crf import continues_chunk, is_chunk_scheme
 from ..models.tokenization_attention_rnn import AttentionRnnTokenizer
 from ..tokenizer_training import check_vocabulary
-from . import WEIGHTS, Weights, decoding, reading, runner, speech, spelling
-from .card import RUNNER, begin_folder, one_file, refuse_checkpoint, write_card
+from . import RUNNER, WEIGHTS, Weights, decoding, reading, runner, speech, spelling
+from .card import begin_folder, one_file, refuse_checkpoint, write_card
 from .decoding import (
     ANSWERING,
     CAUSAL,

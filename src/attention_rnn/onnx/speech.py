@@ -18,8 +18,8 @@ from ..classes import list_labels
 from ..models.configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
 from ..models.subsampling import put_together
-from . import WEIGHTS, Weights, decoding, hearing, reading
-from .card import RUNNER, begin_folder, describe_graph, one_file, refuse_checkpoint
+from . import RUNNER, WEIGHTS, Weights, decoding, hearing, reading
+from .card import begin_folder, describe_graph, one_file, refuse_checkpoint
 from .decoding import CONFIG, FORMAT, FORMAT_VERSION
 from .graphs import NEXT, Graph, Inputs, trace
 from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION
