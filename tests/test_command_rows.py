@@ -217,10 +217,10 @@ def test_an_unknown_option_of_a_prompt_is_guessed(folders):
 def test_a_full_disk_is_told_of_without_a_traceback(monkeypatch, arguments):
     class Full:
         def write(self, text):
-            return len(text)
+            raise OSError(28, "No space left on device")
 
         def flush(self):
-            raise OSError(28, "No space left on device")
+            pass
 
     monkeypatch.setattr("sys.stdout", Full())
     with pytest.raises(SystemExit) as raised:
