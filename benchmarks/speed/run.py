@@ -5,13 +5,14 @@ Measure speed and write RESULTS.md.
     python benchmarks/speed/run.py recurrence training generation deployment forecasting length memory --rounds 15
     python benchmarks/speed/run.py speech --threads 1
 
-Every line is a ratio of two sides that take turns in one run. A part that is not asked for keeps its last results,
-which lie in results/.
+Every line is a ratio of two sides that take turns in one run. Each processor has results of its own, in results/; what
+is not asked for, or was measured on another one, stays as it is.
 """
 
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -63,10 +64,11 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"argument PART: {sorted(unknown)} are not among {list(PARTS)}")
     torch.set_num_threads(options.threads)
-    RESULTS.mkdir(exist_ok=True)
+    folder = RESULTS / re.sub(r"[^a-z0-9]+", "-", processor().lower())
+    folder.mkdir(parents=True, exist_ok=True)
     for part in options.parts or PARTS:
         results = {"machine": machine(options.threads), "lines": measure(part, options.rounds)}
-        (RESULTS / f"{part}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (folder / f"{part}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (HERE / "RESULTS.md").write_text(report(), encoding="utf-8")
 
 
@@ -85,26 +87,31 @@ def measure(part: str, rounds: int) -> list[Any]:
     return lines
 
 
-def machine(threads: int) -> str:
-    processor = platform.processor() or platform.machine()
+def processor() -> str:
+    """What the processor is called, without trade marks."""
+    name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0] if names else processor
+        names = [line.split(":")[1] for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = names[0] if names else name
+    return " ".join(re.sub(r"\((R|TM)\)|Processor", "", name).split())
+
+
+def machine(threads: int) -> str:
     versions = ", ".join(f"{library} {version(library)}" for library in ("torch", "transformers"))
-    return f"{processor}, {threads} threads, Python {platform.python_version()}, {versions}"
+    return f"{processor()}, {threads} threads, Python {platform.python_version()}, {versions}"
 
 
 def report() -> str:
     sections = [INTRODUCTION]
     for part, title in PARTS.items():
-        file = RESULTS / f"{part}.json"
-        if not file.is_file():
-            sections.append(f"## {title}\n\nNot measured yet.\n")
-            continue
-        results = json.loads(file.read_text(encoding="utf-8"))
+        body = [f"## {title}\n"]
+        for file in sorted(RESULTS.glob(f"*/{part}.json")):
+            results = json.loads(file.read_text(encoding="utf-8"))
+            body += [results["machine"] + ".\n", table(part, results["lines"])]
+        if len(body) == 1:
+            body.append("Not measured yet.\n")
         notes = RESULTS / f"{part}.md"
-        body = [f"## {title}\n", results["machine"] + ".\n", table(part, results["lines"])]
         if notes.is_file():
             body.append(notes.read_text(encoding="utf-8"))
         sections.append("\n".join(body))
