@@ -3,9 +3,10 @@ More pairs from few, where a part of each source stands in its target too, as th
 
 The beginning of such a part is taken from another pair, in source and target alike: of *handeln*, *handelte* and
 *wandern*, *wanderte* are made *wandeln*, *wandelte* and *handern*, *handerte*. Where there are no more of these, all of
-it but its last symbol is drawn, each symbol from those that follow the one before somewhere. Anastasopoulos and Neubig
-(2019, https://arxiv.org/abs/1908.05838) put random letters there, so that a model learns to copy any stem; here every
-two symbols in a row are those of a pair, so that what it reads also looks like the language.
+it but its end is drawn, each symbol from those that follow the one before somewhere. Anastasopoulos and Neubig (2019,
+https://arxiv.org/abs/1908.05838) put random letters there, so that a model learns to copy any stem; here every two
+symbols in a row are those of a pair, so that what it reads also looks like the language, and the end stays, on which the
+form often depends.
 """
 
 import random
@@ -18,6 +19,7 @@ SHARED = 3  # symbols in a row that source and target must have in common
 BEGIN = (
     0.9  # of the sources begin with what they share where stems are beginnings, as in all but Arabic of eight languages
 )
+KEPT = 2  # symbols at the end of what is drawn
 _TRIES = 20  # for each new pair
 
 
@@ -71,12 +73,13 @@ def recombine(pairs: Sequence[Mapping[str, str]], number: int, seed: int = 0) ->
         source, target, blocks = draw.choice(shared)
         source, target = list(source), list(target)
         for start, place, size in blocks:
-            symbols, last = [source[start - 1] if start else ""], source[start + size - 1]
-            while len(symbols) < size:
-                symbols.append(draw.choice(following.get(symbols[-1]) or [last]))
-            if last not in following.get(symbols[-1], ()):
+            length = size - KEPT
+            symbols, kept = [source[start - 1] if start else ""], source[start + length]
+            while len(symbols) <= length:
+                symbols.append(draw.choice(following.get(symbols[-1]) or [kept]))
+            if kept not in following.get(symbols[-1], ()):
                 return None
-            source[start : start + size - 1] = target[place : place + size - 1] = symbols[1:]
+            source[start : start + length] = target[place : place + length] = symbols[1:]
         return source, target
 
     known = {pair["source"] for pair in pairs}
