@@ -5,8 +5,8 @@ The beginning of such a part is taken from another pair, in source and target al
 *wandern*, *wanderte* are made *wandeln*, *wandelte* and *handern*, *handerte*. Where there are no more of these, all of
 it but its end is drawn, each symbol from those that follow the one before somewhere. Anastasopoulos and Neubig (2019,
 https://arxiv.org/abs/1908.05838) put random letters there, so that a model learns to copy any stem; here every two
-symbols in a row are those of a pair, so that what it reads also looks like the language, and the end stays, on which the
-form often depends.
+symbols in a row are those of a pair, so that what it reads also looks like the language, and the end stays, on which
+the form often depends.
 """
 
 import random
