@@ -490,6 +490,13 @@ def test_a_checkpoint_is_not_written_over(tmp_path):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_an_export_deletes_nothing_that_is_not_of_one(exported, tmp_path):
+    (tmp_path / "own.onnx").write_bytes(b"mine")
+    export = exported("classifier")
+    export_onnx(export.model, export.tokenizer, tmp_path)
+    assert (tmp_path / "own.onnx").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("place", ["_next", "checkpoint-5", "model"])
 def test_a_training_that_runs_is_not_written_over(tmp_path, place):
     (tmp_path / "out" / place).mkdir(parents=True)

@@ -19,7 +19,7 @@ MIN_WEIGHTS = 2**16
 # Nor do fewer multiplications, rows x weights: each call costs as much as some of them.
 MIN_PRODUCTS = 2**20
 # In a smaller one, the rounding of what it is multiplied with takes more time than eight bits save.
-MIN_INT8_WEIGHTS = 2**19
+MIN_INT8_WEIGHTS = 2**18
 
 
 def is_plain(module: Any, kinds: tuple[type, ...] = (nn.Linear,)) -> bool:

@@ -120,8 +120,9 @@ def refuse_checkpoint(folder: str | Path) -> None:
 def begin_folder(folder: Path) -> None:
     """Make a folder, or take from it the graphs and vocabularies of an earlier export, which may be of another task."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (*folder.glob("*.onnx"), *folder.glob("*tokenizer.json")):
-        file.unlink()
+    if is_exported(folder):  # else such files are not ours
+        for file in (*folder.glob("*.onnx"), *folder.glob("*tokenizer.json")):
+            file.unlink()
 
 
 def write_card(
