@@ -64,7 +64,7 @@ def test_every_line_has_its_output_in_its_place(folder, tmp_path):
 
 
 def test_int8_weights_on_demand(folder, tmp_path, monkeypatch):
-    for bound in ("MIN_WEIGHTS", "MIN_SIDE"):  # small matrices stay as they are
+    for bound in ("MIN_WEIGHTS", "MIN_SIDE", "MIN_ALL_WEIGHTS"):  # small matrices and models stay as they are
         monkeypatch.setattr(f"attention_rnn.quantization.{bound}", 1)
     rows = run(folder, tmp_path / "out.jsonl", "--int8", "--scores")
     plain = run(folder, tmp_path / "plain.jsonl", "--scores")

@@ -18,6 +18,7 @@ from attention_rnn.models.prepared_linear import Int8Linear
 def small_matrices_are_quantised(monkeypatch):
     monkeypatch.setattr(quantization, "MIN_WEIGHTS", 2)
     monkeypatch.setattr(quantization, "MIN_SIDE", 2)
+    monkeypatch.setattr(quantization, "MIN_ALL_WEIGHTS", 2)
 
 
 def test_an_ensemble_is_that_of_its_members_in_eight_bits():
@@ -80,6 +81,13 @@ def test_narrow_and_small_matrices_stay_as_they_are(monkeypatch):
     plain = {name for name, kind in kinds.items() if kind is torch.nn.Linear}
     assert plain == {"attention.energy", "layers.0.cell.input_to_hidden", "readout.projection"}
     assert len(kinds) > len(plain)
+
+
+def test_a_model_with_few_large_matrices_stays_as_it_is(monkeypatch):
+    model = tiny_model()
+    sizes = [module.weight.numel() for module in quantize(model).modules() if type(module) is Int8Linear]
+    monkeypatch.setattr(quantization, "MIN_ALL_WEIGHTS", sum(sizes) + 1)
+    assert Int8Linear not in {type(module) for module in quantize(model).modules()}
 
 
 def test_products_with_the_context_are_made_once_for_each_source():

@@ -14,6 +14,8 @@ from .models.prepared_linear import MIN_INT8_WEIGHTS as MIN_WEIGHTS
 from .models.prepared_linear import Int8Linear
 
 MIN_SIDE = 64  # for the same reason as MIN_WEIGHTS
+# Where the matrices have fewer weights in all, a step is bound by its calls and not by reading them.
+MIN_ALL_WEIGHTS = 2**20
 METHOD = "attention_rnn_int8"
 QUANTIZED = ("AttentionRnnForConditionalGeneration", "AttentionRnnForCausalLM")
 
@@ -32,8 +34,13 @@ class Int8Quantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> None:
         decodes = "model.decoder." if model.config.is_encoder_decoder else "model."
-        for name, module in model.named_modules():
-            if name.startswith((decodes, "lm_head")) and type(module) is nn.Linear and _is_worth_it(module):
+        large = [
+            module
+            for name, module in model.named_modules()
+            if name.startswith((decodes, "lm_head")) and type(module) is nn.Linear and _is_worth_it(module)
+        ]
+        if sum(module.weight.numel() for module in large) >= MIN_ALL_WEIGHTS:
+            for module in large:
                 module.__class__ = Int8Linear  # the parameters are the same
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:
@@ -55,9 +62,9 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
 
     The large matrices that each token goes through, those of the decoder or the language model and `lm_head`, are
     rounded to eight bits for each output, and what they are multiplied with is rounded as it comes (dynamic
-    quantisation). The encoder, which reads a source once and all at once, the embeddings, and small or narrow matrices
-    stay as they are. What is saved or pushed has the weights of the model, and multiplies in eight bits where this
-    package is imported when it is loaded. The copy cannot be trained.
+    quantisation). The encoder, which reads a source once and all at once, the embeddings, small or narrow matrices, and
+    models with few large ones stay as they are. What is saved or pushed has the weights of the model, and multiplies in
+    eight bits where this package is imported when it is loaded. The copy cannot be trained.
 
     Args:
         model: an `AttentionRnnForConditionalGeneration`, an `AttentionRnnEnsemble` of some, or an
