@@ -11,6 +11,7 @@ import torch
 from tiny import tiny_model
 
 from attention_rnn import AttentionRnnForConditionalGeneration, quantize
+from attention_rnn.models.prepared_linear import Int8Linear
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 THREADS = 16
@@ -22,7 +23,7 @@ MODELS = {
     "parallel": lambda: tiny_model(**WIDE),
     "conditional": lambda: tiny_model(context_feeding="conditional", attention_type="location", **WIDE),
     "copying": lambda: tiny_model(copy=True, coverage=True),
-    "int8": lambda: quantize(tiny_model(**WIDE)),
+    "int8": lambda: quantize(tiny_model(**WIDE | {"hidden_size": 320})),
 }
 SETTINGS = {
     "greedy": {},
@@ -50,6 +51,7 @@ def generate(model, number, settings):
 @pytest.mark.parametrize("name", MODELS)
 def test_many_threads_get_what_one_gets(name):
     model = MODELS[name]()
+    assert any(type(module) is Int8Linear for module in model.modules()) == (name == "int8")
     calls = [(number, settings) for number in range(THREADS) for settings in SETTINGS.values()]
     calls = calls if THOROUGH else calls[::5]  # all settings still
     expected = [generate(model, *call) for call in calls]
