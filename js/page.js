@@ -127,12 +127,21 @@ async function show(runner) {
   }
 }
 
+function textOfAddress() {
+  const written = location.hash.slice(1);
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    return written; // a % that nobody has encoded
+  }
+}
+
 try {
   const runner = await load(new URL("model/", document.baseURI));
   const refresh = () => show(runner);
   document.getElementById("beamed").hidden = runner.config.task in METHODS;
   text.oninput = beams.oninput = refresh;
-  text.value ||= decodeURIComponent(location.hash.slice(1));
+  text.value ||= textOfAddress();
   status.textContent = "Ready.";
   refresh();
 } catch (error) {

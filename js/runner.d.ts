@@ -8,7 +8,7 @@ export interface GenerationOptions {
   /** A score is the log probability divided by the number of tokens to this power. */
   lengthPenalty?: number;
   earlyStopping?: boolean | "never";
-  /** Told the text so far after each token, with one beam. */
+  /** Told the text so far after each token. With it there is one beam, since beams change their mind. */
   onText?: (text: string) => void;
   /** Ends the call with an exception, after the token at work. */
   signal?: AbortSignal;

@@ -13,6 +13,8 @@ const GENERATION = ["text2text-generation", "text-generation"];
 const CLASSIFICATION = "text-classification";
 const LABELLING = "token-classification";
 const TASKS = [...GENERATION, CLASSIFICATION, LABELLING];
+const OPTIONS = ["numBeams", "numReturnSequences", "maxNewTokens", "minNewTokens", "lengthPenalty", "earlyStopping", "onText", "signal"];
+const WORDS = /[^\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g; // what Python's \S knows
 const MEMORY = ["keys", "values", "mask"];
 const IMPOSSIBLE = -1e9; // added to the score of what must not be chosen
 
@@ -144,7 +146,7 @@ class Runner {
   }
 
   async #tag(text) {
-    const matches = Array.from(text.matchAll(/\S+/g));
+    const matches = Array.from(text.matchAll(WORDS));
     const words = matches.map(([word]) => word);
     const { ids, wordIds } = this.#encodeWords(words);
     this.#checkLength(ids);
@@ -215,15 +217,19 @@ class Runner {
     settings.signal?.throwIfAborted();
     const isCausal = this.config.task === "text-generation";
     const prompt = isCausal ? ids : [this.config.special_tokens.start];
-    settings.maxNewTokens ??= Math.max(1, this.config.max_length - prompt.length);
+    settings.maxNewTokens ??= this.config.max_length - prompt.length;
+    if (settings.maxNewTokens < 1) {
+      throw new RangeError(`The prompt may have ${this.config.max_length - 1} tokens, got ${prompt.length}: give maxNewTokens`);
+    }
+    const decode = (tokens) => (isCausal ? text + this.#decode([...ids, ...tokens]).slice(this.#decode(ids).length) : this.#decode(tokens));
     const decoding = new Decoding(this.#graphs.step, this.config, isCausal ? {} : await this.#graphs.encoder.run(inputsOf(ids)));
     const found =
       settings.numBeams === 1
-        ? await this.#greedy(decoding, prompt, settings, (tokens) => this.#decode(isCausal ? ids : [], tokens))
+        ? await this.#greedy(decoding, prompt, settings, decode)
         : await this.#beamSearch(decoding, prompt, settings);
     const sourceTokens = ids.map((id) => this.#tokenizer.id_to_token(id) ?? "");
     return found.slice(0, settings.numReturnSequences).map(({ tokens, score, attention }) => ({
-      text: this.#decode(isCausal ? ids : [], tokens),
+      text: decode(tokens),
       score,
       tokenIds: tokens,
       targetTokens: tokens.map((id) => this.#target.id_to_token(id) ?? ""),
@@ -233,10 +239,12 @@ class Runner {
   }
 
   #settings(options) {
+    const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+    if (unknown !== undefined) throw new TypeError(`There is no option ${unknown}, only ${OPTIONS.join(", ")}`);
     const { generation } = this.config;
     const settings = {
-      numBeams: options.numBeams ?? generation.num_beams,
-      numReturnSequences: options.numReturnSequences ?? generation.num_return_sequences,
+      numBeams: options.numBeams ?? (options.onText ? 1 : generation.num_beams),
+      numReturnSequences: options.numReturnSequences ?? (options.onText ? 1 : generation.num_return_sequences),
       maxNewTokens: options.maxNewTokens ?? generation.max_new_tokens,
       minNewTokens: options.minNewTokens ?? generation.min_new_tokens,
       lengthPenalty: options.lengthPenalty ?? generation.length_penalty,
@@ -253,14 +261,15 @@ class Runner {
     if (settings.numReturnSequences > settings.numBeams) {
       throw new RangeError(`numReturnSequences must be at most numBeams, ${settings.numBeams}`);
     }
+    if (settings.onText && settings.numBeams > 1) throw new RangeError(`onText needs one beam, got ${settings.numBeams}`);
     if (!(Math.abs(settings.lengthPenalty) <= 10)) {
       throw new RangeError(`lengthPenalty must be from -10 to 10, got ${settings.lengthPenalty}`);
     }
     return settings;
   }
 
-  #decode(prompt, tokens) {
-    const text = this.#target.decode([...prompt, ...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  #decode(tokens) {
+    const text = this.#target.decode(tokens, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
     return this.config.spelt ? text.replaceAll(" ", "").replaceAll("␣", " ") : text;
   }
 

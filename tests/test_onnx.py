@@ -344,6 +344,22 @@ def declare_newer(file):
             lambda folder: rewritten(folder / "config.json", lambda values: values.update(task="../../etc")),
             "must be for one of the tasks .*, got '../../etc'",
         ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values.pop("max_source_length")),
+            "it lacks \\['max_source_length'\\]",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values["special_tokens"].pop("pad")),
+            "`special_tokens` lacks \\['pad'\\]",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values["special_tokens"].update(start=-1)),
+            "`special_tokens` lacks \\['start'\\], or has something else there",
+        ),
+        (
+            lambda folder: rewritten(folder / "config.json", lambda values: values["special_tokens"].update(eos=[99])),
+            "`special_tokens` lacks \\['eos'\\]",
+        ),
         (lambda folder: (folder / "step.onnx").unlink(), "must hold step.onnx"),
         (lambda folder: (folder / "step.onnx").write_bytes(b"no graph"), "step.onnx is damaged or no ONNX graph"),
         (
@@ -379,6 +395,7 @@ def test_a_folder_that_is_not_whole_is_refused(copied, damage, message):
         ("abc", {"num_return_sequences": 2}, ValueError, "must be at most `num_beams`"),
         ("abc", {"max_new_tokens": 1.5}, ValueError, "`max_new_tokens` must be a whole number"),
         ("abc", {"length_penalty": 99}, ValueError, "`length_penalty` must be from -10 to 10"),
+        ("abc", {"early_stopping": 1}, ValueError, "`early_stopping` must be a bool or 'never', got 1"),
         ("abc", {"temperature": 2}, TypeError, "knows no option 'temperature'"),
         (["a", "b"], {"stream": True}, ValueError, "`stream` needs one text"),
         ("a", {"stream": True, "num_beams": 2}, ValueError, "`stream` needs `num_beams=1`, got 2"),
@@ -389,6 +406,12 @@ def test_a_folder_that_is_not_whole_is_refused(copied, damage, message):
 def test_bad_input_is_refused(exported, inputs, options, error, message):
     with pytest.raises(error, match=message):
         exported("parallel").runner(inputs, **options)
+
+
+def test_a_whole_length_penalty_is_the_number(exported):
+    runner, options = exported("parallel").runner, {"max_new_tokens": 100, "min_new_tokens": 99}
+    for whole in (10, -1):
+        assert runner("abc", length_penalty=whole, **options) == runner("abc", length_penalty=float(whole), **options)
 
 
 def with_generation(folder, **settings):
@@ -427,6 +450,47 @@ def test_how_long_a_text_becomes_does_not_depend_on_others(exported, tmp_path):
     short, long = "a", "abcdefgh"
     assert runner([short, long]) == [runner(short), runner(long)]
     assert len(runner(short)["token_ids"]) > len(runner(long)["token_ids"])
+
+
+def test_a_language_model_goes_on_from_the_prompt_as_it_is(exported):
+    runner = exported("language model").runner
+    prompt = "a🙂b"
+    text = runner(prompt, max_new_tokens=5, min_new_tokens=5)["text"]
+    assert text.startswith(prompt)
+    assert prompt + "".join(runner(prompt, max_new_tokens=5, min_new_tokens=5, stream=True)) == text
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported("language model").folder, tmp_path / "model")
+    rewritten(folder / "config.json", lambda values: values.update(max_length=3))
+    with_generation(folder, max_new_tokens=None)
+    with pytest.raises(ValueError, match="The prompt may have 2 tokens, got"):
+        OnnxRunner.from_pretrained(folder)("abcabc")
+
+
+def test_what_the_end_has_cut_off_is_streamed_too(exported, monkeypatch):
+    runner = exported("parallel").runner
+    monkeypatch.setattr(
+        runner, "_decode", lambda tokens, words: "a\ufffd" if len(tokens) == 3 else "a" * len(tokens[:1])
+    )
+    assert "".join(runner("abc", max_new_tokens=3, min_new_tokens=3, stream=True)) == "a\ufffd"
+
+
+def test_a_model_of_weights_that_are_no_numbers_is_not_exported(tmp_path):
+    model = random_model("AttentionRnnForConditionalGeneration")
+    with torch.no_grad():
+        model.lm_head.weight[0] = float("nan")
+    with pytest.raises(ValueError, match="must have finite weights, got NaN or infinite ones in"):
+        export_onnx(model, characters(), tmp_path / "model")
+
+
+def test_a_single_label_is_as_likely_as_the_pipeline_says(exported, tmp_path):
+    from transformers import pipeline
+
+    model = random_model("AttentionRnnForSequenceClassification", num_labels=1)
+    runner = OnnxRunner.from_pretrained(export_onnx(model, characters(), tmp_path / "model"))
+    classify = pipeline("text-classification", model=model, tokenizer=characters())
+    assert runner("abc")[0]["score"] == pytest.approx(classify("abc")[0]["score"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from attention_rnn import (
     export_speech,
 )
 from attention_rnn.onnx.export import export_checkpoint
+from attention_rnn.onnx.hearing import read_wave
 from attention_rnn.onnx.site import export_site
 from attention_rnn.tokenizer_training import train_tokenizer
 
@@ -92,6 +93,32 @@ def test_a_command_is_classified(tmp_path):
         network.config.id2label[i] for i in expected.argsort(descending=True).tolist()
     ]
     np.testing.assert_allclose([row["score"] for row in heard], expected.sort(descending=True).values, atol=1e-5)
+
+
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_scores_are_those_of_the_pipeline(problem_type, tmp_path):
+    network, ours = tiny_classifier(problem_type=problem_type), extractor("utterance")
+    export_speech(network, ours, None, tmp_path)
+    logits = network(**ours(noise(3000), sampling_rate=RATE, return_tensors="pt")).logits[0].detach()
+    expected = logits if problem_type == "regression" else logits.sigmoid()
+    heard = SpeechRunner(tmp_path)(noise(3000))
+    np.testing.assert_allclose([row["score"] for row in heard], expected.sort(descending=True).values, atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF\x00\x00\x00\x00WAVE", b"no recording"])
+def test_a_damaged_recording_is_named(content, tmp_path):
+    (tmp_path / "damaged.wav").write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.wav must be a wav file"):
+        read_wave(str(tmp_path / "damaged.wav"))
+
+
+def test_of_a_recording_that_was_cut_off_what_is_whole_is_read(tmp_path):
+    file = tmp_path / "cut.wav"
+    with wave.open(str(file), "wb") as recording:
+        recording.setparams((1, 2, RATE, 0, "NONE", ""))
+        recording.writeframes(np.arange(100, dtype=np.int16).tobytes())
+    file.write_bytes(file.read_bytes()[:-3])
+    np.testing.assert_allclose(read_wave(str(file))[0] * 32768, np.arange(98))
 
 
 def test_a_folder_runs_without_the_package_and_without_torch(tmp_path):

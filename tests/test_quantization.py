@@ -128,6 +128,23 @@ with torch.no_grad():
     torch.testing.assert_close(torch.load(tmp_path / "logits"), expected)
 
 
+def test_a_quantised_model_is_taken_for_what_it_was_made_of(tmp_path):
+    model = tiny_model()
+    quantized = quantize(model)
+    batch = tiny_batch(model)
+    with torch.no_grad():
+        assert torch.equal(quantize(quantized)(**batch).logits, quantized(**batch).logits)
+        assert torch.equal(quantization.without_int8(quantized)(**batch).logits, model(**batch).logits)
+    assert not hasattr(quantized.config, "quantization_config")
+
+
+def test_eight_bits_are_rounded_from_single_precision(tmp_path):
+    quantize(tiny_model()).save_pretrained(tmp_path)
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert model.dtype == torch.float32
+    assert any(type(module) is Int8Linear for module in model.modules())
+
+
 def test_weights_that_change_are_rounded_anew():
     layer, inputs = Int8Linear(8, 4).eval(), torch.randn(3, 8)
     with torch.no_grad():

@@ -336,6 +336,17 @@ def test_a_worker_that_dies_is_replaced(live):
 
 
 @needs_proc
+def test_a_worker_that_dies_in_its_sleep_is_replaced_at_once(live):
+    before = workers(live)
+    os.kill(before[0], signal.SIGSTOP)
+    time.sleep(1.2)  # the server looks twice a second whether they live
+    os.kill(before[0], signal.SIGKILL)
+    started = time.monotonic()
+    wait_for(lambda: len(workers(live)) == 2 and before[0] not in workers(live))
+    assert time.monotonic() - started < 30
+
+
+@needs_proc
 def test_a_worker_that_dies_is_replaced_by_one_of_the_same_model(live):
     away = live.folder.rename(live.folder.with_name("away"))
     try:

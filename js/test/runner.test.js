@@ -47,6 +47,20 @@ test("the text is told as it grows", async () => {
   expect(told.length).toBe(tokenIds.length);
 });
 
+test("what is told as it grows has one beam", async () => {
+  const runner = await open(cases[0].model);
+  runner.config.generation.num_beams = runner.config.generation.num_return_sequences = 3;
+  const told = [];
+  const found = await runner.generate(cases[0].texts[0], { onText: (part) => told.push(part) });
+  expect(found.map(({ text }) => text)).toEqual([told.at(-1)]);
+  await expect(runner.generate("a", { numBeams: 3, onText: () => {} })).rejects.toThrow("onText needs one beam, got 3");
+});
+
+test("an option that there is not is refused", async () => {
+  const runner = await open(cases[0].model);
+  await expect(runner.generate("a", { num_beams: 3 })).rejects.toThrow("There is no option num_beams");
+});
+
 test("calls at the same time wait for each other", async () => {
   const { model, texts, options } = cases[0];
   const runner = await open(model);

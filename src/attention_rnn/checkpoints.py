@@ -63,7 +63,8 @@ def open_config(name: str, **options: Any) -> Any:
     if members := members_of(folder):
         raise OSError(
             f"{name} must hold a single model, got an ensemble of {len(members)}: take one of them, {members[0]}, or "
-            f"distil them into one, attention-rnn train FILE --teacher_models {name}"
+            f"distil them into one, attention-rnn train FILE --teacher_models {name}; those that are exported one by "
+            "one are joined by OnnxRunner.from_pretrained([ONE, ANOTHER])"
         )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")

@@ -43,6 +43,15 @@ class Int8Quantizer(HfQuantizer):
             for module in large:
                 module.__class__ = Int8Linear  # the parameters are the same
 
+    def _dequantize(self, model: Any, dtype: Any = None) -> Any:
+        for module in model.modules():
+            if type(module) is Int8Linear:
+                module.__class__ = nn.Linear  # type: ignore[assignment]
+        return model
+
+    def update_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float32  # of the weights that are rounded
+
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:
         engines = [engine for engine in torch.backends.quantized.supported_engines if engine != "none"]
         if not engines or not hasattr(torch, "quantize_per_channel"):
@@ -89,13 +98,19 @@ def quantize(model: PreTrainedModel) -> PreTrainedModel:
         )
     if model.device.type != "cpu":
         raise ValueError(f"`model` must be on the CPU to be quantised, got a model on {model.device}.")
-    quantized: Any = copy.deepcopy(model).float().eval()
+    quantized: Any = without_int8(copy.deepcopy(model)).float().eval()
     quantizer = Int8Quantizer(Int8Config())
     quantizer.validate_environment()
     quantizer.preprocess_model(quantized)
     quantizer.postprocess_model(quantized)
     quantized.hf_quantizer = quantizer
     return quantized
+
+
+def without_int8(model: Any) -> Any:
+    """The model, which multiplies in the precision of its weights again if `quantize` has made it."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    return quantizer.dequantize(model) if isinstance(quantizer, Int8Quantizer) else model
 
 
 def check_int8(name: str, config: Any) -> None:

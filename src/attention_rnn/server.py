@@ -35,7 +35,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from .limits import Limits
 from .onnx import Weights
@@ -53,7 +54,7 @@ PATHS = {
 }
 
 
-_SECONDS_TO_START = 60  # of a worker on a busy machine; one that takes longer is taken for dead
+_SECONDS_TO_START = 60  # of a new worker on a busy machine; if it takes longer, the one before goes on
 
 
 class _Waiting(NamedTuple):
@@ -154,6 +155,7 @@ class _LimitBody:
         while more and len(body) <= self.limit:
             message = await receive()
             if message["type"] == "http.disconnect":
+                await Response(status_code=499)(scope, receive, send)  # for the metrics: nobody reads it
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
@@ -301,10 +303,18 @@ class Workers(Multiprocess):
         super().__init__(config, [listening])
 
     def keep_subprocess_alive(self) -> None:
-        before = {process.pid for process in self.processes}
-        super().keep_subprocess_alive()
-        for dead in before - {process.pid for process in self.processes}:
-            mark_process_dead(dead)  # nothing waits in it any more
+        # without asking those that live: one that dies while it is asked would stop everything until it had to answer
+        for index, process in enumerate(self.processes):
+            if process.process.is_alive():
+                continue
+            if process.exitcode == STARTUP_FAILURE:
+                logger.error(f"Worker [{process.pid}] could not start, as no other would: the server ends.")
+                self.should_exit.set()
+                return
+            logger.info(f"Worker [{process.pid}] died")
+            mark_process_dead(process.pid)  # nothing waits in it any more
+            self.processes[index] = Process(self.config, self.sockets)
+            self.processes[index].start()
 
     def handle_hup(self) -> None:
         try:
@@ -321,7 +331,7 @@ def serve(
     port: int = 8000,
     workers: int = 1,
     threads: int = 1,
-    weights: Weights = "int8",
+    weights: Weights = "float32",
     limits: Limits = Limits(),  # noqa: B008 (it is never changed)
 ) -> None:
     """

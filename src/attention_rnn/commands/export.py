@@ -19,7 +19,13 @@ of static files."""
 def main(arguments: Sequence[str]) -> None:
     parser = CommandParser("export", _DESCRIPTION)
     parser.add_argument("model", help="a folder that a training left, or a name on the Hub")
-    parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, help="where it goes (MODEL-onnx, MODEL-web)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="where it goes, in the place of an earlier export (MODEL-onnx, MODEL-web)",
+    )
     parser.add_argument(
         "--weights",
         choices=WEIGHTS,

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=_port, default=8000, help="(%(default)s)")
     parser.add_argument("--workers", type=at_least(1), default=1, help="processes (%(default)s)")
     parser.add_argument("--threads", type=at_least(1), default=1, help="of each worker (%(default)s)")
-    parser.add_argument("--weights", choices=WEIGHTS, default="int8", help="of an exported checkpoint (%(default)s)")
+    parser.add_argument(
+        "--weights", choices=WEIGHTS, default="float32", help="of a checkpoint; see export (%(default)s)"
+    )
     for name, default in Limits()._asdict().items():
         kind = _seconds if name == "seconds" else at_least(1)
         parser.add_argument(f"--max_{name}", type=kind, default=default, help="(%(default)s)")

@@ -19,13 +19,20 @@ CONFIG, ENCODER, STEP, MODEL = "config.json", "encoder.onnx", "step.onnx", "mode
 SEQ2SEQ, CAUSAL = "text2text-generation", "text-generation"
 CLASSIFICATION, LABELLING, ANSWERING = "text-classification", "token-classification", "question-answering"
 TASKS = (SEQ2SEQ, CAUSAL, CLASSIFICATION, LABELLING, ANSWERING)
-FIELDS = {"format_version": int, "task": str, "vocab_size": int, "source_vocab_size": int, "special_tokens": dict}
-FIELDS |= {"tokens": dict, "states": dict, "generation": dict}
+FIELDS: dict[str, Any] = {
+    "format_version": int,
+    "task": str,
+    "vocab_size": int,
+    "source_vocab_size": int,
+    "special_tokens": dict,
+}
+FIELDS |= {"tokens": dict, "states": dict, "generation": dict, "copy": bool, "has_target_tokenizer": bool}
+FIELDS |= {name: (int, type(None)) for name in ("max_source_length", "max_word_length", "max_length")}
 IMPOSSIBLE = np.float32(-1e9)  # added to the score of what must not be chosen
 Arrays = dict[str, ndarray]
 
 
-def read_config(file: Path, tasks: tuple[str, ...] = TASKS, fields: Mapping[str, type] = FIELDS) -> dict[str, Any]:
+def read_config(file: Path, tasks: tuple[str, ...] = TASKS, fields: Mapping[str, Any] = FIELDS) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{file.parent} must be a folder that `export_onnx` has written, but has no {file.name}.")
     try:
@@ -36,11 +43,34 @@ def read_config(file: Path, tasks: tuple[str, ...] = TASKS, fields: Mapping[str,
         raise ValueError(f"{file} must be of the format {FORMAT!r}, which `export_onnx` writes.")
     if isinstance(task := config.get("task"), str) and task not in tasks:
         raise ValueError(f"{file} must be for one of the tasks {tasks}, got {task!r:.100}.")
-    if faulty := [name for name, kind in fields.items() if not isinstance(config.get(name), kind)]:
+    if faulty := [name for name, kind in fields.items() if not isinstance(config.get(name, ...), kind)]:
         raise ValueError(f"{file} is damaged: it lacks {faulty}, or has something else there.")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{file} has the version {config['format_version']}, and this runner knows {FORMAT_VERSION}.")
+    if "special_tokens" in fields:
+        _check_special_tokens(file, config)
     return config
+
+
+def _check_special_tokens(file: Path, config: dict[str, Any]) -> None:
+    tokens, size = config["special_tokens"], max(config["vocab_size"], config["source_vocab_size"])
+
+    def is_token(token: Any) -> bool:
+        return type(token) is int and 0 <= token < size
+
+    wrong = [
+        name for name in ("pad", "bos", "unk", "start") if not (tokens.get(name) is None or is_token(tokens[name]))
+    ]
+    wrong += [name for name in ("pad", "bos", "unk", "start", "eos") if name not in tokens]
+    ends = tokens.get("eos", [])
+    if not isinstance(ends, list) or not all(map(is_token, ends)):
+        wrong.append("eos")
+    if config["task"] == SEQ2SEQ and tokens.get("start") is None:
+        wrong.append("start")
+    if wrong:
+        raise ValueError(
+            f"{file} is damaged: `special_tokens` lacks {sorted(set(wrong))}, or has something else there."
+        )
 
 
 def find_folder(name: str | Path, revision: str | None = None) -> Path:
@@ -400,6 +430,15 @@ def best_span(
     text = context[spans[first][0] : spans[last][1]]  # with the space that a subword brings
     start, end = spans[last][1] - len(text.lstrip()), spans[first][0] + len(text.rstrip())
     return {"answer": context[start:end], "score": float(np.exp(scores.max())), "start": start, "end": end}
+
+
+def class_scores(logits: ndarray, problem_type: str | None) -> ndarray:
+    """As the pipelines: probabilities, of each label alone where several may be right, or a regression's numbers."""
+    if problem_type == "regression":
+        return logits
+    if problem_type == "multi_label_classification" or (problem_type is None and logits.shape[-1] == 1):
+        return np.exp(-np.logaddexp(0, -logits))
+    return np.exp(log_softmax(logits))
 
 
 def log_softmax(logits: ndarray) -> ndarray:

@@ -1,6 +1,5 @@
 """Writes a model and its tokenizer as a folder of ONNX graphs, which run without torch."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,17 @@ from .decoding import (
     SEQ2SEQ,
     STEP,
 )
-from .graphs import NEXT, CausalStep, Graph, SourceReader, TokenStep, WholeText, prepare_for_export, trace
+from .graphs import (
+    NEXT,
+    CausalStep,
+    Graph,
+    SourceReader,
+    TokenStep,
+    WholeText,
+    copy_for_export,
+    prepare_for_export,
+    trace,
+)
 from .loop import Ends, add_best, join
 from .reading import digest_vocabulary
 from .runner import GENERATION, TARGET_TOKENIZER, TOKENIZER
@@ -117,7 +126,7 @@ def export_onnx(
             f"`attention_type={model.config.attention_type!r}`, `coverage={model.config.coverage}`."
         )
     settings = {} if task not in (SEQ2SEQ, CAUSAL) else _generation_settings(model)
-    graphs, states, looks_back = _make_graphs(copy.deepcopy(model).cpu().float().eval(), task, weights, settings)
+    graphs, states, looks_back = _make_graphs(copy_for_export(model), task, weights, settings)
     folder = Path(folder)
     begin_folder(folder)
     for name, graph in graphs.items():

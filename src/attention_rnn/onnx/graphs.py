@@ -5,6 +5,7 @@ A graph takes and gives tensors by name. What the decoder looks at (`memory`) an
 to graph under one name; the state after a token has `_next` behind it.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from ..models.decoder import DecoderState
 from ..models.decoder_step import DecoderStep, PreparedDecoder, prepare
 from ..models.encoder import real_positions
 from ..models.past_attention import read_past
+from ..quantization import without_int8
 
 OPSET, IR_VERSION = 18, 10  # what ONNX Runtime 1.20 reads, and with it most other runtimes
 NEXT = "_next"
@@ -31,6 +33,19 @@ SOURCES, BEAMS, SOURCE, CHARACTERS, PAST = 2, 3, 7, 6, 4
 Axes = dict[int, str]
 # it names operators of torchvision that are not there, whatever is exported
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+
+
+def copy_for_export(model: Any) -> Any:
+    """
+    What is traced of a model: in single precision, on the CPU.
+
+    Raises:
+        ValueError: a weight is not finite, as after a training that has failed.
+    """
+    faulty = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    if faulty:
+        raise ValueError(f"`model` must have finite weights, got NaN or infinite ones in {faulty[0]}.")
+    return without_int8(copy.deepcopy(model)).cpu().float().eval()
 
 
 class Inputs(NamedTuple):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from .decoding import CONFIG, Graph, find_folder, log_softmax, read_config
+from .decoding import CONFIG, Graph, class_scores, find_folder, read_config
 from .reading import TOKENIZER, open_tokenizer
 
 RECORDING, CHUNK = "recording.onnx", "chunk.onnx"
@@ -175,7 +175,7 @@ class SpeechRunner:
             raise ValueError(f"`samples` must last {self.log_mel.length} samples or more, got {len(checked)}.")
         outputs = self.recording.run({"input_features": self.log_mel(checked)[None]})
         if self.task == COMMANDS:
-            scores = np.exp(log_softmax(outputs["logits"]))[0]
+            scores = class_scores(outputs["logits"], self.config.get("problem_type"))[0]
             labels = self.config["labels"]
             return [{"label": labels[i], "score": float(scores[i])} for i in np.argsort(-scores, kind="stable")]
         tokens, times, _ = self._collapse(outputs["log_probabilities"][0], 0, self.config["blank"])
@@ -262,12 +262,17 @@ def _and_the_last(chunks: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 def read_wave(file: str) -> tuple[ndarray, int]:
     """The first channel of a wav file of 16 bits, and its sampling rate."""
-    with wave.open(file) as recording:
-        if recording.getsampwidth() != 2:
-            raise ValueError(f"{file} must have samples of 16 bits, got {8 * recording.getsampwidth()}.")
-        data = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-        samples = data.reshape(-1, recording.getnchannels())[:, 0] / np.float32(_INT16_SCALE)
-        return samples, recording.getframerate()
+    try:
+        with wave.open(file) as recording:
+            width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
+            data = recording.readframes(recording.getnframes())
+    except (EOFError, wave.Error) as error:
+        raise ValueError(f"{file} must be a wav file: {error or 'it ends too early'}.") from error
+    if width != 2:
+        raise ValueError(f"{file} must have samples of 16 bits, got {8 * width}.")
+    whole = len(data) // (2 * channels) * 2 * channels  # of a file that was cut off
+    samples = np.frombuffer(data[:whole], np.int16).reshape(-1, channels)[:, 0] / np.float32(_INT16_SCALE)
+    return samples, rate
 
 
 def main() -> None:
@@ -275,9 +280,12 @@ def main() -> None:
     parser.add_argument("files", nargs="+", help="wav files of 16 bits, with the sampling rate of the model")
     parser.add_argument("--folder", default=Path(__file__).parent, help="another folder")
     options = parser.parse_args()
-    runner = SpeechRunner.from_pretrained(options.folder)
-    for file in options.files:
-        print(json.dumps(runner(*read_wave(file)), ensure_ascii=False))
+    try:
+        runner = SpeechRunner.from_pretrained(options.folder)
+        for file in options.files:
+            print(json.dumps(runner(*read_wave(file)), ensure_ascii=False))
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

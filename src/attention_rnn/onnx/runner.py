@@ -30,6 +30,7 @@ from .decoding import (
     Decoding,
     Member,
     best_span,
+    class_scores,
     find_folder,
     log_softmax,
     viterbi,
@@ -51,8 +52,8 @@ class OnnxRunner:
       `num_return_sequences` (a list of so many for each text), `max_new_tokens`, `min_new_tokens`, `length_penalty`,
       `early_stopping`; what is left open is settled by `config.json`. `return_attention=True` adds `source_tokens`,
       `target_tokens` and `attention`, (target, source), the mean over the heads. `stream=True` returns an iterator over
-      pieces of the text of one source, as they are found. A model of inflection reads a lemma with its features,
-      `"gehen V;PST"`, if `attention-rnn train` has made it.
+      pieces of the text of one source, as they are found, of a language model those behind the prompt. A model of
+      inflection reads a lemma with its features, `"gehen V;PST"`, if `attention-rnn train` has made it.
     - `text-classification`: a list of `{"label", "score"}`, the best first.
     - `token-classification`: a list of `{"word", "label", "start", "end"}`, for what stands between white space. With
       intents, `{"words", "intent", "score"}`.
@@ -90,7 +91,7 @@ class OnnxRunner:
         self.is_spelt: bool = config.get("spelt", False)
         self.max_source_length = max_source_length or config["max_source_length"]
         folder = self.members[0].folder
-        digests = config.get("vocabularies", {})  # which older folders do not tell
+        digests = config.get("vocabularies") or {}  # which older folders do not tell
         known = config["source_vocab_size"], config["tokens"], digests.get(TOKENIZER)
         self.tokenizer = open_tokenizer(folder / TOKENIZER, *known)
         self.target = self.tokenizer
@@ -196,10 +197,10 @@ class OnnxRunner:
         found = search(settings, self._max_new_tokens(settings, encodings))
         results = []
         for source, hypotheses in enumerate(found):
-            encoding, words = encodings[source], unknown[source]
+            text, encoding, words = texts[source], encodings[source], unknown[source]
             described = []
             for hypothesis in hypotheses:
-                result = {"text": self._text(encoding, hypothesis.tokens, words), "score": hypothesis.score}
+                result = {"text": self._text(text, encoding, hypothesis.tokens, words), "score": hypothesis.score}
                 result["token_ids"] = hypothesis.tokens
                 if return_attention:
                     result["source_tokens"] = encoding.tokens
@@ -214,19 +215,21 @@ class OnnxRunner:
         settings = self._settings(options | greedily)
         if settings["num_beams"] != 1:
             raise ValueError(f"`stream` needs `num_beams=1`, got {settings['num_beams']}.")
-        decoding, (encoding,), (words,) = self._begin(texts, False)
+        (prompt,), (decoding, (encoding,), (words,)) = texts, self._begin(texts, False)
 
         def pieces() -> Iterator[str]:
             tokens: list[int] = []
-            said = self._text(encoding, [], words) if self.task == CAUSAL else ""
+            said = prompt if self.task == CAUSAL else ""
             for chosen, _, _ in decoding.greedy_steps(settings, self._max_new_tokens(settings, [encoding])):
                 tokens.append(int(chosen[0]))
-                text = self._text(encoding, tokens, words)
+                text = self._text(prompt, encoding, tokens, words)
                 # a letter may need several tokens
                 if text.startswith(said) and not text.endswith("\ufffd"):
                     if text != said:
                         yield text[len(said) :]
                     said = text
+            if text.startswith(said) and text != said:  # the end cut a letter off
+                yield text[len(said) :]
 
         return pieces()
 
@@ -243,13 +246,17 @@ class OnnxRunner:
         penalty = settings["length_penalty"]
         if isinstance(penalty, bool) or not isinstance(penalty, (int, float)) or not -10 <= penalty <= 10:
             raise ValueError(f"`length_penalty` must be from -10 to 10, got {settings['length_penalty']!r}.")
-        if settings["early_stopping"] not in (True, False, "never"):
+        if not isinstance(settings["early_stopping"], bool) and settings["early_stopping"] != "never":
             raise ValueError(f"`early_stopping` must be a bool or 'never', got {settings['early_stopping']!r}.")
-        return settings
+        return settings | {"length_penalty": float(penalty)}  # numpy's whole numbers have no small powers
 
     def _max_new_tokens(self, settings: dict[str, Any], encodings: list[Encoding]) -> int:
         prompt = len(encodings[0].ids) if self.task == CAUSAL else 1
-        number = settings["max_new_tokens"] or max(1, self.config["max_length"] - prompt)
+        number = settings["max_new_tokens"] or self.config["max_length"] - prompt
+        if number < 1:
+            raise ValueError(
+                f"The prompt may have {self.config['max_length'] - 1} tokens, got {prompt}: give `max_new_tokens`."
+            )
         return number if self.most_new_tokens is None else min(number, self.most_new_tokens)
 
     def _begin(self, texts: list[str], attends: bool) -> tuple[Decoding, list[Encoding], list[list[str]]]:
@@ -274,8 +281,11 @@ class OnnxRunner:
                     memory["copy_ids"] = copy_ids
         return Decoding(self.members, prompts, memories, states, attends), encodings, unknown
 
-    def _text(self, encoding: Encoding, tokens: list[int], words: list[str]) -> str:
-        text = self._decode([*encoding.ids, *tokens] if self.task == CAUSAL else tokens, words)
+    def _text(self, source: str, encoding: Encoding, tokens: list[int], words: list[str]) -> str:
+        if self.task == CAUSAL:  # what goes on from the prompt as it was given, also where it has unknown characters
+            read = self._decode(encoding.ids, words)
+            return source + self._decode([*encoding.ids, *tokens], words)[len(read) :]
+        text = self._decode(tokens, words)
         return unspell(text) if self.is_spelt else text
 
     def _decode(self, tokens: list[int], words: list[str]) -> str:
@@ -296,14 +306,10 @@ class OnnxRunner:
     def _classify(self, texts: list[str]) -> list[Any]:
         _, inputs = self._encode(texts)
         logits = self.members[0].model.run(inputs)["logits"]
-        problem, labels = self.config["problem_type"], self.config["labels"]
-        if problem == "multi_label_classification":
-            scores = np.exp(-np.logaddexp(0, -logits))
-        else:
-            scores = logits if problem == "regression" else np.exp(log_softmax(logits))
+        labels = self.config["labels"]
         return [
             [{"label": labels[index], "score": float(row[index])} for index in np.argsort(-row, kind="stable")]
-            for row in scores
+            for row in class_scores(logits, self.config["problem_type"])
         ]
 
     def _label(self, texts: list[str]) -> list[Any]:
@@ -396,8 +402,11 @@ def main() -> None:
         if len(texts) != 2:
             parser.error(f"a question and a context are needed, got {len(texts)} texts")
         inputs = [{"question": texts[0], "context": texts[1]}]
-    for result in runner(inputs, **{name: value for name, value in options.items() if value is not None}):
-        print(json.dumps(result, ensure_ascii=False))
+    try:
+        for result in runner(inputs, **{name: value for name, value in options.items() if value is not None}):
+            print(json.dumps(result, ensure_ascii=False))
+    except (TypeError, ValueError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

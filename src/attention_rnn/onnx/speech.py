@@ -1,6 +1,5 @@
 """Writes a model of speech as a folder of ONNX graphs: whole recordings, and chunks of streams."""
 
-import copy
 import json
 from math import prod
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..models.subsampling import put_together
 from . import RUNNER, WEIGHTS, Weights, decoding, hearing, reading
 from .card import begin_folder, describe_graph, one_file, refuse_checkpoint
 from .decoding import CONFIG, FORMAT, FORMAT_VERSION
-from .graphs import NEXT, Graph, Inputs, trace
+from .graphs import NEXT, Graph, Inputs, copy_for_export, trace
 from .hearing import CHUNK, COMMANDS, RECORDING, TRANSCRIPTION
 from .reading import TOKENIZER
 from .weights import round_products, store
@@ -157,7 +156,7 @@ def export_speech(
     for name, given in (("num_mel_bins", extractor.feature_size), ("sampling_rate", extractor.sampling_rate)):
         if getattr(config, name) != given:
             raise ValueError(f"`extractor` must have the {name} of the model, {getattr(config, name)}, got {given}.")
-    network: Any = copy.deepcopy(model).cpu().float().eval()
+    network = copy_for_export(model)
     readers: dict[str, Any] = {RECORDING: RecordingReader(network, task)}
     if task == TRANSCRIPTION and _streams(config):
         readers[CHUNK] = ChunkReader(network)
@@ -218,6 +217,7 @@ def _describe(
         "ratio": chunk.ratio if chunk else None,
         "states": [list(state.shape) for state in chunk.first_states] if chunk else [],
         "labels": None if is_text else list_labels(config),
+        "problem_type": None if is_text else config.problem_type,
     }
 
 
