@@ -79,6 +79,7 @@ except ImportError as error:
 logger = logging.getLogger("run_speech_seq2seq")
 
 LEAST_STEPS = 3_000
+LOOKAHEAD_SECONDS = 0.4  # the length of a word
 RECORDINGS_FOR_DELAY = 100
 SIZES_FOR_FEW_EXAMPLES: dict[str, Any] = {
     "hidden_size": 128,
@@ -274,6 +275,12 @@ def make_model(
         **special_token_ids(tokenizer),
         decoder_start_token_id=tokenizer.bos_token_id,
     )
+    if set(config.encoder_directions) == {1} and "lookahead" not in values:
+        config.lookahead = round(LOOKAHEAD_SECONDS * config.sampling_rate / config.inputs_to_logits_ratio)
+        logger.info(
+            f"The memory looks {config.lookahead} positions ahead, since layers that read forwards alone have to hear a "
+            "word before they write it: --config_overrides lookahead=... says how many"
+        )
     return AutoModelForSpeechSeq2Seq.from_config(config)
 
 

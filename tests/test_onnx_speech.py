@@ -59,7 +59,9 @@ def test_a_recording_has_the_tokens_and_times_of_the_ctc_head(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"time_reduction": [1, 2]}, {"cell_type": "lstm"}, {"subsampling_channels": []}], ids=str
+    "fields",
+    [{}, {"time_reduction": [1, 2]}, {"cell_type": "lstm"}, {"subsampling_channels": []}, {"lookahead": 3}],
+    ids=str,
 )
 def test_a_stream_says_what_the_stream_of_the_model_says(fields, tmp_path):
     network, ours = tiny_ctc(vocab_size=VOCABULARY, **STREAMED, **fields), extractor("running")

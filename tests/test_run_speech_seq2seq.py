@@ -156,6 +156,13 @@ def test_what_is_too_long_is_left_out_of_training_alone(corpus, tmp_path, caplog
     assert len(rows) == 8
 
 
+@pytest.mark.parametrize(("given", "expected"), [("", 10), (",lookahead=0", 0), (",time_reduction=[2,1]", 5)])
+def test_a_model_that_reads_forwards_looks_ahead(corpus, tmp_path, given, expected):
+    overrides = "hidden_size=16,num_mel_bins=13,subsampling_channels=[4,4],bidirectional=False,causal=True" + given
+    run(tmp_path, "--do_train", "--train_file", corpus, "--config_overrides", overrides)
+    assert json.loads((tmp_path / "config.json").read_text())["lookahead"] == expected
+
+
 def test_a_model_for_streams_is_normalised_by_what_it_has_heard(corpus, tmp_path):
     run(tmp_path / "out", "--do_train", "--train_file", corpus, "--normalization", "running", "--speed_change", "0")
     saved = json.loads((tmp_path / "out" / "processor_config.json").read_text())["feature_extractor"]

@@ -42,6 +42,7 @@ VARIANTS = {
     "streamed": STREAMED,
     "pyramid": {"time_reduction": [1, 2], "subsampling_channels": []},
     "reduced": {"time_reduction": [2, 3]},
+    "lookahead": {**STREAMED, "lookahead": 4},
     "lstm": {"cell_type": "lstm", "attention_type": "additive", "bidirectional": [True, False]},
     "frames": {"subsampling_strides": [1, 1], "subsampling_kernel_size": 5, "attention_type": "multi_head"},
 }

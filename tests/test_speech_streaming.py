@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_speech import MELS, STREAMED, tiny_classifier, tiny_ctc, tiny_seq2seq
+from tiny_speech import MELS, STREAMED, tiny_classifier, tiny_ctc, tiny_seq2seq, tiny_values
 
-from attention_rnn import AttentionRnnFeatureExtractor
+from attention_rnn import AttentionRnnCTCConfig, AttentionRnnFeatureExtractor, AttentionRnnForCTC
 from attention_rnn.models.ctc import align, collapse
 from attention_rnn.models.encoder import memory_lengths
 from attention_rnn.models.triggered_attention import windows_of
@@ -15,6 +15,7 @@ VARIANTS = {
     "lstm": {"cell_type": "lstm"},
     "reduced": {"time_reduction": [2, 3]},
     "frames": {"subsampling_channels": [], "time_reduction": [1, 2]},
+    "lookahead": {"lookahead": 3, "time_reduction": [2, 1]},
     "wide": {"subsampling_kernel_size": 5, "subsampling_strides": [3, 1], "layer_norm": True, "residual": True},
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -68,6 +69,22 @@ def test_the_memory_of_chunks_is_that_of_the_whole(variant, size):
         (memory,), (state,) = encoder.stream([chunk], [state], is_last=len(chunk) == 0)
         parts.append(memory)
     torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-5, rtol=0)
+
+
+def test_a_position_hears_as_far_as_the_lookahead():
+    encoder, features = tiny_ctc(**STREAMED, lookahead=2, subsampling_channels=[]).model.encoder, frames(20)
+    later = torch.cat([features[:13], frames(7, seed=1)])
+    memories = [encoder(some[None]).last_hidden_state[0] for some in (features, later)]
+    same = (memories[0] - memories[1]).abs().amax(dim=1) < 1e-6
+    assert same.tolist() == [True] * 11 + [False] * 9
+
+
+def test_a_row_convolution_begins_as_a_mean_of_what_follows():
+    row = AttentionRnnForCTC(AttentionRnnCTCConfig(**tiny_values(lookahead=2))).model.encoder.row_convolution
+    memory = torch.arange(1.0, 6).expand(row.weight.shape[0], -1).T[None]  # 1 to 5 in all features
+    mask = torch.tensor([[True, True, True, True, False]])
+    expected = torch.tensor([6.0, 9, 7, 4, 0]) / 3
+    torch.testing.assert_close(row(memory, mask)[0], expected[:, None].expand(-1, row.weight.shape[0]))
 
 
 @every_variant

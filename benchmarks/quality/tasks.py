@@ -886,7 +886,6 @@ TASKS = {
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
         settings={
             "joint": "",
-            # one layer that reads forwards alone had learned no CTC after half of the training
             "streamed": "bidirectional=False,causal=True,encoder_layers=2,time_reduction=[1,2],hidden_size=128",
             "attention": "ctc_weight=0.0",
         },

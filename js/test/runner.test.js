@@ -49,9 +49,11 @@ test("the text is told as it grows", async () => {
 
 test("what is told as it grows has one beam", async () => {
   const runner = await open(cases[0].model);
-  runner.config.generation.num_beams = runner.config.generation.num_return_sequences = 3;
+  const own = runner.config.generation;
+  runner.config.generation = { ...own, num_beams: 3, num_return_sequences: 3 };
   const told = [];
   const found = await runner.generate(cases[0].texts[0], { onText: (part) => told.push(part) });
+  runner.config.generation = own;
   expect(found.map(({ text }) => text)).toEqual([told.at(-1)]);
   await expect(runner.generate("a", { numBeams: 3, onText: () => {} })).rejects.toThrow("onText needs one beam, got 3");
 });

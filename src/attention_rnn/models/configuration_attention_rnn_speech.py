@@ -20,7 +20,7 @@ AUTO_MAP = {
 
 FREQUENCY_STRIDE = 2  # of each convolution over the mel bands
 POOLINGS = ("attention", "query", "last")
-_MAY_BE_ZERO = ("mask_time_min_masks", "mask_feature_min_masks")
+_MAY_BE_ZERO = ("mask_time_min_masks", "mask_feature_min_masks", "lookahead")
 
 
 class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
@@ -46,6 +46,10 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
         time_reduction (`list[int]`, *optional*):
             How many neighbours each recurrent layer of the encoder reads as one (the pyramid of Listen, Attend and
             Spell, `[1, 2, 2]` or the like). `None`: each layer reads them one by one.
+        lookahead (`int`, defaults to 0):
+            How many later positions the memory's positions also see, by a row convolution behind the last layer (Deep
+            Speech 2, Amodei et al., 2016, https://arxiv.org/abs/1512.02595). What reads forwards alone needs it to hear
+            a word to its end before it writes it; a stream writes so much later.
         ctc_weight (`float`, defaults to 0.3):
             Weight of the CTC loss of the encoder, beside that of the decoder (Watanabe et al., 2017). The blank is
             `pad_token_id`. 0: there is no CTC.
@@ -98,6 +102,7 @@ class AttentionRnnSpeechConfig(AttentionRnnDecoderConfig):
     subsampling_kernel_size: int = 3
     causal: bool = False
     time_reduction: list[int] | None = None
+    lookahead: int = 0
     ctc_weight: float = 0.3
     decoding_ctc_weight: float = 0.8
     emission_delay: float = 0.0

@@ -1,8 +1,8 @@
 """
 The attention RNN that reads speech, without a head.
 
-    log-mel frames -> convolutions -> recurrent layers -> memory (batch, source, memory), whose positions are fewer than
-                                                          the frames, and its own mask
+    log-mel frames -> convolutions -> recurrent layers -> row convolution, where there is a `lookahead`
+    -> memory (batch, source, memory), whose positions are fewer than the frames, and its own mask
     target ids -> decoder, as for a source of tokens
 """
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
+from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
 from .attention import close_holes
@@ -21,6 +22,7 @@ from .configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from .encoder import AttentionRnnEncoderLayer, real_positions, stack_states
 from .encoder_decoder import AttentionRnnEncoderDecoder
 from .outputs import AttentionRnnEncoderOutput, AttentionRnnModelOutput
+from .row_convolution import RowConvolution
 from .spec_augment import spec_augment
 from .subsampling import ConvolutionalSubsampling, put_together
 
@@ -32,6 +34,12 @@ class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
     main_input_name = "input_features"
     input_modalities = "audio"
 
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, RowConvolution):
+            init.constant_(module.weight, 1 / (1 + module.lookahead))
+        else:
+            super()._init_weights(module)
+
 
 class EncoderStreamState(NamedTuple):
     """What the encoder knows of a stream before a chunk; its size is constant."""
@@ -39,6 +47,7 @@ class EncoderStreamState(NamedTuple):
     convolutions: list[Tensor]  # the frames that the next output of each one begins with, (1, channels, frames, bands)
     groups: list[Tensor]  # what each layer has not read yet, as its group is not full, (1, positions, width)
     layers: list[Tensor]  # the state of each layer, (1, state)
+    rows: Tensor  # what the last layer has said of positions whose later ones are not there yet, (1, positions, memory)
 
 
 class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
@@ -55,6 +64,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             AttentionRnnEncoderLayer(config, width * factor, count)
             for width, factor, count in zip(widths, self.time_reduction, directions, strict=True)
         )
+        self.row_convolution = RowConvolution(config.memory_size, config.lookahead) if config.lookahead else None
         self.post_init()
 
     @can_return_tuple
@@ -97,6 +107,8 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             vectors, final_state = layer(vectors, mask)
             outputs.append(vectors)
             final_states.append(final_state)
+        if self.row_convolution is not None:
+            vectors = self.row_convolution(vectors, mask)
         return AttentionRnnEncoderOutput(
             last_hidden_state=vectors,
             final_state=stack_states(final_states),
@@ -126,6 +138,7 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             convolutions=[] if self.subsampling is None else self.subsampling.begin_stream(like),
             groups=[like.new_zeros(1, 0, width) for width in widths],
             layers=[like.new_zeros(1, config.state_size) for _ in widths],
+            rows=like.new_zeros(1, 0, config.memory_size),
         )
 
     def stream(
@@ -137,7 +150,8 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
         Args:
             chunks: the next frames of some streams, (frames, mels) each, of any number, also none.
             states: what is known of each of these streams.
-            is_last: whether they end here, so that groups of `time_reduction` that are not full are read as well.
+            is_last: whether they end here, so that groups of `time_reduction` that are not full are read as well, and
+                nothing follows for the `lookahead`.
 
         Returns:
             The new positions of each stream, (1, positions, memory), and the states.
@@ -161,7 +175,14 @@ class AttentionRnnSpeechEncoder(AttentionRnnSpeechPreTrainedModel):
             vectors, ended = _read_side_by_side(layer, vectors, begun)
             for stream, final_state in enumerate(ended):
                 layers[stream].append(final_state)
-        return vectors, [EncoderStreamState(*parts) for parts in zip(convolutions, groups, layers, strict=True)]
+        rows = [state.rows for state in states]
+        if self.row_convolution is not None:
+            heard = [torch.cat([before, new], dim=1) for before, new in zip(rows, vectors, strict=True)]
+            if is_last:
+                heard = [self.row_convolution.end(memory) for memory in heard]
+            vectors = [self.row_convolution.stream(memory) for memory in heard]
+            rows = [memory[:, done.shape[1] :] for memory, done in zip(heard, vectors, strict=True)]
+        return vectors, [EncoderStreamState(*parts) for parts in zip(convolutions, groups, layers, rows, strict=True)]
 
     def _layers_and_counts(self) -> list[tuple[Any, int]]:
         return list(zip(self.layers, self.time_reduction, strict=True))

@@ -117,7 +117,7 @@ class HeardState(NamedTuple):
     samples: FrameState
     frames: ndarray  # that wait for others of their group
     states: dict[str, ndarray]
-    positions: int = 0  # of the memory, so far
+    positions: int = 0  # of the memory, so far; below 0 are none
     last: int = -1  # what CTC heard at the last position
 
 
@@ -148,6 +148,7 @@ class SpeechRunner:
         outputs = ["log_probabilities"] if is_text else ["logits"]
         self.recording = Graph(folder / RECORDING, threads, ["input_features"], outputs)
         self.tokenizer = open_tokenizer(folder / TOKENIZER, self.config["vocab_size"], {}) if is_text else None
+        self.lookahead: int = self.config.get("lookahead", 0)
         self.chunk = None
         if self.config["ratio"] is not None:
             states = [f"state_{index}" for index in range(len(self.config["states"]))]
@@ -195,7 +196,7 @@ class SpeechRunner:
             )
         states = {f"state_{i}": np.zeros(shape, np.float32) for i, shape in enumerate(self.config["states"])}
         nothing = np.zeros((0, self.log_mel.bands), np.float32)
-        return HeardState(self.log_mel.begin(), nothing, states, last=self.config["blank"])
+        return HeardState(self.log_mel.begin(), nothing, states, -self.lookahead, self.config["blank"])
 
     def stream_step(
         self, samples: Any, state: HeardState, is_last: bool = False
@@ -208,14 +209,15 @@ class SpeechRunner:
         frames, ratio = np.concatenate([state.frames, frames]), self.config["ratio"]
         count = len(frames) if is_last else len(frames) // ratio * ratio
         state = state._replace(samples=of_samples, frames=frames[count:])
-        if count == 0 or self.chunk is None:
+        groups = -(-count // ratio) + (self.lookahead if is_last else 0)
+        if groups == 0 or self.chunk is None:
             return [], [], state
-        groups = -(-count // ratio)
         padded = np.zeros((groups * ratio, self.log_mel.bands), np.float32)
         padded[:count] = frames[:count]
         inputs = {"frames": padded.reshape(groups, ratio, -1), "length": np.array(count), **state.states}
         outputs = self.chunk.run(inputs)
-        tokens, times, last = self._collapse(outputs["log_probabilities"][0], state.positions, state.last)
+        heard = outputs["log_probabilities"][0][max(-state.positions, 0) :]
+        tokens, times, last = self._collapse(heard, max(state.positions, 0), state.last)
         states = {name: outputs[f"{name}_next"] for name in state.states}
         return tokens, times, state._replace(states=states, positions=state.positions + groups, last=last)
 

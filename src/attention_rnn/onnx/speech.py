@@ -53,7 +53,7 @@ Everything is `float32` where nothing else is said.
 _PARTS = {
     RECORDING: "Reads whole recordings, each of them as long as the others.",
     CHUNK: """Reads the next frames of a stream, {ratio} to a group, of which `length` are real; those behind are zero.
-The outputs that end in `_next` are the states of the next call; those before the first are zero.""",
+The outputs that end in `_next` are the states of the next call; those before the first are zero.{lookahead}""",
 }
 
 
@@ -87,7 +87,8 @@ class ChunkReader(Graph):
         super().__init__()
         self.model, self.encoder = model, model.model.encoder
         self.begun = self.encoder.begin_stream()
-        self.first_states = [*self.begun.convolutions, *self.begun.layers]
+        rows = self.begun.rows.new_zeros(1, model.config.lookahead, model.config.memory_size)
+        self.first_states = [*self.begun.convolutions, *self.begun.layers, *([rows] if model.config.lookahead else [])]
         strides = [] if self.encoder.subsampling is None else model.config.subsampling_strides
         self.stride = prod(strides)
         self.ratio = self.stride * prod(self.encoder.time_reduction)
@@ -107,11 +108,17 @@ class ChunkReader(Graph):
             vectors, after = self.encoder.subsampling.stream(vectors, states[: len(self.begun.convolutions)])
         positions = torch.arange(vectors.shape[1])
         vectors = vectors * (positions * self.stride < inputs["length"])[None, :, None]
-        layers = states[len(self.begun.convolutions) :]
+        layers = states[len(self.begun.convolutions) :][: len(self.encoder.layers)]
         for layer, count, state in zip(self.encoder.layers, self.encoder.time_reduction, layers, strict=True):
             vectors, _ = put_together(vectors, None, count)
             vectors, final_state = layer(vectors, None, state)
             after = [*after, final_state]
+        if self.encoder.row_convolution is not None:
+            positions = torch.arange(vectors.shape[1])
+            vectors = vectors * (positions * self.ratio < inputs["length"])[None, :, None]
+            waiting = torch.cat([states[-1], vectors], dim=1)
+            vectors = self.encoder.row_convolution.stream(waiting)
+            after = [*after, waiting[:, -self.model.config.lookahead :]]
         outputs = {"log_probabilities": self.model.ctc_head(vectors)}
         return outputs | {f"state_{index}{NEXT}": state for index, state in enumerate(after)}
 
@@ -215,6 +222,7 @@ def _describe(
         "seconds": config.inputs_to_logits_ratio / config.sampling_rate,
         "emission_delay": config.emission_delay if is_text else 0.0,
         "ratio": chunk.ratio if chunk else None,
+        "lookahead": config.lookahead if is_text else 0,
         "states": [list(state.shape) for state in chunk.first_states] if chunk else [],
         "labels": None if is_text else list_labels(config),
         "problem_type": None if is_text else config.problem_type,
@@ -223,5 +231,9 @@ def _describe(
 
 def _write_card(folder: Path, config: dict[str, Any], graphs: dict[str, ModelProto]) -> None:
     parts = [_CARD.format(rate=config["features"]["sampling_rate"], **config)]
-    parts += [describe_graph(name, _PARTS[name].format(ratio=config["ratio"]), graph) for name, graph in graphs.items()]
+    late = (
+        f" They are {config['lookahead']} groups late: the first ones are of no group." if config["lookahead"] else ""
+    )
+    for name, graph in graphs.items():
+        parts.append(describe_graph(name, _PARTS[name].format(ratio=config["ratio"], lookahead=late), graph))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
