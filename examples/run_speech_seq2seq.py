@@ -278,8 +278,8 @@ def make_model(
     if set(config.encoder_directions) == {1} and "lookahead" not in values:
         config.lookahead = round(LOOKAHEAD_SECONDS * config.sampling_rate / config.inputs_to_logits_ratio)
         logger.info(
-            f"The memory looks {config.lookahead} positions ahead, since layers that read forwards alone have to hear a "
-            "word before they write it: --config_overrides lookahead=... says how many"
+            f"The memory looks {config.lookahead} positions ahead, since layers that read forwards alone have to hear "
+            "a word before they write it: --config_overrides lookahead=... says how many"
         )
     return AutoModelForSpeechSeq2Seq.from_config(config)
 
