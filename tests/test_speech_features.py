@@ -168,3 +168,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     )
     assert json.loads((tmp_path / "preprocessor_config.json").read_text())["window_ms"] == 32.0
     assert type(AutoFeatureExtractor.from_pretrained(tmp_path, trust_remote_code=True)).__name__ == type(made).__name__
+
+
+def test_the_name_of_the_config_is_refused():
+    with pytest.raises(TypeError, match="give the extractor `feature_size`"):
+        AttentionRnnFeatureExtractor(num_mel_bins=40)

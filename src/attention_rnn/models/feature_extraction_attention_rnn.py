@@ -48,7 +48,7 @@ class AttentionRnnFeatureExtractor(SequenceFeatureExtractor):
             Those of the training data, one per band.
 
     Raises:
-        ValueError: a value is out of range.
+        TypeError, ValueError: a value is out of range, or `num_mel_bins` is given in the place of `feature_size`.
 
     Example:
         >>> extractor = AttentionRnnFeatureExtractor(sampling_rate=8000)
@@ -70,6 +70,8 @@ class AttentionRnnFeatureExtractor(SequenceFeatureExtractor):
         padding_value: float = 0.0,
         **kwargs: Any,
     ) -> None:
+        if "num_mel_bins" in kwargs:
+            raise TypeError("`num_mel_bins` is that of a model's config: give the extractor `feature_size`.")
         for name, value in {"feature_size": feature_size, "sampling_rate": sampling_rate}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
