@@ -79,11 +79,11 @@ def test_a_position_hears_as_far_as_the_lookahead():
     assert same.tolist() == [True] * 11 + [False] * 9
 
 
-def test_a_row_convolution_begins_as_a_mean_of_what_follows():
+def test_a_row_convolution_begins_as_a_weighted_sum_of_what_follows():
     row = AttentionRnnForCTC(AttentionRnnCTCConfig(**tiny_values(lookahead=2))).model.encoder.row_convolution
     memory = torch.arange(1.0, 6).expand(row.weight.shape[0], -1).T[None]  # 1 to 5 in all features
     mask = torch.tensor([[True, True, True, True, False]])
-    expected = torch.tensor([6.0, 9, 7, 4, 0]) / 3
+    expected = torch.tensor([1 + 0.3 * 5, 2 + 0.3 * 7, 3 + 0.3 * 4, 4, 0])
     torch.testing.assert_close(row(memory, mask)[0], expected[:, None].expand(-1, row.weight.shape[0]))
 
 

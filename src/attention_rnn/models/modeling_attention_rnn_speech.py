@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import EncoderDecoderCache
-from transformers import initialization as init
 from transformers.utils.generic import can_return_tuple
 
 from .attention import close_holes
@@ -36,7 +35,7 @@ class AttentionRnnSpeechPreTrainedModel(AttentionRnnPreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, RowConvolution):
-            init.constant_(module.weight, 1 / (1 + module.lookahead))
+            module.initialize()
         else:
             super()._init_weights(module)
 
