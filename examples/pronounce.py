@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("lexicon", type=Path, help="a file of words and phonemes")
     parser.add_argument("texts", nargs="*", help="what to pronounce")
     parser.add_argument("--num_beams", type=int, default=4, help="of the search for unknown words (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     runner = OnnxRunner.from_pretrained(options.folder)
     texts = options.texts or (line.rstrip("\r\n") for line in sys.stdin)
     for line in pronounce(texts, read_lexicon(options.lexicon), runner, options.num_beams):

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
     parser.add_argument("--num_beams", type=int, default=4, help="beams of the search, without a stream (%(default)s)")
     parser.add_argument("--chunk_seconds", type=float, default=20.0, help="longest audio to read at once (%(default)s)")
     parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the model")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     if options.num_beams < 1 or options.chunk_seconds < 1:
         parser.error("--num_beams and --chunk_seconds must be at least 1")
     if options.microphone == bool(options.recordings):

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--num_beams", type=int, help="beams of the search, 1 for greedy (the model's own setting)")
     parser.add_argument("--max_new_tokens", type=int, help="longest output, in tokens (the model's own setting)")
     parser.add_argument("--batch_size", type=int, default=32, help="strings decoded at once (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     for name in ("num_beams", "max_new_tokens", "batch_size"):
         if (value := getattr(options, name)) is not None and value < 1:
             parser.error(f"argument --{name}: {value} is below 1")

@@ -219,6 +219,13 @@ def test_words_of_a_file_are_explained(folders, tmp_path, capsys):
     assert "2 pictures" in explained(capsys, folders["labelled"], "--file", file, "-o", tmp_path).out
 
 
+def test_a_file_may_follow_options(folders, tmp_path):
+    file = write(tmp_path, "words.txt", "ab\n")
+    predict.main([str(folders["pairs"]), "-o", str(tmp_path / "out.jsonl"), str(file)])
+    (row,) = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(row)["source"] == "ab"
+
+
 def test_predictions_do_not_take_the_place_of_what_is_read(folders, tmp_path):
     file = tmp_path / "words.jsonl"
     file.write_text('{"source": "ab"}\n', encoding="utf-8")

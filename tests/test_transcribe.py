@@ -146,6 +146,15 @@ def test_the_command_does_what_the_script_does(streamed, recording, capsys):
 
 
 @needs_scripts
+def test_files_may_follow_options(streamed, recording, capsys):
+    transcribe.main([streamed, recording, "--num_beams", "1"])
+    expected = capsys.readouterr().out
+    transcribe.main([streamed, "--num_beams", "1", recording])
+    cli.main(["transcribe", streamed, "--num_beams", "1", recording])
+    assert capsys.readouterr().out == 2 * expected
+
+
+@needs_scripts
 def test_the_command_knows_what_a_misspelt_flag_was_to_be(streamed, recording):
     with pytest.raises(SystemExit, match="there is no --timestamp; did you mean --timestamps"):
         cli.main(["transcribe", streamed, recording, "--timestamp"])

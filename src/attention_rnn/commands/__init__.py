@@ -74,10 +74,12 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message} ({self.prog} --help)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        options, others = self.parse_known_args(args, namespace)
+        options, others = self.parse_known_intermixed_args(args, namespace)  # files may also follow options
         if others:
             self.error(f"there is no {others[0]}{did_you_mean(others[0], self.flags)}")
         return options
+
+    parse_intermixed_args = parse_args
 
     @property
     def flags(self) -> list[str]:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("file", nargs="+", help="the file to read, or one of sources and one of targets")
     parser.add_argument("--metrics", nargs="+", help="what to compute (what the training has computed)")
     add_reading_arguments(parser)
-    options, others = parser.parse_known_args(list(arguments))
+    options, others = parser.parse_known_intermixed_args(list(arguments))
     pipeline = text_task_of(options.model)
     metrics = options.metrics or trained_metrics(options.model) or _METRICS.get(pipeline)
     options.task = None

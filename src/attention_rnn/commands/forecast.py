@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--seed", type=int, default=42, help="of the first weights, and of paths (%(default)s)")
     parser.add_argument("--again", action="store_true", help="train anew, or forecast anew, what is there already")
-    options, others = parser.parse_known_args(list(arguments))
+    options, others = parser.parse_known_intermixed_args(list(arguments))
     if not Path(options.file).exists():
         raise FileNotFoundError(f"there is no file {options.file}")
     if options.model is None:

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--processes", type=at_least(1), default=1, help="for a file (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever an earlier command has left")
     add_reading_arguments(parser)
-    options, others = parser.parse_known_args(list(arguments))
+    options, others = parser.parse_known_intermixed_args(list(arguments))
     if options.file is None or not Path(options.file).exists():
         if others:
             parser.error(f"there is no {others[0]} without a file{near_to(others[0], parser.flags)}")

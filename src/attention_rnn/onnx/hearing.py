@@ -281,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the model in the folder of this file hears.")
     parser.add_argument("files", nargs="+", help="wav files of 16 bits, with the sampling rate of the model")
     parser.add_argument("--folder", default=Path(__file__).parent, help="another folder")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     try:
         runner = SpeechRunner.from_pretrained(options.folder)
         for file in options.files:

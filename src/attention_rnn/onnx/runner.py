@@ -395,7 +395,7 @@ def main() -> None:
     parser.add_argument("--folder", default=Path(__file__).parent, help="another folder")
     for name in ("num_beams", "num_return_sequences", "max_new_tokens"):
         parser.add_argument(f"--{name}", type=int)
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_intermixed_args())
     texts, runner = options.pop("texts"), OnnxRunner.from_pretrained(options.pop("folder"))
     inputs = texts
     if runner.task == ANSWERING:
