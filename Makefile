@@ -69,7 +69,7 @@ demo: $(INSTALLED)  ## Train a date normaliser for 55 locales, test it, translat
 		'  $(BIN)/python examples/translate.py $(DEMO)/model "a date of your own"' \
 		'  $(BIN)/python examples/run_seq2seq.py --help    # to train on a file of your own'
 
-demo-speech: $(INSTALLED)  ## Let espeak-ng speak commands, train speech to text on them, transcribe (8 minutes on 2 cores)
+demo-speech: $(INSTALLED)  ## Let espeak-ng speak commands, train speech to text on them, transcribe (4 minutes on 2 cores)
 	rm -rf $(SPEECH_DEMO)
 	$(BIN)/python examples/home_commands/make_data.py --output_dir $(SPEECH_DEMO)/data --train_size 9000
 	OMP_NUM_THREADS=1 $(BIN)/python examples/run_speech_seq2seq.py \

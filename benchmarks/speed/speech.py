@@ -175,6 +175,7 @@ def streaming_model(hidden_size: int, layers: int) -> AttentionRnnForSpeechSeq2S
         subsampling_channels=[16, 16] if hidden_size < 100 else [32, 32],
         bidirectional=False,
         causal=True,
+        lookahead=10,
         pad_token_id=BLANK,
     )
     return AttentionRnnForSpeechSeq2Seq(config).eval()
