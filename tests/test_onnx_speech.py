@@ -84,6 +84,19 @@ def test_a_stream_says_what_the_stream_of_the_model_says(fields, tmp_path):
     )
 
 
+@pytest.mark.parametrize("length", [1999, 2500, 3111, 4000])
+@pytest.mark.parametrize("fields", [{"time_reduction": [1, 3]}, {"time_reduction": [2, 2], "lookahead": 2}], ids=str)
+def test_the_end_of_a_stream_is_that_of_the_whole(fields, length, tmp_path):
+    export_speech(tiny_ctc(vocab_size=VOCABULARY, **STREAMED, **fields), extractor("running"), TOKENIZER, tmp_path)
+    runner, heard, run = SpeechRunner(tmp_path), [], SpeechRunner(tmp_path).chunk.run
+    runner.chunk.run = lambda inputs: heard.append(run(inputs)) or heard[-1]
+    runner.stream_step(noise(length), runner.begin_stream(), is_last=True)
+    frames = runner.log_mel(noise(length))[None]
+    expected = runner.recording.run({"input_features": frames})["log_probabilities"][0]
+    probabilities = heard[0]["log_probabilities"][0, runner.lookahead :]
+    np.testing.assert_allclose(probabilities[: len(expected)], expected, atol=1e-4)
+
+
 def test_a_command_is_classified(tmp_path):
     network, ours = tiny_classifier(), extractor("utterance")
     export_speech(network, ours, None, tmp_path)

@@ -150,6 +150,16 @@ def test_a_word_that_two_chunks_hear_stands_once():
     assert [unit["text"] for unit in join_chunks([first, second])] == ["a", "b", "c", "d"]
 
 
+def test_words_of_two_chunks_do_not_overlap():
+    first, second = Chunk(0, 10, units(("a", 5, 8.6))), Chunk(4, 14, units(("b", 6.5, 9)))
+    assert [(unit["start"], unit["end"]) for unit in join_chunks([first, second])] == [(5, 7.0), (7.0, 9)]
+
+
+def test_a_last_piece_below_a_frame_is_left_out(transcribe):
+    recording = np.tile(tone(), 5)[: 2 * RATE + 1]
+    assert transcribe(recording, chunk_length_s=1, stride_length_s=0)["text"]
+
+
 def test_chunks_without_a_word_say_nothing():
     assert join_chunks([Chunk(0, 10, []), Chunk(8, 18, units(("a", 12, 13))), Chunk(16, 20, [])]) == units(
         ("a", 12, 13)
@@ -162,6 +172,9 @@ def test_chunks_without_a_word_say_nothing():
         ({"return_timestamps": "sentence"}, "`return_timestamps` must be one of .*'sentence'"),
         ({"chunk_length_s": 3, "stride_length_s": 2}, "`stride_length_s` must be from 0 to 1"),
         ({"num_return_sequences": 2}, "`num_return_sequences` must be 1"),
+        ({"chunk_length_s": -1}, "`chunk_length_s` must be a number of seconds of at least 0, got -1"),
+        ({"chunk_length_s": "5"}, "`chunk_length_s` must be a number of seconds of at least 0, got '5'"),
+        ({"chunk_length_s": 5, "stride_length_s": (float("nan"), 1)}, "`stride_length_s` must be a number of seconds"),
     ],
 )
 def test_arguments_out_of_range_are_refused(transcribe, options, message):

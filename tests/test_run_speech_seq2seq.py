@@ -163,6 +163,15 @@ def test_a_model_that_reads_forwards_looks_ahead(corpus, tmp_path, given, expect
     assert json.loads((tmp_path / "config.json").read_text())["lookahead"] == expected
 
 
+def test_a_triggered_attention_is_trained_and_tested(corpus, tmp_path):
+    overrides = "hidden_size=16,num_mel_bins=13,subsampling_channels=[4],bidirectional=False,causal=True"
+    overrides += ",attention_window=8,bridge=zeros"
+    files = ["--train_file", corpus, "--validation_file", corpus, "--config_overrides", overrides]
+    scores = run(tmp_path, "--do_train", "--do_eval", *files)
+    assert scores["validation"]["wer"] >= 0
+    assert (tmp_path / "README.md").is_file()
+
+
 def test_a_model_for_streams_is_normalised_by_what_it_has_heard(corpus, tmp_path):
     run(tmp_path / "out", "--do_train", "--train_file", corpus, "--normalization", "running", "--speed_change", "0")
     saved = json.loads((tmp_path / "out" / "processor_config.json").read_text())["feature_extractor"]

@@ -302,9 +302,11 @@ def test_a_triggered_model_forgets_its_text_at_the_end():
     assert state.heard.token == 1
 
 
-def test_a_triggered_model_has_no_beams():
-    with pytest.raises(ValueError, match="`num_beams` must be 1"):
-        tiny_seq2seq(**TRIGGERED).generate(frames()[None], num_beams=2)
+def test_a_triggered_model_has_no_search():
+    model = tiny_seq2seq(**TRIGGERED)
+    assert torch.equal(model.generate(frames()[None], num_beams=2), model.generate(frames()[None]))
+    with pytest.raises(ValueError, match="`num_return_sequences` must be 1"):
+        model.generate(frames()[None], num_beams=2, num_return_sequences=2)
     with pytest.raises(ValueError, match='`attention_window` needs `bridge="zeros"`'):
         tiny_seq2seq(**STREAMED, attention_window=4)
 
@@ -327,6 +329,33 @@ def test_a_stream_of_commands_is_classified_moment_by_moment(pooling):
             parts.append(logits)
         torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=1e-5)
         assert state.context.shape[1] == width - 1
+
+
+def test_a_stream_of_commands_ends_with_what_the_lookahead_has_waited_for():
+    model = tiny_classifier(**STREAMED, lookahead=3)
+    state = model.begin_stream()
+    logits, state = model.stream_step(frames(), state)
+    ending, _ = model.stream_step(frames(0), state, is_last=True)
+    assert len(ending) == 3
+    assert len(logits) + len(ending) == model.model.encoder(frames()[None]).last_hidden_state.shape[1]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "x", 0])
+def test_a_window_that_is_no_time_is_refused(seconds):
+    with pytest.raises(ValueError, match="`window_seconds` must last a position"):
+        tiny_classifier(**STREAMED).begin_stream(seconds)
+
+
+def test_a_model_in_half_precision_reads_a_stream_to_its_end():
+    model = tiny_ctc(**STREAMED, time_reduction=[2, 1], lookahead=2).bfloat16()
+    chunks = cut(frames(150), 20)
+    assert model.generate(input_features=iter(chunks)).dtype == torch.long
+
+
+def test_a_chunk_that_is_no_tensor_is_refused():
+    model = tiny_ctc(**STREAMED)
+    with pytest.raises(TypeError, match="`chunk` must be a tensor"):
+        model.stream_step(frames().numpy(), model.begin_stream())
 
 
 def test_a_classifier_that_reads_backwards_cannot_be_streamed():

@@ -3,6 +3,7 @@ The pipelines of audio: those of transformers, which here read any audio by soun
 said by models of this package.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -90,6 +91,10 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         if unit is not None and unit not in UNITS:
             raise ValueError(f"`return_timestamps` must be one of {list(UNITS)}, got {return_timestamps!r}.")
         preprocess: dict[str, Any] = {}
+        for name, value in {"chunk_length_s": chunk_length_s, "stride_length_s": stride_length_s}.items():
+            numbers = [value or 0] if not isinstance(value, (list, tuple)) else value
+            if not all(isinstance(number, (int, float)) and 0 <= number < math.inf for number in numbers):
+                raise ValueError(f"`{name}` must be a number of seconds of at least 0, got {value!r}.")
         if chunk_length_s:
             stride = chunk_length_s / 6 if stride_length_s is None else stride_length_s
             if isinstance(stride, Sequence):
@@ -119,6 +124,8 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         step = max(1, size - 2 * round((stride_length_s or 0.0) * rate))
         # what would be heard whole in the chunk before needs none of its own
         starts = range(0, max(1, len(samples) - (size - step)), step)
+        if len(starts) > 1 and len(samples) - starts[-1] < self.feature_extractor.window_length:
+            starts = starts[:-1]  # less than a frame, in which nothing can be heard
         for start in starts:
             chunk = samples[start : start + size]
             features = self.feature_extractor(chunk, sampling_rate=rate, return_tensors="pt")
@@ -169,7 +176,8 @@ class AutomaticSpeechRecognitionPipeline(BaseRecognition):
         times = {name: outputs[f"token_{name}"][0].tolist() for name in ("start", "end", "confidence")}
         units = units_of(outputs, outputs["tokens"][0].tolist(), times)
         for unit in units:
-            unit["start"], unit["end"] = round(unit["start"] + start, 3), round(unit["end"] + start, 3)
+            for name in ("start", "end"):
+                unit[name] = round(min(unit[name] + start, outputs["end"]), 3)
             unit["confidence"] = round(unit["confidence"], 4)
         return Chunk(start, outputs["end"], units)
 
@@ -222,7 +230,11 @@ def join_chunks(chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
     for before, chunk in pairwise(chunks):
         cut = _longest_pause(units, *_middle_half(chunk.start, before.end))
         units = [unit for unit in units if (unit["start"] + unit["end"]) / 2 < cut]
-        units += [unit for unit in chunk.units if (unit["start"] + unit["end"]) / 2 >= cut]
+        later = [unit for unit in chunk.units if (unit["start"] + unit["end"]) / 2 >= cut]
+        if units and later and units[-1]["end"] > later[0]["start"]:  # each chunk has heard a part of the other's
+            units[-1] = {**units[-1], "end": min(units[-1]["end"], cut)}
+            later[0] = {**later[0], "start": max(later[0]["start"], cut)}
+        units += later
     return units
 
 

@@ -77,10 +77,10 @@ class SpeechGenerationMixin(AttentionRnnGenerationMixin):
         # a copy: a search repeats what it is given for each beam, in place
         encoded = AttentionRnnEncoderOutput(**model.model.read_encoder_outputs(encoded))
         if config.attention_window is not None:
-            if kwargs.get("num_beams", 1) != 1:
+            if kwargs.get("num_return_sequences", 1) != 1:
                 raise ValueError(
-                    "`num_beams` must be 1 for a model with `attention_window`, whose tokens CTC triggers, got "
-                    f"{kwargs['num_beams']}."
+                    "`num_return_sequences` must be 1 for a model with `attention_window`, whose tokens CTC triggers, "
+                    f"got {kwargs['num_return_sequences']}."
                 )
             return model.transcribe_memory(encoded)
         kwargs |= {"encoder_outputs": encoded, "attention_mask": encoded.attention_mask}

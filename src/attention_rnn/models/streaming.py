@@ -5,6 +5,7 @@ CTC says when a token begins, and which one; with `attention_window` the decoder
 `triggered_attention.py`. What is kept of a stream has a constant size.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ def checked_chunk(encoder: Any, chunk: Any) -> Tensor:
         raise ValueError(
             f"`chunk` must have the shape (frames, {encoder.config.num_mel_bins}), got {tuple(chunk.shape)}."
         )
-    return chunk if len(chunk) == 0 else encoder.checked_features(chunk[None])[0]
+    return chunk.to(encoder.dtype) if len(chunk) == 0 else encoder.checked_features(chunk[None])[0]
 
 
 class StreamState(NamedTuple):
@@ -92,7 +93,7 @@ class StreamingMixin:
             TypeError, ValueError: a chunk is no tensor of such a shape; `endpoint_seconds` is not above zero, or the
                 model has no token that ends a text.
         """
-        one = isinstance(chunk, Tensor)
+        one = not isinstance(chunk, (list, tuple))  # what is no tensor is refused below
         chunks: list[Any] = [chunk] if one else list(chunk)
         states: list[Any] = [state] if one else list(state)
         if len(chunks) != len(states) or not chunks:
@@ -151,8 +152,8 @@ class StreamingMixin:
         """As many positions are silent before a text is ended."""
         if seconds is None:
             return None
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-            raise ValueError(f"`endpoint_seconds` must be above 0, got {seconds!r}.")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+            raise ValueError(f"`endpoint_seconds` must be a number above 0, got {seconds!r}.")
         if self.config.eos_token_id is None:
             raise ValueError("`eos_token_id` must be set to use `endpoint_seconds`.")
         return max(1, round(seconds * self.config.sampling_rate / self.config.inputs_to_logits_ratio))
@@ -176,7 +177,7 @@ class StreamingMixin:
             All tokens, (1, tokens).
         """
         state, said = self.begin_stream(), []
-        nothing = torch.zeros(0, self.config.num_mel_bins)
+        nothing = next(self.ctc_head.parameters()).new_zeros(0, self.config.num_mel_bins)
 
         def hear(chunk: Tensor, is_last: bool) -> None:
             nonlocal state
@@ -220,21 +221,24 @@ class KeywordSpottingMixin:
             ValueError: the model has a layer that reads backwards or a convolution that sees later frames; the window
                 is shorter than a position of the memory.
         """
-        window = round(window_seconds * self.config.sampling_rate / self.config.inputs_to_logits_ratio)
+        seconds = self.config.inputs_to_logits_ratio / self.config.sampling_rate
+        is_number = isinstance(window_seconds, (int, float)) and math.isfinite(window_seconds)
+        window = round(window_seconds / seconds) if is_number else 0
         if window < 1:
-            raise ValueError(f"`window_seconds` must last a position of the memory or more, got {window_seconds}.")
+            raise ValueError(f"`window_seconds` must last a position of the memory or more, got {window_seconds!r}.")
         encoder = self.model.encoder
         like = next(self.classifier.parameters())
         return SpottingState(encoder.begin_stream(), like.new_zeros(1, 0, self.config.memory_size), window)
 
     @torch.no_grad()
-    def stream_step(self, chunk: Tensor, state: SpottingState) -> tuple[Tensor, SpottingState]:
+    def stream_step(self, chunk: Tensor, state: SpottingState, is_last: bool = False) -> tuple[Tensor, SpottingState]:
         """
         The classes of the moments that end in a chunk.
 
         Args:
             chunk: the next frames, (frames, mels), of any number.
             state: what the last call returned.
+            is_last: whether the stream ends here.
 
         Returns:
             Logits of the moment that ends with each new position of the memory, (positions, num_labels), which may be
@@ -244,7 +248,7 @@ class KeywordSpottingMixin:
             TypeError, ValueError: the chunk is no tensor of such a shape.
         """
         encoder = self.model.encoder
-        (memory,), (encoder_state,) = encoder.stream([checked_chunk(encoder, chunk)], [state.encoder])
+        (memory,), (encoder_state,) = encoder.stream([checked_chunk(encoder, chunk)], [state.encoder], is_last)
         context = torch.cat([state.context, memory], dim=1)
         before = state.context.shape[1]
         places = torch.arange(memory.shape[1])[:, None] + before - state.window + 1 + torch.arange(state.window)

@@ -263,7 +263,7 @@ def _and_the_last(chunks: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 
 def read_wave(file: str) -> tuple[ndarray, int]:
-    """The first channel of a wav file of 16 bits, and its sampling rate."""
+    """The mean of the channels of a wav file of 16 bits, and its sampling rate."""
     try:
         with wave.open(file) as recording:
             width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
@@ -273,7 +273,9 @@ def read_wave(file: str) -> tuple[ndarray, int]:
     if width != 2:
         raise ValueError(f"{file} must have samples of 16 bits, got {8 * width}.")
     whole = len(data) // (2 * channels) * 2 * channels  # of a file that was cut off
-    samples = np.frombuffer(data[:whole], np.int16).reshape(-1, channels)[:, 0] / np.float32(_INT16_SCALE)
+    samples = np.frombuffer(data[:whole], np.int16).reshape(-1, channels).mean(axis=1, dtype=np.float32) / np.float32(
+        _INT16_SCALE
+    )
     return samples, rate
 
 

@@ -106,21 +106,26 @@ class ChunkReader(Graph):
         vectors, after = inputs["frames"].flatten(0, 1)[None], []
         if self.encoder.subsampling is not None:
             vectors, after = self.encoder.subsampling.stream(vectors, states[: len(self.begun.convolutions)])
-        positions = torch.arange(vectors.shape[1])
-        vectors = vectors * (positions * self.stride < inputs["length"])[None, :, None]
+        stride = self.stride
+        vectors = self._real(vectors, stride, inputs["length"])
         layers = states[len(self.begun.convolutions) :][: len(self.encoder.layers)]
         for layer, count, state in zip(self.encoder.layers, self.encoder.time_reduction, layers, strict=True):
             vectors, _ = put_together(vectors, None, count)
             vectors, final_state = layer(vectors, None, state)
+            stride *= count
+            vectors = self._real(vectors, stride, inputs["length"])
             after = [*after, final_state]
         if self.encoder.row_convolution is not None:
-            positions = torch.arange(vectors.shape[1])
-            vectors = vectors * (positions * self.ratio < inputs["length"])[None, :, None]
             waiting = torch.cat([states[-1], vectors], dim=1)
             vectors = self.encoder.row_convolution.stream(waiting)
             after = [*after, waiting[:, -self.model.config.lookahead :]]
         outputs = {"log_probabilities": self.model.ctc_head(vectors)}
         return outputs | {f"state_{index}{NEXT}": state for index, state in enumerate(after)}
+
+    @staticmethod
+    def _real(vectors: Tensor, stride: int, length: Tensor) -> Tensor:
+        """Nothing in the place of vectors, (1, positions, width), that begin behind the last real frame."""
+        return vectors * (torch.arange(vectors.shape[1]) * stride < length)[None, :, None]
 
 
 def export_speech(

@@ -78,7 +78,9 @@ def check_features(overrides: Mapping[str, Any], arguments: SpeechFeatureArgumen
     if given := {"sampling_rate", "hop_length"} & set(overrides):
         raise ValueError(f"--config_overrides must leave {sorted(given)} to --sampling_rate")
     AttentionRnnFeatureExtractor(
-        overrides.get("num_mel_bins", 80), arguments.sampling_rate or 8000, normalization=arguments.normalization
+        overrides.get("num_mel_bins", 80),
+        8000 if arguments.sampling_rate is None else arguments.sampling_rate,
+        normalization=arguments.normalization,
     )
 
 
@@ -162,7 +164,7 @@ def make_feature_extractor(
     examples: Sequence[Mapping[str, Any]], num_mel_bins: int, arguments: SpeechFeatureArguments
 ) -> AttentionRnnFeatureExtractor:
     """The feature extractor of a new model, for these training recordings, each with `recording` and `place`."""
-    rate = arguments.sampling_rate or suitable_sampling_rate(examples)
+    rate = suitable_sampling_rate(examples) if arguments.sampling_rate is None else arguments.sampling_rate
     extractor = AttentionRnnFeatureExtractor(num_mel_bins, rate, normalization=arguments.normalization)
     if arguments.normalization in ("global", "running"):
         step = max(1, len(examples) // RECORDINGS_TO_FIT)

@@ -81,16 +81,27 @@ def plot_transcription(
     if probabilities is not None:
         spikes = every_axes.pop(0)
         edges = np.linspace(0, duration, probabilities.shape[1] + 1)
-        highest = -1.0
-        for token, of_token in zip(shown, probabilities.float().cpu().numpy(), strict=True):
+        curves = probabilities.float().cpu().numpy()
+        for token, of_token, peak in zip(shown, curves, peaks_in_order(curves), strict=True):
             spikes.stairs(of_token, edges)
-            # equal tokens have the same curve, so each is named at the peak behind that of the one before
-            later = np.where(edges[:-1] > highest, of_token, 0)
-            highest = float(edges[int(later.argmax())])
-            spikes.text(highest, 1.02, token, fontsize=7, horizontalalignment="center")
+            spikes.text(edges[peak], 1.02, token, fontsize=7, horizontalalignment="center")
         spikes.set(ylabel="CTC", ylim=(0, 1.15))
     (spikes if probabilities is not None else attention if weights is not None else spectrogram).set(xlabel="seconds")
     return figure
+
+
+def peaks_in_order(curves: np.ndarray) -> list[int]:
+    """For each row of (rows, columns) a column behind that of the row before, such that their sum is the highest."""
+    best, origins = curves[0], []
+    for curve in curves[1:]:
+        highest = np.maximum.accumulate(best)
+        places = np.maximum.accumulate(np.where(best == highest, np.arange(len(best)), 0))
+        origins.append(np.concatenate([[0], places[:-1]]))  # where the rows before end, before each column
+        best = curve + np.concatenate([[-len(curves)], highest[:-1]])
+    peaks = [int(best.argmax())]
+    for places in reversed(origins):
+        peaks.append(int(places[peaks[-1]]))
+    return peaks[::-1]
 
 
 def draw_poolings(
@@ -138,7 +149,8 @@ def draw_transcriptions(
             outputs = model.generate(**inputs, output_attentions=True, return_dict_in_generate=True)
             encoded = model.model.encoder(**inputs, return_dict=True)
             log_probs = None if model.ctc_head is None else model.ctc_head(encoded.last_hidden_state)[0]
-        written = outputs.sequences[0, 1:]
+        sequences = outputs if isinstance(outputs, Tensor) else outputs.sequences  # of a triggered attention alone
+        written = sequences[0, 1:]
         special = torch.tensor(processor.tokenizer.all_special_ids, device=written.device)
         is_text = ~torch.isin(written, special)
         tokens = [processor.tokenizer.decode([token]) for token in written[is_text].tolist()]

@@ -18,7 +18,7 @@ QUIET_SHARE = 0.04  # above that, of the way to the loud ones
 GAP = 0.1  # seconds that a word may be silent in its middle, as before the last sound of "eight"
 LEAST_POWER = 1e-10
 LONGEST_DELAY, DELAY_STEP = 0.8, 0.04  # seconds
-COVERED = 0.99  # of the sound that the best delay covers
+COVERED = 0.97  # of the sound that the best delay covers; what is more may be noise around words
 
 
 def loudness(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
