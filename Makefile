@@ -22,7 +22,7 @@ DEMO_SOURCES := "le mardi 3 mars 1998" "1998年3月3日" "3. März 1998" "Tuesda
 # few that are masked and changed in each epoch.
 SPEECH_DEMO := runs/home_commands
 SPEECH_DEMO_FLAGS := \
-	--tokenizer word --normalization running --speed_change 0 \
+	--tokenizer word --speed_change 0 \
 	--config_overrides 'bidirectional=False,causal=True,hidden_size=160,embedding_size=32,time_reduction=[1,2],$\
 	num_mel_bins=40,subsampling_channels=[12,12],ctc_weight=0.5,hidden_dropout=0.1,apply_spec_augment=False' \
 	--num_train_epochs 4 --per_device_train_batch_size 32 --warmup_steps 50 --eval_strategy no

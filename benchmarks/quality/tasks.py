@@ -885,9 +885,9 @@ TASKS = {
         title="Connected digits, longer than in training",
         home="https://github.com/Jakobovski/free-spoken-digit-dataset (SPEAKER.zip with the wav files of each speaker)",
         settings={
-            "joint": "encoder_layers=2,time_reduction=[1,2]",
-            "streamed": "bidirectional=False,causal=True,encoder_layers=2,time_reduction=[1,2],hidden_size=128",
-            "attention": "encoder_layers=2,time_reduction=[1,2],ctc_weight=0.0",
+            "joint": "",
+            "streamed": "bidirectional=False,causal=True,hidden_size=128",
+            "attention": "ctc_weight=0.0",
         },
         recipe="speech-recognition",
         arguments={
@@ -895,7 +895,6 @@ TASKS = {
             "per_device_train_batch_size": 32,
             "save_only_model": True,
             "speed_change": 0,
-            "normalization": "running",
             "language": ["en"],
         },
         read=read_digits,
