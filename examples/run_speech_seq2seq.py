@@ -100,7 +100,8 @@ class ModelArguments(SpeechFeatureArguments, ScriptModelArguments):
 
     model_name_or_path: str | None = option(None, "Checkpoint to go on from, of this script.")
     normalization: str = option(
-        "running", "Of the features: running, which streams too, global, or utterance; see AttentionRnnFeatureExtractor."
+        "running",
+        "Of the features: running, which streams too, global, or utterance; see AttentionRnnFeatureExtractor.",
     )
     tokenizer: str = option("character", "Tokenizer to train: character, bpe, unigram or word.")
 

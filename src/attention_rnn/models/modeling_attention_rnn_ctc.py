@@ -27,8 +27,8 @@ class AttentionRnnForCTC(AttentionRnnSpeechPreTrainedModel, TokenTimesMixin, Str
     The encoder with a CTC head (Graves et al., 2006; Deep Speech 2, Amodei et al., 2016,
     https://arxiv.org/abs/1512.02595). The blank is `pad_token_id`.
 
-    The encoder and the CTC head of an [`AttentionRnnForSpeechSeq2Seq`] can be loaded into it, with a `config` of its own
-    model type: `from_pretrained(folder, config=AttentionRnnCTCConfig(...))`.
+    The encoder and the CTC head of an [`AttentionRnnForSpeechSeq2Seq`] can be loaded into it, with a config of this
+    model's type: `from_pretrained(folder, config=AttentionRnnCTCConfig(...))`.
     """
 
     config: AttentionRnnCTCConfig  # type: ignore[assignment]

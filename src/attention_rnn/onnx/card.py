@@ -170,7 +170,9 @@ def _type(value: ValueInfoProto) -> str:
 
 def _shape(value: ValueInfoProto) -> str:
     axes = value.type.tensor_type.shape.dim
-    return "(" + ", ".join(str(axis.dim_value or axis.dim_param) for axis in axes) + ")"
+    names = (str(axis.dim_value or axis.dim_param) for axis in axes)
+    # a length that torch has computed has a long formula for a name
+    return "(" + ", ".join(name if len(name) < 20 else "…" for name in names) + ")"
 
 
 def one_file(*modules: ModuleType) -> str:

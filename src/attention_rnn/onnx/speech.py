@@ -236,9 +236,8 @@ def _describe(
 
 def _write_card(folder: Path, config: dict[str, Any], graphs: dict[str, ModelProto]) -> None:
     parts = [_CARD.format(rate=config["features"]["sampling_rate"], **config)]
-    late = (
-        f" They are {config['lookahead']} groups late: the first ones are of no group." if config["lookahead"] else ""
-    )
+    count = config["lookahead"]
+    late = f" What is heard is {count} groups late: the first {count} are of none." if count else ""
     for name, graph in graphs.items():
         parts.append(describe_graph(name, _PARTS[name].format(ratio=config["ratio"], lookahead=late), graph))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
