@@ -189,8 +189,7 @@ def train_model(run: Run, examples: dict[str, Dataset]) -> dict[str, dict[str, f
     )
     with run.prepare_folder():
         if run.pretrained is None and training_args.process_index == 0:
-            mels = values.get("num_mel_bins", AttentionRnnSpeechConfig.num_mel_bins)
-            make_feature_extractor(examples["train"], mels, model_args).save_pretrained(run.output_dir)
+            make_feature_extractor(examples["train"], values, model_args).save_pretrained(run.output_dir)
     extractor = AutoFeatureExtractor.from_pretrained(
         run.pretrained or run.output_dir, trust_remote_code=model_args.trust_remote_code
     )

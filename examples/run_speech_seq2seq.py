@@ -99,10 +99,6 @@ class ModelArguments(SpeechFeatureArguments, ScriptModelArguments):
     of_any_tokenizer: ClassVar = (*ScriptModelArguments.of_any_tokenizer, "sampling_rate", "normalization")
 
     model_name_or_path: str | None = option(None, "Checkpoint to go on from, of this script.")
-    normalization: str = option(
-        "running",
-        "Of the features: running, which streams too, global, or utterance; see AttentionRnnFeatureExtractor.",
-    )
     tokenizer: str = option("character", "Tokenizer to train: character, bpe, unigram or word.")
 
 
@@ -257,8 +253,7 @@ def make_processor(run: Run, examples: dict[str, Dataset], values: dict[str, Any
 
         tokenizer = load_or_train_tokenizer(None, model_args, run.training_args, train)
         if run.training_args.process_index == 0:
-            mels = values.get("num_mel_bins", AttentionRnnSpeechConfig.num_mel_bins)
-            extractor = make_feature_extractor(examples["train"], mels, model_args)
+            extractor = make_feature_extractor(examples["train"], values, model_args)
             AttentionRnnSpeechProcessor(extractor, tokenizer).save_pretrained(run.output_dir)
     return AutoProcessor.from_pretrained(
         run.pretrained or run.output_dir, trust_remote_code=model_args.trust_remote_code

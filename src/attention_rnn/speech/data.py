@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ..arguments import TableDataArguments, option
 from ..data import FORMATS, brief, choose_columns, read_rows
+from ..models.configuration_attention_rnn_speech import AttentionRnnSpeechConfig
 from ..models.feature_extraction_attention_rnn import AttentionRnnFeatureExtractor
 from ..training import origin, read_split
 from .audio import add_noise, change_speed, read_audio, shift_time
@@ -55,8 +56,8 @@ class SpeechFeatureArguments:
     sampling_rate: int | None = option(
         None, f"Samples per second. Default: those of the training data, at most {HIGHEST_SAMPLING_RATE:,}."
     )
-    normalization: str = option(
-        "utterance", "Of the features: utterance; or for streams global or running, see AttentionRnnFeatureExtractor."
+    normalization: str | None = option(
+        None, "Of the features: utterance, running or global. Default: running where no layer reads backwards."
     )
 
 
@@ -80,7 +81,7 @@ def check_features(overrides: Mapping[str, Any], arguments: SpeechFeatureArgumen
     AttentionRnnFeatureExtractor(
         overrides.get("num_mel_bins", 80),
         8000 if arguments.sampling_rate is None else arguments.sampling_rate,
-        normalization=arguments.normalization,
+        normalization=arguments.normalization or "utterance",
     )
 
 
@@ -161,12 +162,22 @@ def suitable_sampling_rate(examples: Sequence[Mapping[str, Any]]) -> int:
 
 
 def make_feature_extractor(
-    examples: Sequence[Mapping[str, Any]], num_mel_bins: int, arguments: SpeechFeatureArguments
+    examples: Sequence[Mapping[str, Any]], values: Mapping[str, Any], arguments: SpeechFeatureArguments
 ) -> AttentionRnnFeatureExtractor:
-    """The feature extractor of a new model, for these training recordings, each with `recording` and `place`."""
+    """
+    The feature extractor of a new model.
+
+    Args:
+        examples: training recordings, each with `recording` and `place`.
+        values: what the config of the model is told.
+        arguments: what the user has asked for.
+    """
+    mels = values.get("num_mel_bins", AttentionRnnSpeechConfig.num_mel_bins)
+    streams = not np.any(values.get("bidirectional", True))
+    normalization = arguments.normalization or ("running" if streams else "utterance")
     rate = suitable_sampling_rate(examples) if arguments.sampling_rate is None else arguments.sampling_rate
-    extractor = AttentionRnnFeatureExtractor(num_mel_bins, rate, normalization=arguments.normalization)
-    if arguments.normalization in ("global", "running"):
+    extractor = AttentionRnnFeatureExtractor(mels, rate, normalization=normalization)
+    if normalization in ("global", "running"):
         step = max(1, len(examples) // RECORDINGS_TO_FIT)
         extractor.fit([read_recording(examples[index], rate) for index in range(0, len(examples), step)])
     return extractor
