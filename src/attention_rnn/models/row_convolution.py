@@ -14,8 +14,8 @@ class RowConvolution(nn.Module):
     """
     r[t, i] = sum over j from 0 to `lookahead` of weight[i, j] * h[t + j, i], where h is 0 behind the end.
 
-    Initialised 1 for the position itself and 0.3 for the later ones, so that the sum of them is as large as the first:
-    beginning with a mean, or with the position alone, a model that spells words hardly learns to hear ahead.
+    Initialised 1 for the position itself and 0.3 for each later one: a model that begins with the mean of them, or with
+    the position alone, hardly learns to hear ahead.
 
     Args:
         size: features of a position.

@@ -273,10 +273,8 @@ def read_wave(file: str) -> tuple[ndarray, int]:
     if width != 2:
         raise ValueError(f"{file} must have samples of 16 bits, got {8 * width}.")
     whole = len(data) // (2 * channels) * 2 * channels  # of a file that was cut off
-    samples = np.frombuffer(data[:whole], np.int16).reshape(-1, channels).mean(axis=1, dtype=np.float32) / np.float32(
-        _INT16_SCALE
-    )
-    return samples, rate
+    samples = np.frombuffer(data[:whole], np.int16).reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    return samples / np.float32(_INT16_SCALE), rate
 
 
 def main() -> None:
