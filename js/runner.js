@@ -140,7 +140,8 @@ class Runner {
     const { logits } = await this.#graphs.model.run(inputsOf(ids));
     const problem = this.config.problem_type;
     let scores = Array.from(logits.data);
-    if (problem === "multi_label_classification") scores = scores.map((logit) => 1 / (1 + Math.exp(-logit)));
+    const alone = problem === "multi_label_classification" || (problem === null && scores.length === 1); // as the pipelines
+    if (alone) scores = scores.map((logit) => 1 / (1 + Math.exp(-logit)));
     else if (problem !== "regression") scores = softmax(scores);
     return top(scores.map((score, index) => ({ label: this.config.labels[index], score })), scores.length, ({ score }) => score);
   }
@@ -221,7 +222,8 @@ class Runner {
     if (settings.maxNewTokens < 1) {
       throw new RangeError(`The prompt may have ${this.config.max_length - 1} tokens, got ${prompt.length}: give maxNewTokens`);
     }
-    const decode = (tokens) => (isCausal ? text + this.#decode([...ids, ...tokens]).slice(this.#decode(ids).length) : this.#decode(tokens));
+    const read = isCausal ? this.#decode(ids).length : 0; // what follows goes on from the prompt as it was given
+    const decode = (tokens) => (isCausal ? text + this.#decode([...ids, ...tokens]).slice(read) : this.#decode(tokens));
     const decoding = new Decoding(this.#graphs.step, this.config, isCausal ? {} : await this.#graphs.encoder.run(inputsOf(ids)));
     const found =
       settings.numBeams === 1

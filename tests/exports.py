@@ -72,6 +72,7 @@ VARIANTS = {
         lambda: train_tokenizer(["a b c d e f g h i j k l m n o p é ␣ [V] [PST] [N] [PL]"], kind="word", vocab_size=29),
     ),
     "classifier": (lambda: random_model("AttentionRnnForSequenceClassification", pooling_heads=2, **NAMED), characters),
+    "single label": (lambda: random_model("AttentionRnnForSequenceClassification", num_labels=1), characters),
     "tagger": (
         lambda: random_model(
             "AttentionRnnForTokenClassification",

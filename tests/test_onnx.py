@@ -484,13 +484,12 @@ def test_a_model_of_weights_that_are_no_numbers_is_not_exported(tmp_path):
         export_onnx(model, characters(), tmp_path / "model")
 
 
-def test_a_single_label_is_as_likely_as_the_pipeline_says(exported, tmp_path):
+def test_a_single_label_is_as_likely_as_the_pipeline_says(exported):
     from transformers import pipeline
 
-    model = random_model("AttentionRnnForSequenceClassification", num_labels=1)
-    runner = OnnxRunner.from_pretrained(export_onnx(model, characters(), tmp_path / "model"))
-    classify = pipeline("text-classification", model=model, tokenizer=characters())
-    assert runner("abc")[0]["score"] == pytest.approx(classify("abc")[0]["score"], abs=1e-5)
+    export = exported("single label")
+    classify = pipeline("text-classification", model=export.model, tokenizer=export.tokenizer)
+    assert export.runner("abc")[0]["score"] == pytest.approx(classify("abc")[0]["score"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

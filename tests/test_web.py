@@ -71,7 +71,7 @@ def test_the_runner_in_node_finds_what_python_finds(exported, tmp_path):
                 }
             )
     (tmp_path / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
-    for model in ("classifier", "tagger", "tagger of words"):
+    for model in ("classifier", "single label", "tagger", "tagger of words"):
         export = exported(model)
         shutil.copytree(export.folder, tmp_path / model)
         read = [{"text": text, "expected": export.runner(text)} for text in READ]

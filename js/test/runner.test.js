@@ -81,10 +81,10 @@ test("a call that is not wanted any more ends, and the next one goes on", async 
   expect(await runner.generate(texts[0])).toHaveLength(1);
 });
 
-test.each(["classifier", "tagger", "tagger of words"])("the %s reads what Python reads", async (model) => {
+test.each(["classifier", "single label", "tagger", "tagger of words"])("the %s reads what Python reads", async (model) => {
   const runner = await open(model);
   for (const { text, expected } of JSON.parse(readFileSync(join(MODELS, model, "read.json")))) {
-    if (model === "classifier") {
+    if (runner.config.task === "text-classification") {
       const found = await runner.classify(text);
       expect(found.map(({ label }) => label)).toEqual(expected.map(({ label }) => label));
       found.forEach(({ score }, rank) => expect(score).toBeCloseTo(expected[rank].score, 4));
