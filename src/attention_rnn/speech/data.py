@@ -173,8 +173,8 @@ def make_feature_extractor(
         arguments: what the user has asked for.
     """
     mels = values.get("num_mel_bins", AttentionRnnSpeechConfig.num_mel_bins)
-    streams = not np.any(values.get("bidirectional", True))
-    normalization = arguments.normalization or ("running" if streams else "utterance")
+    reads_backwards = np.any(values.get("bidirectional", True))
+    normalization = arguments.normalization or ("utterance" if reads_backwards else "running")
     rate = suitable_sampling_rate(examples) if arguments.sampling_rate is None else arguments.sampling_rate
     extractor = AttentionRnnFeatureExtractor(mels, rate, normalization=normalization)
     if normalization in ("global", "running"):
