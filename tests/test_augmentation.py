@@ -54,8 +54,28 @@ def test_so_many_are_made_and_always_the_same(number):
     assert made == recombine(pairs_of(VERBS), number, seed=5)
 
 
-def test_nothing_is_made_where_stems_are_no_beginnings():
-    assert recombine(pairs_of([(f"a{source}", target) for source, target in VERBS]), 9) == []
+def test_single_symbols_are_exchanged_where_stems_are_no_beginnings():
+    # three consonants stand among vowels that change
+    roots = ["ktb", "drs", "slm", "fth", "kbr"]
+    pairs = [{"source": f"e {a} a {b} a {c} [V]", "target": f"y u {a} {b} i {c} u"} for a, b, c in roots]
+    made = recombine(pairs, 40)
+    assert len(made) == 40
+    for pair in made:
+        _, a, _, b, _, c, _ = pair["source"].split()
+        assert pair == {"source": f"e {a} a {b} a {c} [V]", "target": f"y u {a} {b} i {c} u"}
+        assert {a, b, c} <= set("".join(roots))
+
+
+def test_spaces_and_what_the_target_often_lacks_are_not_exchanged():
+    pairs = [
+        {"source": f"e {a} x a ␣ {b} u", "target": f"{a} a ␣ {b} u o x"} for a, b in ("kt", "pm", "tp", "mk", "sl")
+    ]
+    made = recombine(pairs, 10)
+    assert len(made) == 10
+    for pair in made:
+        first, a, second, b, third, c, d = pair["source"].split()
+        assert (first, second, third) == ("e", "x", "␣")
+        assert pair["target"] == f"{a} {b} ␣ {c} {d} o x"
 
 
 def test_nothing_is_made_of_what_shares_nothing():
