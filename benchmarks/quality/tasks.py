@@ -423,7 +423,7 @@ TASKS = {
         results={"single model": G2P_LANGUAGES},
         goals={},
         published={},
-        notes=f"{FEW_WORDS} training words of a language, evenly spread over the alphabetical list of all, and the whole "
+        notes=f"{FEW_WORDS} training words of a language, evenly spread over their alphabetical list, and the whole "
         "development and test sets.",
         seeds=(1, 2, 3),
         ensemble=True,
