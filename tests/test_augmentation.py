@@ -66,6 +66,12 @@ def test_single_symbols_are_exchanged_where_stems_are_no_beginnings():
         assert {a, b, c} <= set("".join(roots))
 
 
+def test_nothing_is_exchanged_where_pairs_are_many():
+    pairs = pairs_of([(f"e{source}", target) for source, target in VERBS])
+    assert recombine(pairs, 9)
+    assert recombine(pairs * 40, 9) == []
+
+
 def test_spaces_and_what_the_target_often_lacks_are_not_exchanged():
     pairs = [
         {"source": f"e {a} x a ␣ {b} u", "target": f"{a} a ␣ {b} u o x"} for a, b in ("kt", "pm", "tp", "mk", "sl")

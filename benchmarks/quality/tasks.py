@@ -463,8 +463,8 @@ TASKS = {
             "transformer, high, over all 52 languages (unverified)": {"accuracy": 95.6},
         },
         notes="10,000 (high), 1,000 (medium) or 100 (low) training forms a language, one recipe for all, but half as "
-        "many steps for the last. Of 1,000 it makes 6,000, of 100 as many as it can, but in Arabic, whose stems are no "
-        "beginnings.",
+        "many steps for the last. Of 1,000 it makes 6,000, but in Arabic, whose stems are no beginnings, and of 100 as "
+        "many.",
         license="CC BY-SA 3.0 (Wiktionary, through UniMorph).",
         limits="A model inflects single words of one language by the features of UniMorph. It does not know a word's "
         "inflection class but by its spelling; irregular words that it has not met come out regular.",

@@ -9,7 +9,8 @@ symbols in a row are those of a pair, so that what it reads also looks like the 
 the form often depends.
 
 Where the shared parts are no beginnings, as the roots of Arabic, whose consonants stand apart among changing vowels,
-single symbols that both sides share change places with others that stand between the same two neighbours.
+and pairs are very few, single symbols that both sides share change places with others that stand between the same two
+neighbours.
 """
 
 import random
@@ -27,6 +28,7 @@ BEGIN = (
 KEPT = 2  # symbols at the end of what is drawn
 STAYING = 0.9  # of the occurrences of a symbol in sources are in the target too, or it is not exchanged
 EXCHANGED = 0.5  # of the symbols that may be
+FEW = 200  # pairs; of more, a model learns more than it does from exchanged symbols, which are not always right
 SPACES = frozenset(" ␣")  # the second where symbols are spelt with spaces between them
 _TRIES = 20  # for each new pair
 
@@ -51,7 +53,8 @@ def recombine(pairs: Sequence[Mapping[str, str]], number: int, seed: int = 0) ->
 
     Args:
         pairs: what to take them from. Symbols are characters, or what stands between spaces where that is short.
-        number: how many to make; there are fewer where the pairs have too little in common.
+        number: how many to make; there are fewer where the pairs have too little in common, and none of `FEW` pairs or
+            more where the shared parts of many sources are no beginnings.
         seed: which ones.
 
     Returns:
@@ -62,7 +65,11 @@ def recombine(pairs: Sequence[Mapping[str, str]], number: int, seed: int = 0) ->
     matched = [_match(split(pair["source"]), split(pair["target"])) for pair in pairs]
     draw = random.Random(seed)
     begin = sum(pair.longest.a == 0 for pair in matched)
-    ways = _with_other_stems(matched, draw) if begin >= BEGIN * len(pairs) else _with_other_symbols(matched, draw)
+    ways: Sequence[Way] = ()
+    if begin >= BEGIN * len(pairs):
+        ways = _with_other_stems(matched, draw)
+    elif len(pairs) < FEW:
+        ways = _with_other_symbols(matched, draw)
     known = {pair["source"] for pair in pairs}
     made: list[dict[str, str]] = []
     for make in ways:
