@@ -1,7 +1,7 @@
 """
 Targets as chunks: what each token of the source becomes, nothing included. A model with `attention_type="aligned"`
-writes them, one at a step, and so is a transducer that never skips or repeats a part of the source: on a few hundred
-pairs it learns what a free attention cannot learn from them.
+writes them, one at a step, and so is a transducer that never skips or repeats a part of the source. It need not learn
+where to look, which few pairs teach badly; but it writes no chunk that they lack.
 
 Which symbols belong to which token is found by expectation maximisation over all ways to cut the targets of the
 training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2007, "Applying Many-to-Many Alignments
