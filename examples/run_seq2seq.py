@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ from attention_rnn.distillation import (
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
-from attention_rnn.tokenizer_training import TARGET_KINDS, TokenizerKind, lowercases
+from attention_rnn.tokenizer_training import SOURCE_KINDS, TARGET_KINDS, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     address_of_model,
@@ -95,7 +95,9 @@ class ModelArguments(ScriptModelArguments):
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForSeq2SeqLM.")
     source_tokenizer: str = option(
-        "auto", "Tokenizer to train on the sources: bpe, unigram, word or character; auto decides by the data."
+        "auto",
+        "Tokenizer to train on the sources: bpe, unigram, word, character or, for chunks, double_character; "
+        "auto decides by the data.",
     )
     target_tokenizer: str | None = option(
         None,
@@ -292,10 +294,12 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError("--teacher_models needs --do_train")
     if data_args.streaming and training_args.teaches_sequences:
         raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
-    check_choice("source_tokenizer", model_args.source_tokenizer, (*get_args(TokenizerKind), "auto"))
+    check_choice("source_tokenizer", model_args.source_tokenizer, (*SOURCE_KINDS, "auto"))
     check_choice("target_tokenizer", model_args.target_tokenizer, (*TARGET_KINDS, "auto", None))
     if data_args.augment_to < 0 or (data_args.augment_to and data_args.streaming):
         raise ValueError(f"--augment_to must be a number of pairs, without --streaming, got {data_args.augment_to}")
+    if model_args.source_tokenizer == "double_character" and model_args.target_tokenizer != "chunk":
+        raise ValueError("--source_tokenizer double_character needs --target_tokenizer chunk")
     if model_args.target_tokenizer == "chunk" and data_args.streaming:
         raise ValueError("--target_tokenizer chunk needs data that are not read by --streaming")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))

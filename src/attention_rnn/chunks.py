@@ -6,6 +6,9 @@ where to look, which few pairs teach badly; but it writes no chunk that they lac
 Which symbols belong to which token is found by expectation maximisation over all ways to cut the targets of the
 training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2007, "Applying Many-to-Many Alignments
 and Hidden Markov Models to Letter-to-Phoneme Conversion").
+
+A chunk of several symbols must have been seen as a whole. So sources are better spelt with two tokens for a character,
+`train_tokenizer(kind="double_character")`: the first becomes its first symbol, the second what follows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +18,7 @@ import numpy as np
 from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
-from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols
+from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, SECOND_STEP, are_symbols
 
 ROUNDS = 10
 MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
@@ -61,7 +64,7 @@ class ChunkAligner:
                 if event is not None:
                     self.totals[event[0]] = self.totals.get(event[0], 0) + count
 
-    def __call__(self, source: Sequence[str], target: Sequence[str]) -> list[str]:
+    def __call__(self, source: Sequence[str], target: Sequence[str]) -> list[Sequence[str]]:
         """The most likely chunks of a target, one for each token of the source, which must have one at least."""
         events, shape = _list_events(source, target)
         with np.errstate(divide="ignore"):
@@ -73,10 +76,10 @@ class ChunkAligner:
             ways = np.stack([_shift(best + of_size, size, -np.inf) for size, of_size in enumerate(of_token.T)])
             sizes.append(ways.argmax(axis=0))
             best = ways.max(axis=0)
-        chunks, end = list[str](), len(target)
+        chunks, end = list[Sequence[str]](), len(target)
         for of_token in reversed(sizes):
             start = end - int(of_token[end])
-            chunks.append("".join(target[start:end]))
+            chunks.append(target[start:end])
             end = start
         return chunks[::-1]
 
@@ -145,7 +148,8 @@ class TargetChunks:
 
     Args:
         examples: training pairs to learn from, with the columns `source` and `target`.
-        tokenizer: of the sources, or of both sides. One that has chunks already says whether they are of words.
+        tokenizer: of the sources, or of both sides. One that has chunks already says whether they are of words, and one
+            of double characters gets two for each, of which it learns as one.
     """
 
     def __init__(self, examples: Any, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -156,15 +160,33 @@ class TargetChunks:
             self.are_words = all(chunk[0] == " " for chunk in target.get_vocab() if chunk not in others)
         else:
             self.are_words = are_symbols(examples["target"])
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        normalizer = getattr(backend, "normalizer", None)
+        self.are_double = normalizer is not None and normalizer.normalize_str("a") == f"a{SECOND_STEP}"
+        sources = (self._letters(tokens)[0] for tokens in self._tokens(examples["source"]))
         targets = (self._symbols(target) for target in examples["target"])
-        self.aligner = ChunkAligner(zip(self._tokens(examples["source"]), targets, strict=True))
+        self.aligner = ChunkAligner(zip(sources, targets, strict=True))
 
     def __call__(self, batch: dict[str, list[str]]) -> dict[str, list[str]]:
         spelt = []
         for tokens, target in zip(self._tokens(batch["source"]), batch["target"], strict=True):
-            chunks = self.aligner(tokens, self._symbols(target))
-            spelt.append(BETWEEN_CHUNKS.join(chunk or EMPTY_CHUNK for chunk in chunks))
+            letters, are_double = self._letters(tokens)
+            chunks = list[Sequence[str]]()
+            for chunk, is_double in zip(self.aligner(letters, self._symbols(target)), are_double, strict=True):
+                chunks += (chunk[:1], chunk[1:]) if is_double else (chunk,)
+            spelt.append(BETWEEN_CHUNKS.join("".join(chunk) or EMPTY_CHUNK for chunk in chunks))
         return {"target": spelt}
+
+    def _letters(self, tokens: Sequence[str]) -> tuple[list[str], list[bool]]:
+        """Tokens without those behind double characters, and which had one: special tokens have none."""
+        letters, are_double = list[str](), list[bool]()
+        for token in tokens:
+            if self.are_double and letters and not are_double[-1] and token == SECOND_STEP:
+                are_double[-1] = True
+            else:
+                letters.append(token)
+                are_double.append(False)
+        return letters, are_double
 
     def _tokens(self, sources: Sequence[str]) -> Iterator[list[str]]:
         for ids in self.tokenizer(list(sources), add_special_tokens=False)["input_ids"]:
