@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from attention_rnn.arguments import (
     wanted_splits,
 )
 from attention_rnn.augmentation import recombine
-from attention_rnn.checkpoints import members_of, one_of
+from attention_rnn.checkpoints import members_of, one_of, open_config
 from attention_rnn.chunks import TargetChunks, writes_chunks
 from attention_rnn.confusion import count_confusions, write_confusions
 from attention_rnn.copy_vocabulary import CopyVocabulary, DataCollatorForCopying
@@ -49,7 +49,7 @@ from attention_rnn.distillation import (
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
-from attention_rnn.tokenizer_training import SOURCE_KINDS, TARGET_KINDS, lowercases
+from attention_rnn.tokenizer_training import TARGET_KINDS, TokenizerKind, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     address_of_model,
@@ -95,9 +95,7 @@ class ModelArguments(ScriptModelArguments):
 
     model_name_or_path: str | None = option(None, "Checkpoint to fine-tune, of any AutoModelForSeq2SeqLM.")
     source_tokenizer: str = option(
-        "auto",
-        "Tokenizer to train on the sources: bpe, unigram, word, character or, for chunks, double_character; "
-        "auto decides by the data.",
+        "auto", "Tokenizer to train on the sources: bpe, unigram, word or character; auto decides by the data."
     )
     target_tokenizer: str | None = option(
         None,
@@ -201,8 +199,9 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     if teachers:
         teacher, of_teacher = open_teacher(teachers, trust_remote_code=model_args.trust_remote_code)
     pairs = read_splits(data_args, training_args)
+    aligned_steps = steps_at_a_token(run.pretrained, model_args)
     with run.prepare_folder():
-        tokenizer = make_tokenizer(run.pretrained, pairs, model_args, training_args)
+        tokenizer = make_tokenizer(run.pretrained, pairs, aligned_steps, model_args, training_args)
     if training_args.teaches_words:
         check_same_tokens(tokenizer, of_teacher, pairs["train"], teachers[0])
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
@@ -218,7 +217,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         written = write_targets(teacher.to(training_args.device), of_teacher, taught["train"]["source"], **settings)
         taught["train"] = with_targets(taught["train"], written)
     if writes_chunks(tokenizer):
-        chunks = TargetChunks(next(iter(taught.values())), tokenizer)
+        chunks = TargetChunks(next(iter(taught.values())), tokenizer, aligned_steps)
         taught = {split: examples.map(chunks, batched=True) for split, examples in taught.items()}
     lengths = (data_args.max_source_length, data_args.max_target_length)
     encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in taught.items()}
@@ -227,7 +226,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     elif "train" in encoded:
         training_args.suit_pairs(len(encoded["train"]))
         if getattr(model.config, "attention_type", None) == "aligned":
-            warn_of_unequal_lengths(encoded["train"])
+            warn_of_unequal_lengths(encoded["train"], aligned_steps)
 
     def score_generated(split: str, generated: np.ndarray) -> tuple[dict[str, float | str], list[str]]:
         predictions = decode_pairs(generated, pairs[split], encoded[split], tokenizer, copying)
@@ -294,12 +293,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError("--teacher_models needs --do_train")
     if data_args.streaming and training_args.teaches_sequences:
         raise ValueError(f"--distillation {training_args.distillation} needs data that are not read by --streaming")
-    check_choice("source_tokenizer", model_args.source_tokenizer, (*SOURCE_KINDS, "auto"))
+    check_choice("source_tokenizer", model_args.source_tokenizer, (*get_args(TokenizerKind), "auto"))
     check_choice("target_tokenizer", model_args.target_tokenizer, (*TARGET_KINDS, "auto", None))
     if data_args.augment_to < 0 or (data_args.augment_to and data_args.streaming):
         raise ValueError(f"--augment_to must be a number of pairs, without --streaming, got {data_args.augment_to}")
-    if model_args.source_tokenizer == "double_character" and model_args.target_tokenizer != "chunk":
-        raise ValueError("--source_tokenizer double_character needs --target_tokenizer chunk")
     if model_args.target_tokenizer == "chunk" and data_args.streaming:
         raise ValueError("--target_tokenizer chunk needs data that are not read by --streaming")
     config = AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides))
@@ -336,21 +333,30 @@ def read_pairs(split: str, data_args: DataArguments) -> Iterator[dict[str, str]]
     yield from drop_empty(pairs(), ["source", "target"], origin(split, data_args)) if split == "train" else pairs()
 
 
+def steps_at_a_token(pretrained: str | None, model_args: ModelArguments) -> int:
+    """How many tokens of a target a model with attention_type=aligned writes for each one of its source."""
+    if pretrained is None:
+        return AttentionRnnConfig(**parse_config_overrides(model_args.config_overrides)).aligned_steps
+    config = open_config(one_of(pretrained), trust_remote_code=model_args.trust_remote_code)
+    return getattr(config, "aligned_steps", 1)
+
+
 def make_tokenizer(
     pretrained: str | None,
     pairs: dict[str, Dataset | IterableDataset],
+    aligned_steps: int,
     model_args: ModelArguments,
     training_args: TrainingArguments,
 ) -> PreTrainedTokenizerBase:
     def train() -> PreTrainedTokenizerBase:
-        return train_pair_tokenizers(pairs["train"], model_args)
+        return train_pair_tokenizers(pairs["train"], model_args, aligned_steps)
 
     tokenizer = load_or_train_tokenizer(pretrained and one_of(pretrained), model_args, training_args, train)
     if model_args.extend_vocabulary and "train" in pairs:
         examples = pairs["train"]
         if writes_chunks(tokenizer):
             tokenizer = extend_tokenizer(tokenizer, examples["source"])
-            examples = examples.map(TargetChunks(examples, tokenizer), batched=True)
+            examples = examples.map(TargetChunks(examples, tokenizer, aligned_steps), batched=True)
         tokenizer = extend_tokenizer(tokenizer, examples["source"], examples["target"])
     return tokenizer
 
@@ -379,13 +385,14 @@ def make_model(
     return AutoModelForSeq2SeqLM.from_config(config)
 
 
-def warn_of_unequal_lengths(encoded: Dataset) -> None:
+def warn_of_unequal_lengths(encoded: Dataset, aligned_steps: int) -> None:
     """Tell how many targets a model cannot write whose attention is at the first token of the source, the second ..."""
     pairs = zip(encoded["input_ids"], encoded["labels"], strict=True)
-    if unequal := sum(len(source) != len(target) for source, target in pairs):
+    # each ends with </s>
+    if unequal := sum(len(target) - 1 != aligned_steps * (len(source) - 1) for source, target in pairs):
         logger.warning(
             f"{unequal:,} of {len(encoded):,} targets have more or fewer tokens than their sources, and "
-            "attention_type=aligned writes one for each: --target_tokenizer chunk makes them equal, another "
+            f"attention_type=aligned writes {aligned_steps} for each: --target_tokenizer chunk makes them so, another "
             "attention_type needs no such tokens."
         )
 

@@ -53,9 +53,9 @@ VARIANTS = {
         lambda: pair_tokenizers(train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"), characters()),
     ),
     "chunks": (
-        lambda: tiny_model(**SMALL, attention_type="aligned", source_vocab_size=30),
+        lambda: tiny_model(**SMALL, attention_type="aligned", aligned_steps=2, source_vocab_size=29),
         lambda: pair_tokenizers(
-            train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="double_character"),
+            train_tokenizer(["abcdefgh ijkl mnop qrst"], kind="character"),
             train_tokenizer(["a│∅│b c│ d│e│f g│h│i│j│k│l│m│n│o│p"], kind="chunk"),
         ),
     ),

@@ -175,18 +175,28 @@ def test_weights_in_half_precision_are_computed_in_single(attention_type):
     torch.testing.assert_close(weights.float().sum(-1), ones, atol=0.02, rtol=0)
 
 
-def test_aligned_attention_does_not_move_at_padding_and_stays_at_the_last_token():
-    attention, query, memory = make("aligned")
+@pytest.mark.parametrize(
+    ("aligned_steps", "positions", "steps"),
+    [
+        (1, [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]], [[0, 1, 1, 2, 3], [1, 2, 3, 3, 3]]),
+        (2, [[0, 0, 0, 0, 1], [0, 0, 1, 1, 1]], [[0, 1, 1, 2, 3], [1, 2, 3, 4, 4]]),
+    ],
+)
+def test_aligned_attention_does_not_move_at_padding_and_stays_at_the_last_token(aligned_steps, positions, steps):
+    attention, query, memory = make("aligned", aligned_steps=aligned_steps)
     keys, values = attention.project(memory)
     moves = torch.tensor([[0, 1, 0, 1, 1], [1, 1, 1, 1, 1]]).bool()
     query = torch.cat([query] * 2, dim=1)[:, :5]
-    mask = torch.arange(SOURCE) < torch.tensor([[SOURCE], [3]])
+    mask = torch.arange(SOURCE) < torch.tensor([[SOURCE], [4 - aligned_steps]])
     start = memory.new_zeros(BATCH, 1, SOURCE)
     context, weights, alignments = attention(query, Memory(keys, values, mask), start, moves)
-    assert weights[:, 0].argmax(-1).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
-    torch.testing.assert_close(context[1, 4], memory[1, 2])
-    assert (alignments[0, 0] == 0).all()  # before the first token it has looked nowhere
-    torch.testing.assert_close(alignments[:, 1:], weights[:, 0, 1:, None])
+    assert weights[:, 0].argmax(-1).tolist() == positions
+    expected = memory[0, positions[0][4]]
+    if aligned_steps == 2:
+        expected = expected + attention.embed_step.weight[0]  # the first of the two at its token
+    torch.testing.assert_close(context[0, 4], expected)
+    # at the last token stands how many steps were made: none before the first token
+    torch.testing.assert_close(alignments[:, :, 0], weights[:, 0] * torch.tensor(steps)[..., None])
 
 
 def plain_scores(query, keys, energy):

@@ -112,6 +112,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "location_channels": sizes,
     "location_kernel_size": sizes,
     "local_window_size": sizes,
+    "aligned_steps": sizes,
     "coverage": switches,
     "coverage_loss_weight": (numbers[0], numbers[1] | st.just(-1.0)),
     "context_feeding": choices(CONTEXT_FEEDINGS),

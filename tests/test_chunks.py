@@ -103,11 +103,11 @@ def test_chunks_are_decoded_as_the_target(targets, decoded):
 
 
 @pytest.mark.parametrize(("separator", "space"), [(" ", " "), ("", "")], ids=["symbols between spaces", "characters"])
-def test_a_double_character_has_a_chunk_for_the_first_symbol_and_one_for_the_rest(separator, space):
+def test_the_first_of_two_steps_writes_one_symbol_and_the_second_the_rest(separator, space):
     examples = Dataset.from_dict({"source": list(WORDS), "target": [separator.join(of) for of in WORDS.values()]})
-    chunks = TargetChunks(examples, train_tokenizer(WORDS, kind="double_character"))
-    asked = {"source": ["bax", "a</s>b", "d₂"], "target": [separator.join(of) for of in ("baks", "akab", "d")]}
-    expected = ["b│∅│a│∅│k│s", "a│∅│ka│b│∅", "d│∅│∅│∅"]
+    chunks = TargetChunks(examples, train_tokenizer(WORDS, kind="character"), steps=2)
+    asked = {"source": ["bax", "be", "a"], "target": [separator.join(of) for of in ("baks", "b", "kad")]}
+    expected = ["b│∅│a│∅│k│s", "b│∅│∅│∅", "k│ad"]
     assert chunks(asked)["target"] == [
         "│".join("".join(space + of for of in chunk) if chunk != "∅" else chunk for chunk in text.split("│"))
         for text in expected
@@ -141,18 +141,18 @@ def test_few_more_pairs_are_cut_into_what_the_tokenizer_knows(separator, unit):
     assert TargetChunks(more, both)(more[:])["target"] == [unit]
 
 
-@pytest.mark.parametrize("kind", ["character", "double_character"])
-def test_a_script_learns_chunks_and_goes_on_with_new_ones(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_script_learns_chunks_and_goes_on_with_new_ones(steps, tmp_path, monkeypatch):
     rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
     new = [*rows, *[{"source": "qed", "target": "k w e d"}] * 4]
     for name, of_file in (("train", rows), ("new", new)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_file))
     common = ["--do_train", "--do_predict", "--use_cpu", "True", "--num_heat_maps", "1", "--num_beams", "2"]
     common += ["--metrics", "exact_match", "--report_to", "none", "--save_strategy", "no", "--learning_rate", "0.02"]
-    sizes = "embedding_size=16,hidden_size=32,decoder_layers=2,attention_type=aligned,context_feeding=parallel"
+    sizes = "embedding_size=16,hidden_size=32,decoder_layers=2,context_feeding=parallel,attention_type=aligned"
     first = ["--train_file", tmp_path / "train.jsonl", "--test_file", tmp_path / "train.jsonl", "--output_dir"]
-    first += [tmp_path / "model", "--source_tokenizer", kind, "--target_tokenizer", "chunk", "--max_steps", "90"]
-    run_seq2seq.main([*map(str, first), *common, "--config_overrides", sizes])
+    first += [tmp_path / "model", "--source_tokenizer", "character", "--target_tokenizer", "chunk", "--max_steps", "90"]
+    run_seq2seq.main([*map(str, first), *common, "--config_overrides", f"{sizes},aligned_steps={steps}"])
     assert json.loads((tmp_path / "model" / "all_results.json").read_text())["predict_exact_match"] > 90
     more = ["--train_file", tmp_path / "new.jsonl", "--test_file", tmp_path / "new.jsonl", "--output_dir"]
     more += [tmp_path / "more", "--model_name_or_path", tmp_path / "model", "--extend_vocabulary", "--max_steps", "90"]

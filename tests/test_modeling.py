@@ -29,6 +29,7 @@ VARIANTS = {
     "one-layer-input": {"encoder_layers": 1, "decoder_layers": 1, "context_feeding": "input"},
     "one-layer-conditional": {"encoder_layers": 1, "decoder_layers": 1, "context_feeding": "conditional"},
     "cell-layer-norm": {"cell_layer_norm": True},
+    "two-steps-at-a-token": {"attention_type": "aligned", "aligned_steps": 2},
     "cell-layer-norm-lstm": {"cell_layer_norm": True, "cell_type": "lstm"},
     **{
         f"copy-coverage-{attention_type}-{feeding}": {

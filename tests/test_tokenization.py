@@ -19,7 +19,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 from attention_rnn import AttentionRnnConfig, AttentionRnnTokenizer
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
-KINDS = ("bpe", "unigram", "word", "character", "double_character")
+KINDS = ("bpe", "unigram", "word", "character")
 TEXTS = [
     "le mardi 3 mars 1998",
     "1998年3月3日",
@@ -69,7 +69,7 @@ def test_saved_tokenizer_loads_to_the_same_behaviour(kind, tmp_path):
     assert decoded(loaded, text) == decoded(tokenizer, text)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram", "character", "double_character"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "character"])
 @settings(max_examples=100, deadline=None)
 @given(text=st.lists(st.sampled_from([*ALPHABET, "  ", " mars "])).map("".join))
 def test_decode_restores_every_text_of_known_characters(kind, text):
@@ -184,10 +184,7 @@ def test_model_max_length_is_where_truncation_cuts():
     ("arguments", "message"),
     [
         ({"normalization": "nfd"}, "`normalization`"),
-        (
-            {"kind": "sentencepiece"},
-            "`kind` must be one of bpe, unigram, word, character, double_character, chunk, got 'sentencepiece'",
-        ),
+        ({"kind": "sentencepiece"}, "`kind` must be one of bpe, unigram, word, character, chunk, got 'sentencepiece'"),
         ({"vocab_size": 4}, "`vocab_size` must be an integer of at least 5, got 4"),
         ({"vocab_size": 100.0}, "`vocab_size` must be an integer of at least 5, got 100.0"),
         ({"kind": "bpe", "vocab_size": 10}, "`vocab_size` must leave room for every character.*got 10"),

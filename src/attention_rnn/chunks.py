@@ -1,24 +1,23 @@
 """
 Targets as chunks: what each token of the source becomes, nothing included. A model with `attention_type="aligned"`
 writes them, one at a step, and so is a transducer that never skips or repeats a part of the source. It need not learn
-where to look, which few pairs teach badly; but it writes no chunk that they lack.
+where to look, which few pairs teach badly; but it writes no chunk that they lack. With `aligned_steps=2` it writes the
+first symbol of what a token becomes, if there is one, and then the rest, so that fewer chunks must have been seen.
 
 Which symbols belong to which token is found by expectation maximisation over all ways to cut the targets of the
 training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2007, "Applying Many-to-Many Alignments
 and Hidden Markov Models to Letter-to-Phoneme Conversion").
-
-A chunk of several symbols must have been seen as a whole. So sources are better spelt with two tokens for a character,
-`train_tokenizer(kind="double_character")`: the first becomes its first symbol, the second what follows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
-from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, SECOND_STEP, are_symbols
+from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols
 
 ROUNDS = 10
 MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
@@ -148,45 +147,31 @@ class TargetChunks:
 
     Args:
         examples: training pairs to learn from, with the columns `source` and `target`.
-        tokenizer: of the sources, or of both sides. One that has chunks already says whether they are of words, and one
-            of double characters gets two for each, of which it learns as one.
+        tokenizer: of the sources, or of both sides. One that has chunks already says whether they are of words.
+        steps: how many chunks a token has, `aligned_steps` of the model: all but the last one hold a symbol at most.
     """
 
-    def __init__(self, examples: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, examples: Any, tokenizer: PreTrainedTokenizerBase, steps: int = 1) -> None:
+        self.tokenizer, self.steps = tokenizer, steps
         if writes_chunks(tokenizer):
             target = getattr(tokenizer, "target", tokenizer)
             others = {EMPTY_CHUNK, *target.all_special_tokens}
             self.are_words = all(chunk[0] == " " for chunk in target.get_vocab() if chunk not in others)
         else:
             self.are_words = are_symbols(examples["target"])
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        normalizer = getattr(backend, "normalizer", None)
-        self.are_double = normalizer is not None and normalizer.normalize_str("a") == f"a{SECOND_STEP}"
-        sources = (self._letters(tokens)[0] for tokens in self._tokens(examples["source"]))
         targets = (self._symbols(target) for target in examples["target"])
-        self.aligner = ChunkAligner(zip(sources, targets, strict=True))
+        self.aligner = ChunkAligner(zip(self._tokens(examples["source"]), targets, strict=True))
 
     def __call__(self, batch: dict[str, list[str]]) -> dict[str, list[str]]:
         spelt = []
         for tokens, target in zip(self._tokens(batch["source"]), batch["target"], strict=True):
-            letters, are_double = self._letters(tokens)
-            chunks = list[Sequence[str]]()
-            for chunk, is_double in zip(self.aligner(letters, self._symbols(target)), are_double, strict=True):
-                chunks += (chunk[:1], chunk[1:]) if is_double else (chunk,)
+            chunks = chain.from_iterable(map(self._by_steps, self.aligner(tokens, self._symbols(target))))
             spelt.append(BETWEEN_CHUNKS.join("".join(chunk) or EMPTY_CHUNK for chunk in chunks))
         return {"target": spelt}
 
-    def _letters(self, tokens: Sequence[str]) -> tuple[list[str], list[bool]]:
-        """Tokens without those behind double characters, and which had one: special tokens have none."""
-        letters, are_double = list[str](), list[bool]()
-        for token in tokens:
-            if self.are_double and letters and not are_double[-1] and token == SECOND_STEP:
-                are_double[-1] = True
-            else:
-                letters.append(token)
-                are_double.append(False)
-        return letters, are_double
+    def _by_steps(self, chunk: Sequence[str]) -> list[Sequence[str]]:
+        last = self.steps - 1
+        return [*(chunk[step : step + 1] for step in range(last)), chunk[last:]]
 
     def _tokens(self, sources: Sequence[str]) -> Iterator[list[str]]:
         for ids in self.tokenizer(list(sources), add_special_tokens=False)["input_ids"]:

@@ -20,7 +20,7 @@ TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
 RARE_CHARACTERS = 0.01  # the part of the next texts that is not known, by Good and Turing, beyond which NFD helps
 
 
-def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizerBase:
+def train_pair_tokenizers(examples: Any, model_args: Any, aligned_steps: int = 1) -> PreTrainedTokenizerBase:
     """
     One tokenizer for both sides, or one for each.
 
@@ -29,6 +29,8 @@ def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizer
             With the columns `source` and `target`. Of a stream, the first ones.
         model_args:
             Of `run_seq2seq.py`.
+        aligned_steps (`int`):
+            Of the model, for targets in chunks.
     """
     if not hasattr(examples, "__len__"):
         examples = examples.take(TOKENIZER_SAMPLE)
@@ -52,7 +54,7 @@ def train_pair_tokenizers(examples: Any, model_args: Any) -> PreTrainedTokenizer
     )
     kind = model_args.target_tokenizer or kind
     if kind == "chunk":
-        examples = examples.map(TargetChunks(examples, source), batched=True)
+        examples = examples.map(TargetChunks(examples, source, aligned_steps), batched=True)
     return pair_tokenizers(
         source, train_new_tokenizer("targets", lambda: texts("target"), kind, model_args, is_target=True)
     )

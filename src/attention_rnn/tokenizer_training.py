@@ -18,7 +18,6 @@ from .recipes import LONGEST_SYMBOL
 logger = logging.getLogger(__name__)
 
 TokenizerKind = Literal["bpe", "unigram", "word", "character"]
-SOURCE_KINDS = (*get_args(TokenizerKind), "double_character")
 TARGET_KINDS = (*get_args(TokenizerKind), "chunk")
 NORMALIZERS = {"NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD}
 
@@ -27,8 +26,6 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>",
 
 # what stands between chunks of a target, see `chunks.py`, and for one without a symbol
 BETWEEN_CHUNKS, EMPTY_CHUNK = "│", "∅"
-# behind each character of a source that has two chunks
-SECOND_STEP = "₂"
 
 # `choose_tokenizer` measures lengths in characters
 _MOST_UNKNOWN, _MOST_UNKNOWN_WORDS = 0.05, 0.3  # of the tokens; there is no end of words
@@ -166,7 +163,7 @@ def lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def train_tokenizer(
     texts: Iterable[str],
-    kind: TokenizerKind | Literal["double_character", "chunk"] = "bpe",
+    kind: TokenizerKind | Literal["chunk"] = "bpe",
     vocab_size: int = 10_000,
     min_frequency: int = 1,
     lowercase: bool = False,
@@ -192,13 +189,11 @@ def train_tokenizer(
             - `"word"`: what stands between white space, such as the phones of "h ə l oʊ". Decoding joins the words
               with one space.
             - `"character"`: a Unicode code point, white space included.
-            - `"double_character"`: a Unicode code point, with a token "₂" (U+2082) behind each: a source of which each
-              character becomes two chunks, its first symbol and what follows, see `chunks.py`.
             - `"chunk"`: what stands between "│" (U+2502), such as "t│∅│h e", which is decoded as "th e": chunks of a
               target, see `chunks.py`.
 
             All but `"word"` and `"chunk"` restore a text of known characters exactly, except that subwords are decoded
-            with a space in place of "▁" (U+2581), and double characters without "₂".
+            with a space in place of "▁" (U+2581).
         vocab_size (`int`, *optional*, defaults to 10,000):
             The most tokens to have, special tokens included; a small corpus may give fewer. Words and characters
             beyond it become `<unk>`, the rarest first; subwords always keep every character.
@@ -225,9 +220,8 @@ def train_tokenizer(
         ValueError: If an argument is out of range, `texts` holds no token, or `vocab_size` leaves no room for the
             characters of a subword vocabulary.
     """
-    kinds = (*SOURCE_KINDS, "chunk")
-    if kind not in kinds:
-        raise ValueError(f"`kind` must be one of {', '.join(kinds)}, got {kind!r}.")
+    if kind not in TARGET_KINDS:
+        raise ValueError(f"`kind` must be one of {', '.join(TARGET_KINDS)}, got {kind!r}.")
     if normalization not in NORMALIZERS:
         raise ValueError(f"`normalization` must be one of {', '.join(NORMALIZERS)}, got {normalization!r}.")
     for name, value, least in (
@@ -337,12 +331,9 @@ def _untrained(
 
     if kind == "word":
         backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    elif kind in ("character", "double_character"):
+    elif kind == "character":
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
         backend.decoder = decoders.Fuse()
-        if kind == "double_character":
-            steps.append(normalizers.Replace(Regex(r"(?<=[\s\S])"), SECOND_STEP))
-            backend.decoder = decoders.Sequence([decoders.Replace(SECOND_STEP, ""), decoders.Fuse()])
     elif kind == "chunk":
         backend.pre_tokenizer = pre_tokenizers.Split(BETWEEN_CHUNKS, behavior="removed")
         # a chunk of words has a space before each

@@ -287,18 +287,22 @@ class MultiHeadAttention(Attention):
 
 class AlignedAttention(Attention):
     """
-    Hard attention that goes on by one token of the source at each step, and stays at the last: the first token of the
-    target stands for the first of the source, and so on. It is for targets that an aligner has cut into one chunk for
-    each token of the source, as `chunks.py` of the package does; see Aharoni and Goldberg (2017,
-    https://arxiv.org/abs/1611.01487), whose decoder learns from an aligner when to go on.
+    Hard attention that goes from token to token of the source, with `aligned_steps` at each, and stays at the last: the
+    first tokens of the target stand for the first of the source, and so on. It is for targets that an aligner has cut
+    into so many chunks for each token of the source, as `chunks.py` of the package does; see Aharoni and Goldberg
+    (2017, https://arxiv.org/abs/1611.01487), whose decoder learns from an aligner when to go on.
 
-    It has no parameters and no query, so that a whole target is attended to at once.
+    Of several steps at a token each adds a vector of its own to the context, as by a projection of its own the same
+    state becomes several in Libovický and Helcl (2018, https://arxiv.org/abs/1811.04719, section 3). There is no query,
+    so that a whole target is attended to at once. The alignment state tells at the last token how many steps were made.
     """
 
     looks_at_last_weights = True
 
     def __init__(self, config: AttentionRnnCoreConfig) -> None:
         super().__init__(config, key_size=0)
+        self.steps = config.aligned_steps
+        self.embed_step = nn.Embedding(self.steps, config.context_size) if self.steps > 1 else None
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         return memory, memory
@@ -306,16 +310,18 @@ class AlignedAttention(Attention):
     def forward(
         self, query: Tensor, memory: Memory, alignment: Tensor, target_mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        last_weights = alignment[:, 0]  # (batch, source)
-        mask = torch.ones_like(last_weights, dtype=torch.bool) if memory.mask is None else memory.mask
+        mask = torch.ones_like(alignment[:, 0], dtype=torch.bool) if memory.mask is None else memory.mask
         place = mask.cumsum(dim=1)  # of each token, from 1; a padded one repeats that before it
         moves = torch.ones_like(query[..., 0], dtype=torch.long) if target_mask is None else target_mask.long()
-        goal = (last_weights * place).sum(dim=1, keepdim=True).long() + moves.cumsum(dim=1)  # (batch, target)
-        goal = goal.minimum(place[:, -1:])
-        looks = (place[:, None] == goal.clamp(min=1)[..., None]) & mask[:, None]  # (batch, target, source)
+        step = alignment.sum(dim=(1, 2)).long()[:, None] + moves.cumsum(dim=1)  # (batch, target), from 1
+        step = step.minimum(self.steps * place[:, -1:])
+        before = (step - 1).clamp(min=0)
+        looks = (place[:, None] == 1 + (before // self.steps)[..., None]) & mask[:, None]  # (batch, target, source)
         weights = looks.to(memory.values.dtype)
-        seen = looks & (goal > 0)[..., None]  # nothing before the first token
-        return weights @ memory.values, weights[:, None], seen[:, :, None].to(alignment.dtype)
+        context = weights @ memory.values
+        if self.embed_step is not None:
+            context = context + self.embed_step(before % self.steps)
+        return context, weights[:, None], (looks * step[..., None])[:, :, None].to(alignment.dtype)
 
 
 # With fewer hidden units (batch x target x source x width) the plain formula takes less time than `additive_scores`.

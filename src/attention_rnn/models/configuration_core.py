@@ -123,6 +123,8 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
             Filters, and positions that a filter spans, of the convolution over the last weights in `"location"`.
         local_window_size (`int`, defaults to 5):
             How many positions on either side of its centre `"local"` sees: D of Luong et al. (2015).
+        aligned_steps (`int`, defaults to 1):
+            How many steps `"aligned"` makes at each token of the source.
         coverage (`bool`, defaults to `False`):
             Whether the attention knows how much it has attended to each position so far (See et al., 2017).
         residual (`bool`, defaults to `False`):
@@ -158,6 +160,7 @@ class AttentionRnnCoreConfig(PreTrainedConfig):
     location_channels: int = 10
     location_kernel_size: int = 15
     local_window_size: int = 5
+    aligned_steps: int = 1
     coverage: bool = False
     residual: bool = False
     layer_norm: bool = False

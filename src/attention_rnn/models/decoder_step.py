@@ -211,6 +211,7 @@ def _context_readers(decoder: AttentionRnnDecoder, rows: int) -> list[ContextRea
         and type(decoder.copy_gate) in (CopyGate, type(None))
         and all(type(layer) is AttentionRnnDecoderLayer for layer in layers)
         and all(type(layer.cell).input_products is Cell.input_products for layer in layers)
+        and not (config.attention_type == "aligned" and config.aligned_steps > 1)  # there it is more than the mean
         and not config.layer_norm  # it takes the context as it is
     )
     if not as_written or not all(_can_be_prepared(layer, (nn.Linear, Int8Linear)) for layer, _ in places):
