@@ -9,7 +9,14 @@ import pytest
 from datasets import Dataset
 
 from attention_rnn import chunks as chunks_module
-from attention_rnn.chunks import ChunkAligner, TargetChunks, _expected_counts, _list_events, writes_chunks
+from attention_rnn.chunks import (
+    ChunkAligner,
+    TargetChunks,
+    _expected_counts,
+    _list_events,
+    can_be_aligned,
+    writes_chunks,
+)
 from attention_rnn.pairs import choose_normalization
 from attention_rnn.tokenizer_training import pair_tokenizers, train_tokenizer
 
@@ -112,6 +119,26 @@ def test_the_first_of_two_steps_writes_one_symbol_and_the_second_the_rest(separa
         "│".join("".join(space + of for of in chunk) if chunk != "∅" else chunk for chunk in text.split("│"))
         for text in expected
     ]
+
+
+NAMES = [f"{first} {last}" for first in ("anna", "peter", "li", "jose", "ivan") for last in ("rossi", "wang", "novak")]
+SYLLABLES = [chr(0x4E00 + 2 * index) + chr(0x4E01 + 6 * index) for index in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "expected"),
+    [
+        (list(WORDS), list(WORDS.values()), True),
+        (list(WORDS), [" ".join(sounds) for sounds in WORDS.values()], True),
+        (NAMES, NAMES, True),
+        (NAMES, [" ".join(reversed(name.split())) for name in NAMES], False),  # turned
+        (NAMES, ["first", "second", "third"] * 5, False),  # labels
+        (SYLLABLES, SYLLABLES, False),  # most are new in the next text, and can be copied at best
+        (["a"] * 9, [" "] * 9, False),
+    ],
+)
+def test_pairs_can_be_aligned_whose_targets_follow_their_sources(sources, targets, expected):
+    assert can_be_aligned(sources, targets) == expected
 
 
 def test_letters_are_taken_apart_where_many_are_rare():

@@ -446,15 +446,17 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
 @pytest.mark.parametrize(
     ("looks", "recipe"),
     [
-        (PairLooks("character", "word", 7, 12, 0.1, 1.2, 800), "g2p-small"),
-        (PairLooks("character", "word", 7, 12, 0.1, 1.2, 3600), "g2p"),
-        (PairLooks("bpe", "word", 40, 60, 0.1, 1.2, 3600), "g2p"),
-        (PairLooks("character", "character", 7, 7, 0.1, 7, 3600), "transliteration"),
-        (PairLooks("character", "character", 7, 7, 0.9, 7, 3600), "normalisation"),
-        (PairLooks("word", "word", 25, 15, 0.9, 1, 3600), "inflection"),
-        (PairLooks("bpe", "bpe", 60, 60, 0.5, 5, 3600), "translation"),
-        (PairLooks("bpe", "word", 40, 40, 0.5, 5, 3600), "translation"),  # of a small vocabulary
-        (PairLooks("bpe", "bpe", 900, 60, 0.9, 5, 3600), "summarisation"),
+        (PairLooks("character", "word", 7, 12, 0.1, 1.2, True), "g2p-small"),
+        (PairLooks("character", "word", 7, 12, 0.1, 1.2, False), "g2p"),
+        (PairLooks("bpe", "word", 40, 60, 0.1, 1.2, False), "g2p"),
+        (PairLooks("character", "character", 7, 7, 0.1, 7, False), "transliteration"),
+        (PairLooks("character", "character", 7, 7, 0.9, 7, False), "normalisation"),
+        (PairLooks("character", "character", 7, 7, 0.1, 7, True), "transliteration-small"),
+        (PairLooks("character", "character", 7, 7, 0.9, 7, True), "transliteration-small"),
+        (PairLooks("word", "word", 25, 15, 0.9, 1, False), "inflection"),
+        (PairLooks("bpe", "bpe", 60, 60, 0.5, 5, False), "translation"),
+        (PairLooks("bpe", "word", 40, 40, 0.5, 5, False), "translation"),  # of a small vocabulary
+        (PairLooks("bpe", "bpe", 900, 60, 0.9, 5, False), "summarisation"),
     ],
 )
 def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
@@ -467,13 +469,17 @@ def test_pairs_get_the_recipe_of_their_looks(looks, recipe):
         ("k a t", [], "g2p-small"),
         ("k ∅ t", [], "g2p"),
         ("k a t", ["--preset", "bahdanau2015"], "g2p"),
+        ("k a t", ["--config_overrides", "hidden_size=9,copy=True", "--shared_vocabulary"], "g2p"),
+        ("k a t", ["--shared_vocabulary=True"], "g2p"),
+        ("k a t", ["--config_overrides", "hidden_size=9"], "g2p-small"),
     ],
 )
 def test_few_words_are_cut_into_chunks_where_they_can_be(target, options, recipe):
-    rows, plain = [{"source": "cat", "target": target}] * 300, [{"source": "cat", "target": "k a t"}] * 300
-    chosen, _ = make_parser().parse_known_args(["words.tsv", *options])
+    plain = [{"source": word, "target": " ".join(word).replace("c", "k")} for word in ("cat", "act", "tab", "cab")] * 75
+    rows = [*plain, {"source": "cat", "target": target}]
+    chosen, others = make_parser().parse_known_args(["words.tsv", *options])
     for splits in ({"train": rows}, {"train": plain, "test": rows}):
-        assert settle_recipe(Task("pairs", {}, ""), splits, chosen)[0] == recipe
+        assert settle_recipe(Task("pairs", {}, ""), splits, chosen, others)[0] == recipe
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,10 @@ COMMANDS["speech_keywords"] = (
     "examples/run_audio_classification.py src/attention_rnn/recipes/keyword-spotting.yaml --do_train --do_eval "
     "--do_predict --train_file TRAIN --validation_file DEV --test_file TEST --output_dir runs/speech_keywords"
 )
-COMMANDS["g2p_transliteration"] = COMMANDS["g2p_sigmorphon2020"]
 COMMANDS["cls_names"] = COMMANDS["cls_sst2"].replace("sentiment.yaml", "names.yaml").replace("cls_sst2", "cls_names")
-for of_card, own in (("g2p.yaml", "transliteration.yaml"), ("sigmorphon2020", "transliteration")):
-    COMMANDS["g2p_transliteration"] = COMMANDS["g2p_transliteration"].replace(of_card, own)
+for of_card, size in (("g2p_sigmorphon2020", ""), ("g2p_few", "-small")):
+    command = COMMANDS[of_card].replace(f"g2p{size}.yaml", f"transliteration{size}.yaml")
+    COMMANDS[f"g2p_transliteration{size}"] = command.replace(of_card, f"g2p_transliteration{size}")
 
 
 def test_every_recipe_is_tried():

@@ -26,7 +26,7 @@ from ..recipes import (
 )
 from ..tasks import ROLES, Task, find_task, find_task_called, has_column, is_series, names_recordings, task_of_columns
 from . import CommandParser, UsageError, add_reading_arguments, at_least, did_you_mean
-from .flags import check_flags, check_inputs, settled_of
+from .flags import check_flags, check_inputs, name_of_flag, settled_of
 from .folder import command_of, how_to_begin, settings_of, training_folder
 from .models import task_of
 from .results import tell_results, write_marked_predictions
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
     is_text = task.name == "language-model"
     sizes = [f"{len(rows[s][0]['text']):,} characters" if is_text else f"{len(rows[s]):,}" for s in SPLITS]
     print(", ".join(f"{size} {what}" for size, what in zip(sizes, _WHAT, strict=True)))
-    recipe, reason = settle_recipe(task, rows, options)
+    recipe, reason = settle_recipe(task, rows, options, others)
     print(f"recipe {recipe}" + (f" ({reason}; attention-rnn recipes lists others)" if reason else ""))
     if options.start is not None:
         print(f"  only for how to train: the model and its tokenizer are those of {options.start}, trained further")
@@ -287,7 +287,9 @@ def brief_text(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def settle_recipe(task: Task, splits: Mapping[str, Sequence[Row]], options: argparse.Namespace) -> tuple[str, str]:
+def settle_recipe(
+    task: Task, splits: Mapping[str, Sequence[Row]], options: argparse.Namespace, others: Sequence[str] = ()
+) -> tuple[str, str]:
     """The recipe and, if it was chosen here, why."""
     rows = splits["train"]
     name = options.recipe
@@ -302,9 +304,8 @@ def settle_recipe(task: Task, splits: Mapping[str, Sequence[Row]], options: argp
         return "inflection", "lemmas and features"
     if task.name == "pairs":
         looks = looks_of(rows)
-        # a preset has an attention of its own
-        if options.preset is not None or any(map(hold_signs_of_chunks, splits.values())):
-            looks = replace(looks, rows=max(looks.rows, FEW_PAIRS))
+        if looks.is_aligned and (rules_out_chunks(options, others) or any(map(hold_signs_of_chunks, splits.values()))):
+            looks = replace(looks, is_aligned=False)
         return choose_pair_recipe(looks)
     if task.name == "labelling":
         if "intent" in rows[0]:
@@ -322,6 +323,17 @@ def settle_recipe(task: Task, splits: Mapping[str, Sequence[Row]], options: argp
     }[task.name]
 
 
+def rules_out_chunks(options: argparse.Namespace, others: Sequence[str]) -> bool:
+    """Whether the command line says of attention, copying or tokenizers what a model that writes chunks settles."""
+    flags = {name_of_flag(word) for word in others}
+    fields = set(re.findall(r"(\w+)=", options.config_overrides or ""))
+    return bool(
+        options.preset
+        or flags & {"shared_vocabulary", "source_tokenizer", "target_tokenizer", "tokenizer_name"}
+        or fields & {"attention_type", "copy", "coverage"}
+    )
+
+
 def hold_signs_of_chunks(rows: Sequence[Row]) -> bool:
     """Whether targets hold what tells the chunks of a target apart, so that they cannot be cut into chunks."""
     from ..tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK
@@ -330,6 +342,7 @@ def hold_signs_of_chunks(rows: Sequence[Row]) -> bool:
 
 
 def looks_of(rows: Sequence[Row]) -> PairLooks:
+    from ..chunks import can_be_aligned
     from ..tokenizer_training import choose_tokenizer
 
     sources, targets = ([row[side] for row in rows if row["source"] and row["target"]] for side in ("source", "target"))
@@ -342,7 +355,7 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
         fmean(map(len, targets)),
         fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
         fmean(len(unit) for target in targets for unit in target.split() or [""]),
-        len(sources),
+        len(sources) < FEW_PAIRS and can_be_aligned(sources, targets),
     )
 
 

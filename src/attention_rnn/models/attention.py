@@ -294,7 +294,7 @@ class AlignedAttention(Attention):
 
     Of several steps at a token each adds a vector of its own to the context, as by a projection of its own the same
     state becomes several in Libovický and Helcl (2018, https://arxiv.org/abs/1811.04719, section 3). There is no query,
-    so that a whole target is attended to at once. The alignment state tells at the last token how many steps were made.
+    so that a whole target is attended to at once. The alignment state counts the steps, at the token seen last.
     """
 
     looks_at_last_weights = True

@@ -28,6 +28,7 @@ RECIPES = {
     "g2p": "pairs",
     "g2p-small": "pairs",
     "transliteration": "pairs",
+    "transliteration-small": "pairs",
     "normalisation": "pairs",
     "inflection": "pairs",
     "translation": "pairs",
@@ -46,8 +47,7 @@ RECIPES = {
 SHORT_NAMES = {"qa": "question-answering", "lm": "language-model", "tagging": "pos-tagging"}
 
 
-# Below it chunks are written. From 800 words a free attention is as good on average, each in other languages.
-FEW_PAIRS = 2_000
+FEW_PAIRS = 2_000  # below it chunks are written
 LONGEST_SYMBOL = 3  # characters on average: letters, phones with their diacritics, tags
 
 
@@ -61,7 +61,7 @@ class PairLooks:
         source_length, target_length (`float`): characters on average.
         kept (`float`): the part of the characters of a target that stand in its source too, on average.
         target_unit_length (`float`): characters of what stands between the spaces of targets, on average.
-        rows (`int`): how many pairs there are to train on.
+        is_aligned (`bool`): of few pairs, whether the targets are in the order of their sources, see `can_be_aligned`.
     """
 
     source_kind: str
@@ -70,7 +70,7 @@ class PairLooks:
     target_length: float
     kept: float
     target_unit_length: float
-    rows: int
+    is_aligned: bool
 
 
 def full_name(name: str) -> str:
@@ -111,9 +111,11 @@ def choose_pair_recipe(looks: PairLooks) -> tuple[str, str]:
     if kinds == ("word", "word") and looks.kept > 0.6:
         return "inflection", "symbols between spaces, most of which stay"
     if looks.target_kind == "word":
-        if looks.rows < FEW_PAIRS:
-            return "g2p-small", "few short texts, and symbols between spaces"
+        if looks.is_aligned:
+            return "g2p-small", "few short texts, and symbols between spaces in the same order"
         return "g2p", "short texts, and symbols between spaces"
+    if looks.is_aligned:
+        return "transliteration-small", "few short texts, and others in the same order"
     if looks.kept > 0.75:
         return "normalisation", "short texts, and most characters stay"
     return "transliteration", "short texts in different letters"
