@@ -135,6 +135,7 @@ SYLLABLES = [chr(0x4E00 + 2 * index) + chr(0x4E01 + 6 * index) for index in rang
         (NAMES, ["first", "second", "third"] * 5, False),  # labels
         (SYLLABLES, SYLLABLES, False),  # most are new in the next text, and can be copied at best
         (["a"] * 9, [" "] * 9, False),
+        (["a long text. " * 900] * 9, ["a text. " * 900] * 9, False),  # at once
     ],
 )
 def test_pairs_can_be_aligned_whose_targets_follow_their_sources(sources, targets, expected):

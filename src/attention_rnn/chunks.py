@@ -30,7 +30,7 @@ SEEN_BEFORE = 0.5  # as if each token had been seen so often, with chunks as lik
 BURDEN = 0.5  # of a chunk for each symbol after the first, or rare words would be learnt as a whole
 
 # to judge whether pairs can be aligned
-PAIRS_TO_JUDGE = 200
+PAIRS_TO_JUDGE, FEWEST_TO_JUDGE = 200, 20
 PLACES_TO_JUDGE = 60_000  # the product of the lengths of both sides; some seconds
 RARE_SYMBOLS = 0.05  # the part of the next symbols that is not known, by Good and Turing
 # nats a symbol. In the order of their sources pronunciations, names in other letters and other spellings had 0.3 to 1.7
@@ -160,7 +160,9 @@ def can_be_aligned(sources: Sequence[str], targets: Sequence[str]) -> bool:
     ]
     places = sum(len(source) * len(target) for source, target in pairs)
     number = min(PAIRS_TO_JUDGE, PLACES_TO_JUDGE * len(pairs) // max(1, places))
-    pairs = pairs[:: -(-len(pairs) // max(1, number))]
+    if number < FEWEST_TO_JUDGE:  # long texts
+        return False
+    pairs = pairs[:: -(-len(pairs) // number)]
     symbols = Counter(chain.from_iterable(target for _, target in pairs))
     if sum(count == 1 for count in symbols.values()) > RARE_SYMBOLS * symbols.total():
         return False
