@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 WORDS = [f"{a}{b}{c}" for a in "abc" for b in "def" for c in "abdf"]
 SIZES = "embedding_size=6,hidden_size=8"
 TINY = f"""--config_overrides {SIZES} --max_steps 4 --eval_steps 2 --save_steps 2 --warmup_steps 1
---max_target_length 8 --num_beams 2 --num_heat_maps 1 --per_device_train_batch_size 8""".split()
+--max_target_length 8 --num_beams 2 --num_heat_maps 1 --per_device_train_batch_size 8 --bf16 False""".split()
 
 
 class Finished:
