@@ -151,7 +151,7 @@ def _shift(values: ndarray, distance: int, fill: float) -> ndarray:
 def can_be_aligned(sources: Sequence[str], targets: Sequence[str]) -> bool:
     """
     Whether a model that writes chunks suits such pairs: their targets are in the order of their sources, and of symbols
-    that are known. Where they are, what characters become is likelier than what they become of targets backwards.
+    that are no new ones. In order, targets are likelier than the same ones backwards, each by an aligner of its own.
     """
     are_words = are_symbols(targets)
     pairs = [
