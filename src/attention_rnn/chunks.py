@@ -19,7 +19,7 @@ import numpy as np
 from numpy import ndarray
 from transformers import PreTrainedTokenizerBase
 
-from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols
+from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols, part_of_new
 
 ROUNDS = 10
 MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
@@ -32,7 +32,7 @@ BURDEN = 0.5  # of a chunk for each symbol after the first, or rare words would 
 # to judge whether pairs can be aligned
 PAIRS_TO_JUDGE, FEWEST_TO_JUDGE = 200, 20
 PLACES_TO_JUDGE = 60_000  # the product of the lengths of both sides; some seconds
-RARE_SYMBOLS = 0.05  # the part of the next symbols that is not known, by Good and Turing
+RARE_SYMBOLS = 0.05  # the part of the next symbols that is not known
 # nats a symbol. In the order of their sources pronunciations, names in other letters and other spellings had 0.3 to 1.7
 # from 100 pairs on; dates, numbers in words, turned names and labels had less than 0.1.
 IN_ORDER = 0.15
@@ -164,7 +164,7 @@ def can_be_aligned(sources: Sequence[str], targets: Sequence[str]) -> bool:
         return False
     pairs = pairs[:: -(-len(pairs) // number)]
     symbols = Counter(chain.from_iterable(target for _, target in pairs))
-    if sum(count == 1 for count in symbols.values()) > RARE_SYMBOLS * symbols.total():
+    if part_of_new(symbols) > RARE_SYMBOLS:
         return False
     backwards = [(source, target[::-1]) for source, target in pairs]
     return _log_probability(pairs) - _log_probability(backwards) > IN_ORDER * symbols.total()

@@ -11,13 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from .chunks import TargetChunks
 from .copy_vocabulary import CopyVocabulary
-from .tokenizer_training import pair_tokenizers, warn_of_poor_tokens
+from .tokenizer_training import pair_tokenizers, part_of_new, warn_of_poor_tokens
 from .training import train_new_tokenizer
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_SAMPLE = 200_000  # streamed examples to train a tokenizer on
-RARE_CHARACTERS = 0.01  # the part of the next texts that is not known, by Good and Turing, beyond which NFD helps
+RARE_CHARACTERS = 0.01  # the part of the next texts that is not known, beyond which NFD helps
 
 
 def train_pair_tokenizers(examples: Any, model_args: Any, aligned_steps: int = 1) -> PreTrainedTokenizerBase:
@@ -65,8 +65,7 @@ def choose_normalization(texts: Iterable[str]) -> str:
     characters = Counter[str]()
     for text in texts:
         characters.update(unicodedata.normalize("NFC", text))
-    once = sum(count == 1 for count in characters.values())
-    return "NFD" if once > RARE_CHARACTERS * characters.total() else "NFC"
+    return "NFD" if part_of_new(characters) > RARE_CHARACTERS else "NFC"
 
 
 def encode_pairs(

@@ -83,8 +83,7 @@ def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> Tokenizer
         raise ValueError("`texts` must hold at least one character other than white space, got none.")
     running, spaceless = units.total(), sum(len(unit) * count for unit, count in units.items())
     units_per_text, unit_length, text_length = running / number, spaceless / running, characters.total() / number
-    # by Good and Turing, the probability that the next unit is a new one
-    new_unit = sum(count == 1 for count in units.values()) / running
+    new_unit = part_of_new(units)
 
     looks = f"{text_length:.0f} characters in {units_per_text:.1f} words on average"
     is_of_few = is_target and len(units) <= _FEW_UNITS and new_unit <= 0.01
@@ -99,6 +98,11 @@ def choose_tokenizer(texts: Iterable[str], is_target: bool = False) -> Tokenizer
         return TokenizerChoice("character", _LARGEST_VOCABULARY, f"no spaces between words, {looks}")
     size = len(SPECIAL_TOKENS) + len(characters) + 1 + min(spaceless // _CHARACTERS_PER_SUBWORD, _MOST_SUBWORDS)
     return TokenizerChoice("bpe", size, f"long texts, {looks}, {characters.total():,} characters in all")
+
+
+def part_of_new(counts: Counter[str]) -> float:
+    """By Good and Turing, the probability that the next of what has been counted is a new one."""
+    return sum(count == 1 for count in counts.values()) / max(1, counts.total())
 
 
 def are_symbols(texts: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import logging
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
@@ -303,10 +303,8 @@ def settle_recipe(
     if task.spelt:
         return "inflection", "lemmas and features"
     if task.name == "pairs":
-        looks = looks_of(rows)
-        if looks.is_aligned and (rules_out_chunks(options, others) or any(map(hold_signs_of_chunks, splits.values()))):
-            looks = replace(looks, is_aligned=False)
-        return choose_pair_recipe(looks)
+        may_align = not rules_out_chunks(options, others) and not any(map(hold_signs_of_chunks, splits.values()))
+        return choose_pair_recipe(looks_of(rows, may_align))
     if task.name == "labelling":
         if "intent" in rows[0]:
             return "slot-filling", "there is an intent of each text"
@@ -341,7 +339,7 @@ def hold_signs_of_chunks(rows: Sequence[Row]) -> bool:
     return any(sign in row["target"] for row in rows for sign in (BETWEEN_CHUNKS, EMPTY_CHUNK))
 
 
-def looks_of(rows: Sequence[Row]) -> PairLooks:
+def looks_of(rows: Sequence[Row], may_align: bool) -> PairLooks:
     from ..chunks import can_be_aligned
     from ..tokenizer_training import choose_tokenizer
 
@@ -355,7 +353,7 @@ def looks_of(rows: Sequence[Row]) -> PairLooks:
         fmean(map(len, targets)),
         fmean(fmean(c in source for c in target) for source, target in zip(sources[:2000], targets, strict=False)),
         fmean(len(unit) for target in targets for unit in target.split() or [""]),
-        len(sources) < FEW_PAIRS and can_be_aligned(sources, targets),
+        may_align and len(sources) < FEW_PAIRS and can_be_aligned(sources, targets),
     )
 
 
