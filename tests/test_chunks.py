@@ -69,6 +69,14 @@ def every_way(source, target):
     return ways
 
 
+def test_of_many_pairs_it_learns_from_everywhere(monkeypatch):
+    # sorted as lists of words are: the letters of the last words do not stand in the first
+    pairs = [("ax", "aks")] * 50 + [("ex", "eks")] * 50
+    monkeypatch.setattr(chunks_module, "MOST_EVENTS", 40 * len(_list_events("ax", "aks")[0]))
+    aligner = ChunkAligner((list(source), list(target)) for source, target in pairs)
+    assert set(aligner.totals) == {"a", "e", "x"}
+
+
 def test_expected_counts_equal_those_of_all_ways_to_cut(monkeypatch):
     monkeypatch.setattr(chunks_module, "LONGEST_CHUNK", 4)  # as long as the target
     source, target = ["x", "y", "x"], list("abca")

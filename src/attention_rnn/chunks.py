@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols, part_of_new
 
 ROUNDS = 10
-MOST_EVENTS = 600_000  # to learn from, of about 2,000 words: they say enough of an alphabet
+MOST_EVENTS = 600_000  # to learn from, of about 2,000 words from everywhere: they say enough of an alphabet
 LONGEST_CHUNK = 3  # longer ones are for targets that could not be cut otherwise
 # how likely a chunk has 0, 1, 2, 3 symbols before anything is known; half as likely for each one more
 LENGTHS = (0.25, 0.6, 0.12, 0.03)
@@ -53,12 +53,10 @@ class ChunkAligner:
         self.totals: dict[str, float] = {}  # of each token
         alphabet, tables = set[str](), list[ndarray]()
         ids: dict[Event, int] = {}
-        room = MOST_EVENTS
-        for source, target in pairs:
+        every = list(pairs)
+        number = sum(len(source) * (len(target) + 1) * _sizes(source, target) for source, target in every)
+        for source, target in every[:: max(1, -(-number // MOST_EVENTS))]:
             events, shape = _list_events(source, target)
-            room -= len(events)
-            if room < 0 and tables:
-                break
             alphabet.update(target)
             tables.append(np.reshape([ids.setdefault(event, len(ids)) for event in events], shape))
         self.alphabet_size = max(1, len(alphabet))
@@ -108,10 +106,14 @@ class ChunkAligner:
         return probability * BURDEN ** max(0, size - 1)
 
 
+def _sizes(source: Sequence[str], target: Sequence[str]) -> int:
+    """How many sizes a chunk may have, from nothing on."""
+    return 1 + max(LONGEST_CHUNK, -(-len(target) // len(source)))
+
+
 def _list_events(source: Sequence[str], target: Sequence[str]) -> tuple[list[Event], tuple[int, int, int]]:
     """What each token may become from each place of the target on, as a flat list, and its shape."""
-    places = len(target) + 1
-    sizes = 1 + max(LONGEST_CHUNK, -(-len(target) // len(source)))
+    places, sizes = len(target) + 1, _sizes(source, target)
     events: list[Event] = [
         (token, tuple(target[start : start + size])) if start + size < places else None
         for token in source
