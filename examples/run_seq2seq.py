@@ -402,7 +402,8 @@ def augment(examples: Dataset, number: int, seed: int) -> Dataset:
     if number == 0 or len(examples) >= number:
         return examples
     made = recombine(examples.to_list(), number - len(examples), seed)
-    logger.info(f"{len(made):,} pairs are made of parts of the {len(examples):,} to train on.")
+    # also where brief, as the steps count them
+    logger.warning(f"{len(made):,} pairs are made of parts of the {len(examples):,} to train on.")
     return Dataset.from_list([*examples, *made])
 
 

@@ -451,6 +451,8 @@ def test_a_model_learns_new_letters(words, trained, tmp_path, capsys, caplog):
         (PairLooks("bpe", "word", 40, 60, 0.1, 1.2, False), "g2p"),
         (PairLooks("character", "character", 7, 7, 0.1, 7, False), "transliteration"),
         (PairLooks("character", "character", 7, 7, 0.9, 7, False), "normalisation"),
+        (PairLooks("character", "word", 10, 11, 0.9, 5, False), "normalisation"),  # turned names, of few words
+        (PairLooks("character", "word", 7, 12, 0.9, 1.2, False), "g2p"),
         (PairLooks("character", "character", 7, 7, 0.1, 7, True), "transliteration-small"),
         (PairLooks("character", "character", 7, 7, 0.9, 7, True), "transliteration-small"),
         (PairLooks("word", "word", 25, 15, 0.9, 1, False), "inflection"),

@@ -52,6 +52,13 @@ def test_what_the_vocabulary_lacks_stands_as_it_is(models, name, text, tokens):
     assert list(alignment.source_tokens) == tokens
 
 
+def test_a_title_runs_from_left_to_right_whatever_its_letters(models):
+    (alignment,) = alignments_of(models["pairs"], ["אב"])
+    assert alignment.title.startswith("\u200eאב\u200e → ")
+    (alignment,) = alignments_of(models["pairs"], ["ab"])
+    assert alignment.title.startswith("ab → ")
+
+
 def test_words_and_pairs_are_shown_as_they_are(models):
     tokenizer = models["labelling"].pipeline.tokenizer
     words = ["Ω", "ab", "Ψ"]

@@ -217,6 +217,12 @@ def test_whole_numbers_may_be_written(tmp_path):
     assert find_task(read_content(write(tmp_path, rows))).name == "pairs"
 
 
+def test_parts_of_a_text_in_another_order_are_written(tmp_path):
+    names = [f"{first} {last}" for first in ("Eva", "Anna", "Uwe", "Rolf") for last in ("Becker", "Bayer", "Meyer")]
+    rows = "".join(f"{name}\t{', '.join(reversed(name.split()))}\n" for name in names * 5)
+    assert find_task(read_content(write(tmp_path, rows))).name == "pairs"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_task_is_found(tmp_path, name):
     text, task, columns = CASES[name]

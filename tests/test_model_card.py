@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from transformers import BartConfig, BartForConditionalGeneration, TrainingArguments
 
 from attention_rnn import AttentionRnnConfig, AttentionRnnForConditionalGeneration
-from attention_rnn.model_card import write_model_card
+from attention_rnn.model_card import tell_chance, write_model_card
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,19 @@ def test_the_scores_stand_in_the_model_index_and_in_a_table(tmp_path, model):
     assert [result.metric_value for result in card.data.eval_results] == [99.5, 87.654, 0.5]
     assert "| train | 99.50 |  |\n| test | 87.65 | 0.50 |" in card.text
     assert "f1_signature: `macro`" in card.text
+
+
+@pytest.mark.parametrize(
+    ("results", "examples", "expected"),
+    [
+        ({"exact_match": 72.5, "per": 4.6}, 40, "of 40, so that chance alone may move exact_match by 14 points"),
+        ({"accuracy": 100.0}, 400, "of 400, so that chance alone may move accuracy by 1 point"),
+        ({"accuracy": 50.0}, 2_000, None),
+        ({"per": 4.6}, 40, None),
+    ],
+)
+def test_scores_on_few_examples_are_told_as_such(results, examples, expected):
+    assert tell_chance(results, examples) == (expected and f"{expected} either way")
 
 
 def test_a_card_that_was_interrupted_is_not_there(tmp_path, model, monkeypatch):

@@ -206,6 +206,24 @@ def test_ctrl_c_stops_the_processes_and_leaves_their_checkpoints(words, tmp_path
     assert not (members / "seed42" / "README.md").exists()
 
 
+def test_of_several_at_once_the_last_lines_are_told(tmp_path, monkeypatch, capsys):
+    class Training:
+        returncode, polls = 0, iter([None, 0])
+
+        def poll(self):
+            return next(self.polls)
+
+    def start(folder, arguments, processes):
+        folder.mkdir()
+        (folder / several.LOG).write_text("step 1 of 4\nstep 2 of 4\n\n")
+        return Training()
+
+    monkeypatch.setattr(several, "start_training", start)
+    monkeypatch.setattr(several, "_BETWEEN_LINES", 0)
+    several.train_all({tmp_path / "seed1": []}, processes=2)
+    assert capsys.readouterr().out.endswith("seed1: step 2 of 4\nseed1: step 2 of 4\nseed1 is trained\n")
+
+
 def test_several_at_once_write_to_files_and_a_failure_is_told(words, tmp_path):
     arguments = ["--num_models", 2, "--processes", 2, *TINY, "--num_beams", 0]
     said = refused("train", words, "--output", tmp_path / "run", *arguments)

@@ -86,10 +86,12 @@ def test_what_is_no_encoder_decoder_is_told_in_one_line(folder, tmp_path):
     tokenizer.save_pretrained(tmp_path / "tagger")
     shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "begun" / "members" / "seed42").mkdir(parents=True)
     for name, kind, message in (
         ("tagger", ValueError, "must hold an encoder-decoder, got AttentionRnnForTokenClassification"),
         ("bare", OSError, "has no tokenizer that can be opened"),
         ("empty", OSError, "must be a folder that a training or `save_pretrained` left, but has no config.json"),
+        ("begun", OSError, "must hold a trained model, and its training has not ended: the same command goes on"),
         ("missing", OSError, "there is no folder .*missing, and the Hub gives no such model"),
     ):
         with pytest.raises(kind, match=message) as raised:

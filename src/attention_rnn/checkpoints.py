@@ -67,6 +67,8 @@ def open_config(name: str, **options: Any) -> Any:
             "one are joined by OnnxRunner.from_pretrained([ONE, ANOTHER])"
         )
     if folder.exists() and not (folder / CONFIG_NAME).is_file():
+        if any(place.is_dir() for place in (folder / MEMBERS, folder / TEACHERS)):
+            raise OSError(f"{name} must hold a trained model, and its training has not ended: the same command goes on")
         raise OSError(f"{name} must be a folder that a training or `save_pretrained` left, but has no {CONFIG_NAME}")
     if (folder / RUNNER).is_file():
         raise OSError(

@@ -1,5 +1,6 @@
 """Pictures of where a trained model looked, for each task of the scripts."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def seq2seq_alignments(
             source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
             target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
             text = copying.batch_decode(outputs.sequences, [unknown_words])[0].strip()
-        title, is_right = f"{source} → {text}", None
+        title, is_right = _from_to(source, text), None
         if references is not None:
             is_right = text == references[index]
             title += "" if is_right else f" (reference: {references[index]})"
@@ -87,6 +88,13 @@ def seq2seq_alignments(
         score = None if scores is None else float(scores[0])
         weights = alignment_from_outputs(outputs)[0]
         yield Alignment(weights, source_tokens, target_tokens, title, score, is_right)
+
+
+def _from_to(source: str, target: str) -> str:
+    """Two texts and an arrow from left to right, also where they are written from right to left."""
+    is_turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in source + target)
+    mark = "\N{LEFT-TO-RIGHT MARK}" if is_turned else ""
+    return f"{mark}{source}{mark} → {mark}{target}"
 
 
 def qa_alignments(
@@ -141,7 +149,7 @@ def qa_alignments(
             weights,
             asked_tokens,
             [tokens[position] for position in rows],
-            f"{question} → {answer['answer']}",
+            _from_to(question, answer["answer"]),
             answer.get("score"),
             kind="question-answering",
             text=context,

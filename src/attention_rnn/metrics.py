@@ -200,7 +200,7 @@ class WER(_ErrorRate):
 
 
 class PER(_ErrorRate):
-    """Phone error rate: edits per phone, or other symbol between spaces, of the reference, over all items, by jiwer.
+    """Phone error rate: edits per phone, spelt letter or other unit between spaces of the reference, by jiwer.
 
     `compute` returns `{"per": float}`. See `WER` for the rest.
     """

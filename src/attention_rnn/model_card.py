@@ -1,6 +1,7 @@
 """The model card of a trained model: what it reached, how to use it, how it was made."""
 
 import importlib.metadata
+import math
 import os
 import platform
 import shlex
@@ -40,6 +41,31 @@ _TRAINING_ARGUMENTS = (
     "fp16",
     "seed",
 )
+
+
+# scores that are the percentage of examples that are right
+_PARTS_OF_EXAMPLES = ("exact_match", "answer_exact_match", "accuracy")
+_MANY = 1_000  # examples; of more, chance is a small part of what may be wrong with a score
+
+
+def tell_chance(scores: Mapping[str, float | str], examples: int | None) -> str | None:
+    """
+    How far chance may lead a score on few examples, in words: half of the interval of Agresti and Coull (1998,
+    https://doi.org/10.2307/2685469), which holds the score on all such examples 19 times of 20.
+
+    Args:
+        scores (`dict[str, float | str]`): of a split.
+        examples (`int`, *optional*): their number.
+
+    Returns:
+        `None` where there are many, or no such score.
+    """
+    name = next((name for name in _PARTS_OF_EXAMPLES if isinstance(scores.get(name), float)), None)
+    if name is None or not examples or examples > _MANY:
+        return None
+    part = (float(scores[name]) / 100 * examples + 2) / (examples + 4)
+    points = max(1, round(200 * math.sqrt(part * (1 - part) / (examples + 4))))
+    return f"of {examples:,}, so that chance alone may move {name} by {points} point{'s' * (points > 1)} either way"
 
 
 def write_model_card(
@@ -149,6 +175,9 @@ def write_model_card(
         or None,
     )
 
+    chance = None
+    if "test" in results and task != "token-classification":  # whose accuracy is of words
+        chance = tell_chance(results["test"], data["test"][1])
     origin = f", fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else ""
     origin = f", fine-tuned from `{base_folder}`" if base_folder else origin
     duration = f"Trained in {format_duration(training_seconds)}" if training_seconds is not None else "Evaluated"
@@ -168,6 +197,7 @@ def write_model_card(
         usage.strip(),
         "## Intended use and limits",
         limits.strip(),
+        f"The scores on the test are {chance}." if chance else "",
         "## How it was made",
         _table(["", "data", "examples"], _data_rows(data)),
         f"```bash\n{_public(command)}\n```" if command else "",

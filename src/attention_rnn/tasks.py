@@ -98,7 +98,7 @@ def find_task(content: Content, are_named: bool = False) -> Task:
         )
     return (
         _named_pairs(columns)
-        or _texts_of_several_labels(columns)
+        or _texts_of_several_labels(content, columns)
         or _labelled_texts(columns)
         or _rated_texts(content, columns)
         or _pairs(columns)
@@ -333,7 +333,7 @@ def _is_graded(values: Sequence[str]) -> bool:
     return mark is not None and any(float(decimal(value, mark)) % 1 for value in values)
 
 
-def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
+def _texts_of_several_labels(content: Content, columns: dict[str, list[str]]) -> Task | None:
     for name, values in columns.items():
         if is_number(values):  # whose comma is that of 3,5
             continue
@@ -344,7 +344,8 @@ def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
             # labels are combined in more ways than there are labels; a comma within the name of one is in few
             if several <= len(values) / 10 or len(set(values)) <= len(set(labels)) or not looks_like_labels(labels):
                 continue
-            if texts := _text_columns([other for other in columns if other != name]):
+            texts = _text_columns([other for other in columns if other != name])
+            if texts and not _stand_in_texts(content, name, separator, texts):
                 return Task(
                     "classification",
                     {"text": texts, "label": [name]},
@@ -353,6 +354,17 @@ def _texts_of_several_labels(columns: dict[str, list[str]]) -> Task | None:
                     label_separator=separator,
                 )
     return None
+
+
+def _stand_in_texts(content: Content, name: str, separator: str, texts: Sequence[str]) -> bool:
+    """Whether most of what would be labels are parts of their texts, as "Becker, Eva" of "Eva Becker"."""
+    stand = [
+        label.strip() in " ".join(str(row.get(text)) for text in texts)
+        for row in content.rows
+        for label in str(row.get(name) or "").split(separator)
+        if label.strip()
+    ]
+    return fmean(stand) > 0.5
 
 
 def _text_columns(names: Sequence[str]) -> list[str]:

@@ -13,9 +13,10 @@ def main(arguments: Sequence[str]) -> None:
     if name is not None and full_name(name.lower()) in RECIPES:
         name = full_name(name.lower())
     if name is None:
+        width = max(map(len, [*RECIPES, *RECIPES.values()]))
         for is_of_train in (True, False):
             for recipe in (recipe for recipe, task in RECIPES.items() if (task in TASKS) == is_of_train):
-                print(f"{recipe:20} {RECIPES[recipe]:22} {describe_recipe(recipe)}")
+                print(f"{recipe:{width}}  {RECIPES[recipe]:{width}}  {describe_recipe(recipe)}")
             if is_of_train:
                 short = ", ".join(f"{short} for {name}" for short, name in SHORT_NAMES.items())
                 print(

@@ -87,12 +87,15 @@ def tell_results(
 ) -> None:
     """Print what a model has reached, with other lines beneath, and what there is to do next."""
     from ..checkpoints import one_of
+    from ..model_card import tell_chance
 
     print()
     for split in ("validation", "test"):
         if split in scores:
             told = (f"{name} {value:.2f}" for name, value in scores[split].items() if not isinstance(value, str))
             print(f"{split:10} {', '.join(told)}")
+    if task.name != "labelling" and (chance := tell_chance(scores.get("test", {}), len(rows["test"]))):
+        print(f"           (the test is {chance})")
     if (beams := beams_of(folder)) > 1 and task.name == "pairs":
         print(f"           (by a search with {beams} beams; in training it took the likeliest token each time)")
     print(*others, sep="\n", end="\n" if others else "")

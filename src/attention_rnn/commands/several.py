@@ -34,6 +34,7 @@ from .results import Scores, write_marked_predictions
 from .train import quiet, script
 
 LOG = "training.log"
+_BETWEEN_LINES = 60  # seconds, of what is told of several trainings at once
 _PREFIXES = {"validation": "eval", "test": "predict"}  # of the names of scores
 # what the test of a model that is there does without, beside all that is said of a new model
 _OF_TRAINING = ("do_train", "early_stopping_patience", "eval_strategy", "save_strategy", "resume_from_checkpoint")
@@ -167,6 +168,7 @@ def train_all(trainings: Mapping[Path, Sequence[str]], processes: int) -> None:
     waiting = [folder for folder in trainings if not (folder / CARD).exists()]
     running: dict[Path, subprocess.Popen] = {}
     number, finished, start = len(trainings), 0, time.monotonic()
+    told_at = start
     try:
         while waiting or running:
             while waiting and len(running) < processes:
@@ -178,10 +180,16 @@ def train_all(trainings: Mapping[Path, Sequence[str]], processes: int) -> None:
                 print(f"\nmodel {number - len(waiting)} of {number}, {folder.name}{told}", flush=True)
                 running[folder] = start_training(folder, trainings[folder], processes)
             time.sleep(0.05)
+            if processes > 1 and time.monotonic() - told_at > _BETWEEN_LINES:
+                told_at = time.monotonic()
+                for folder in running:
+                    print(f"{folder.name}: {_last_line(folder / LOG)}", flush=True)
             for folder in [folder for folder, process in running.items() if process.poll() is not None]:
                 if running.pop(folder).returncode:
                     raise RuntimeError(f"{folder.name} has failed, see {'above' if processes == 1 else folder / LOG}")
                 finished += 1
+                if processes > 1:
+                    print(f"{folder.name} is trained", flush=True)
     except BaseException as error:
         for process in running.values():
             process.send_signal(signal.SIGINT)
@@ -191,6 +199,11 @@ def train_all(trainings: Mapping[Path, Sequence[str]], processes: int) -> None:
             done = sum((folder / CARD).exists() for folder in trainings)
             raise KeyboardInterrupt(f"Stopped: {done} of {number} models are trained.") from None
         raise
+
+
+def _last_line(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "begins")
 
 
 def start_training(folder: Path, words: Sequence[str], processes: int) -> subprocess.Popen:

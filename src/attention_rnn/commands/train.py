@@ -410,6 +410,8 @@ def script_arguments(
     for one, other in (("eval_steps", "save_steps"), ("save_steps", "eval_steps")):
         if f"--{one}" in given and f"--{other}" not in given and other in settings:  # they must go together
             settings[other] = value_of(one, others)
+    if "--max_steps" in given and (steps := value_of("max_steps", others)).isdecimal() and "warmup_steps" in settings:
+        settings["warmup_steps"] = min(settings["warmup_steps"], int(steps) // 10)
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
     words += ["--report_to", "none", "--logging_steps", "20"]

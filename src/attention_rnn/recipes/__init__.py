@@ -110,12 +110,14 @@ def choose_pair_recipe(looks: PairLooks) -> tuple[str, str]:
         return "translation", "texts of many words"
     if kinds == ("word", "word") and looks.kept > 0.6:
         return "inflection", "symbols between spaces, most of which stay"
-    if looks.target_kind == "word":
+    is_copied = looks.kept > 0.75
+    # of few words, of which new ones can be written letter by letter
+    if looks.target_kind == "word" and not (is_copied and looks.target_unit_length > LONGEST_SYMBOL):
         if looks.is_aligned:
             return "g2p-small", "few short texts, and symbols between spaces in the same order"
         return "g2p", "short texts, and symbols between spaces"
     if looks.is_aligned:
         return "transliteration-small", "few short texts, and others in the same order"
-    if looks.kept > 0.75:
+    if is_copied:
         return "normalisation", "short texts, and most characters stay"
     return "transliteration", "short texts in different letters"
