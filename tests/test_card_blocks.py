@@ -115,3 +115,9 @@ def test_a_licence_that_is_not_known_here_is_told(tmp_path, capsys, name, told):
     said = run(capsys, "card", tmp_path, "--license", name)
     assert told in said if told else "may not" not in said
     assert f"license: {name}\n" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("source", "is_spelt"), [("g e h e n [V] [PST]", True), ("gehen", False), ("g e h", False)])
+def test_a_card_says_how_a_lemma_is_spelt(source, is_spelt):
+    usage = seq2seq_usage(AttentionRnnForConditionalGeneration(tiny_config()), "me/verbs", source)
+    assert ("`spell_lemma` and `unspell`" in usage) == is_spelt

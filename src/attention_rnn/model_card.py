@@ -240,7 +240,8 @@ def _public(command: Sequence[str]) -> str:
 
 def _arguments(training_args: TrainingArguments) -> list[tuple[str, object]]:
     values = training_args.to_dict()
-    arguments = [(name, values[name]) for name in _TRAINING_ARGUMENTS] + [("processes", training_args.world_size)]
+    names = [name for name in _TRAINING_ARGUMENTS if name != "num_train_epochs" or training_args.max_steps < 1]
+    arguments = [(name, values[name]) for name in names] + [("processes", training_args.world_size)]
     return [(name, f"{value:g}" if isinstance(value, float) else value) for name, value in arguments]
 
 
@@ -254,7 +255,7 @@ def format_duration(seconds: float) -> str:
 def _hardware(model: PreTrainedModel) -> str:
     if model.device.type == "cuda":
         return f"{torch.cuda.device_count()} {torch.cuda.get_device_name()}"
-    return f"{os.cpu_count()} cores of a CPU ({platform.machine()})"
+    return f"{torch.get_num_threads()} of {os.cpu_count()} cores of a CPU ({platform.machine()})"
 
 
 def _versions() -> str:

@@ -1,6 +1,7 @@
 """How a trained model is used and what it is not for, in the words of its card, for each task of the scripts."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ copying = CopyVocabulary(tokenizer, model.config.vocab_size)
 inputs, unknown_words = copying.encode_sources([{source}], return_tensors="pt")
 print(copying.batch_decode(model.generate(**inputs), unknown_words))
 """
+_SEQ2SEQ_SPELT = """
+
+It reads a lemma letter by letter, its features in brackets, and so it writes: `attention-rnn predict` spells them, and
+in Python `spell_lemma` and `unspell` of `attention_rnn.onnx.spelling`."""
+_SPELT_LEMMA = re.compile(r"(\S )+\[\S+\]( \[\S+\])*")
 _TRUST = ", trust_remote_code=True"
 _SEQ2SEQ_LIMITS = """The model turns texts like the sources of its training data into texts like their targets. On other
 texts expect worse than the scores above, which are those of {search}. It saw at most {max_source_length} tokens of a
@@ -162,7 +168,7 @@ def seq2seq_usage(model: PreTrainedModel, name: str, source: str) -> str:
         copying = _python(_SEQ2SEQ_COPY.format(opened=opened, source=quoted))
         usage += "\n\nTo copy words that the vocabulary lacks as well, let it be extended by those of each source:\n\n"
         usage += copying
-    return usage
+    return usage + (_SEQ2SEQ_SPELT if _SPELT_LEMMA.fullmatch(source) else "")
 
 
 def seq2seq_limits(max_source_length: int, lowercase: bool, num_beams: int) -> str:
