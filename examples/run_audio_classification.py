@@ -53,6 +53,7 @@ from attention_rnn.classification import (
     settle_labels,
     write_predictions,
 )
+from attention_rnn.run_folder import PREPARED
 from attention_rnn.speech.data import (
     SpeechCollator,
     SpeechDataArguments,
@@ -187,11 +188,11 @@ def train_model(run: Run, examples: dict[str, Dataset]) -> dict[str, dict[str, f
     values = settle_sizes(
         model_args.config_overrides, len(examples.get("train", ())), SIZES_FOR_FEW_EXAMPLES, AttentionRnnSpeechConfig
     )
-    with run.prepare_folder():
+    with run.prepare():
         if run.pretrained is None and training_args.process_index == 0:
-            make_feature_extractor(examples["train"], values, model_args).save_pretrained(run.output_dir)
+            make_feature_extractor(examples["train"], values, model_args).save_pretrained(run.output_dir / PREPARED)
     extractor = AutoFeatureExtractor.from_pretrained(
-        run.pretrained or run.output_dir, trust_remote_code=model_args.trust_remote_code
+        run.pretrained or run.output_dir / PREPARED, trust_remote_code=model_args.trust_remote_code
     )
     model = make_model(run.pretrained, values, extractor, labels, model_args)
     encoded = {split: encode(split, of_split, extractor, labels, data_args) for split, of_split in examples.items()}

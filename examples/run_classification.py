@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     if run.pretrained is not None:
         known = list_labels(AutoConfig.from_pretrained(run.pretrained, trust_remote_code=model_args.trust_remote_code))
     labels = settle_labels(known, examples, training_args.problem_type, origin("train", data_args))
-    with run.prepare_folder():
+    with run.prepare():
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, training_args)
     model = make_model(run.pretrained, tokenizer, labels, model_args, training_args, len(examples.get("train", ())))
     encoded = {split: encode(split, of_split, tokenizer, labels, data_args) for split, of_split in examples.items()}

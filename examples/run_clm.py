@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     check_arguments(model_args, data_args, training_args)
 
     texts = read_splits(data_args, training_args)
-    with run.prepare_folder():
+    with run.prepare():
         tokenizer = make_tokenizer(run.pretrained, texts, model_args, data_args, training_args)
     model = make_model(run.pretrained, tokenizer, model_args)
     encoded = {split: encode(split, text, tokenizer, data_args) for split, text in texts.items()}

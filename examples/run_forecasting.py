@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
-from transformers import AutoConfig, AutoModelForTimeSeriesPrediction, PreTrainedModel
+from transformers import AutoConfig, AutoModelForTimeSeriesPrediction, PreTrainedModel, set_seed
 
 from attention_rnn import AttentionRnnTimeSeriesConfig, ReliableTrainer
 from attention_rnn.arguments import (
@@ -146,8 +146,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     parts = split_by_time(series, settings.prediction_length, data_args.num_cutoffs, data_args.cutoff_stride)
     if features is None:
         features = Features.fit(series, parts["train"], settings.season, data_args.calendar)
-    with run.prepare_folder():
-        pass
+    set_seed(training_args.seed)
     model = make_model(run, settings, features, model_args)
     scales = standardizers(series, parts["train"])
     in_training = scales_in_training(model.config, series, scales)

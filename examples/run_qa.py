@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float]]:
     check_arguments(model_args, data_args, training_args)
 
     examples = read_splits(data_args, training_args)
-    with run.prepare_folder():
+    with run.prepare():
         tokenizer = make_tokenizer(run.pretrained, examples, model_args, data_args, training_args)
     model = make_model(run.pretrained, tokenizer, len(examples.get("train", ())), model_args)
     encoded = {split: encode(split, of_split, tokenizer, data_args) for split, of_split in examples.items()}

@@ -49,7 +49,7 @@ from attention_rnn.distillation import (
 from attention_rnn.heat_maps import seq2seq_alignments
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
 from attention_rnn.pairs import decode_pairs, encode_pairs, train_pair_tokenizers
-from attention_rnn.tokenizer_training import TARGET_KINDS, TokenizerKind, lowercases
+from attention_rnn.tokenizer_training import TARGET_KINDS, TokenizerKind, are_symbols, lowercases
 from attention_rnn.trainer import EndlessStream
 from attention_rnn.training import (
     address_of_model,
@@ -200,14 +200,23 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         teacher, of_teacher = open_teacher(teachers, trust_remote_code=model_args.trust_remote_code)
     pairs = read_splits(data_args, training_args)
     aligned_steps = steps_at_a_token(run.pretrained, model_args)
-    with run.prepare_folder():
+    with run.prepare():
         tokenizer = make_tokenizer(run.pretrained, pairs, aligned_steps, model_args, training_args)
     if training_args.teaches_words:
         check_same_tokens(tokenizer, of_teacher, pairs["train"], teachers[0])
+        steps = getattr(teacher.config, "aligned_steps", 1)
+        if writes_chunks(tokenizer) and steps != aligned_steps:
+            raise ValueError(
+                f"--teacher_models {teachers[0]} has aligned_steps={steps}, and the student {aligned_steps}: they must "
+                "be the same"
+            )
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
+    lengths = (data_args.max_source_length, data_args.max_target_length)
+    if writes_chunks(tokenizer):  # as many for each token of the source
+        lengths = (lengths[0], max(lengths[1], aligned_steps * lengths[0]))
     # one more than the labels, for the decoder's start token
-    model.generation_config.max_length = training_args.generation_max_length or data_args.max_target_length + 1
+    model.generation_config.max_length = training_args.generation_max_length or lengths[1] + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     taught = dict(pairs)
     if "train" in pairs:
@@ -219,7 +228,6 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     if writes_chunks(tokenizer):
         chunks = TargetChunks(next(iter(taught.values())), tokenizer, aligned_steps)
         taught = {split: examples.map(chunks, batched=True) for split, examples in taught.items()}
-    lengths = (data_args.max_source_length, data_args.max_target_length)
     encoded = {split: encode_pairs(examples, tokenizer, *lengths, copying, split) for split, examples in taught.items()}
     if data_args.streaming and "train" in encoded:
         encoded["train"] = EndlessStream(encoded["train"])
@@ -356,7 +364,13 @@ def make_tokenizer(
         examples = pairs["train"]
         if writes_chunks(tokenizer):
             tokenizer = extend_tokenizer(tokenizer, examples["source"])
-            examples = examples.map(TargetChunks(examples, tokenizer, aligned_steps), batched=True)
+            chunks = TargetChunks(examples, tokenizer, aligned_steps)
+            if chunks.are_words and not are_symbols(examples["target"]):
+                raise ValueError(
+                    f"{pretrained} writes symbols between spaces, such as phones, got targets that are none, such as "
+                    f"{examples['target'][0]!r:.60}"
+                )
+            examples = examples.map(chunks, batched=True)
         tokenizer = extend_tokenizer(tokenizer, examples["source"], examples["target"])
     return tokenizer
 

@@ -39,6 +39,7 @@ from attention_rnn.arguments import (
 )
 from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.metrics import LOWER_IS_BETTER, METRICS, describe_metrics, load_metric, score_texts
+from attention_rnn.run_folder import PREPARED
 from attention_rnn.speech.data import (
     AscendingFirst,
     SpeechCollator,
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
     values = settle_sizes(
         model_args.config_overrides, len(examples.get("train", ())), SIZES_FOR_FEW_EXAMPLES, AttentionRnnSpeechConfig
     )
-    with run.prepare_folder():
+    with run.prepare():
         processor = make_processor(run, examples, values)
     model = make_model(run.pretrained, values, processor, model_args)
     model.generation_config.num_beams = data_args.num_beams
@@ -254,9 +255,9 @@ def make_processor(run: Run, examples: dict[str, Dataset], values: dict[str, Any
         tokenizer = load_or_train_tokenizer(None, model_args, run.training_args, train)
         if run.training_args.process_index == 0:
             extractor = make_feature_extractor(examples["train"], values, model_args)
-            AttentionRnnSpeechProcessor(extractor, tokenizer).save_pretrained(run.output_dir)
+            AttentionRnnSpeechProcessor(extractor, tokenizer).save_pretrained(run.output_dir / PREPARED)
     return AutoProcessor.from_pretrained(
-        run.pretrained or run.output_dir, trust_remote_code=model_args.trust_remote_code
+        run.pretrained or run.output_dir / PREPARED, trust_remote_code=model_args.trust_remote_code
     )
 
 

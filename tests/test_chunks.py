@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers import Regex, pre_tokenizers
 
 from attention_rnn import chunks as chunks_module
 from attention_rnn.chunks import (
@@ -77,6 +78,21 @@ def test_of_many_pairs_it_learns_from_everywhere(monkeypatch):
     assert set(aligner.totals) == {"a", "e", "x"}
 
 
+@pytest.mark.parametrize("length", [40, 200, 2_000])
+def test_a_pair_that_cannot_be_aligned_spoils_no_others(aligner, length):
+    pairs = [*WORDS.items(), ("a", "S" * length), ("ab", "S" * length)]
+    spoilt = ChunkAligner((list(word), list(sounds)) for word, sounds in pairs)
+    assert [spoilt(word, WORDS[word]) for word in WORDS] == [aligner(word, WORDS[word]) for word in WORDS]
+    assert "".join(spoilt("a", "S" * length)) == "S" * length
+    assert can_be_aligned(*zip(*pairs, strict=True))
+
+
+def test_many_symbols_at_each_of_many_tokens_spoil_nothing():
+    spoilt = ChunkAligner([*WORDS.items(), ("abcdefgh" * 20, "S" * 2_000)])
+    assert ["".join(spoilt(word, WORDS[word])) for word in WORDS] == list(WORDS.values())
+    assert ["".join(chunk) for chunk in spoilt("bad", "bad")] == ["b", "a", "d"]
+
+
 def test_expected_counts_equal_those_of_all_ways_to_cut(monkeypatch):
     monkeypatch.setattr(chunks_module, "LONGEST_CHUNK", 4)  # as long as the target
     source, target = ["x", "y", "x"], list("abca")
@@ -141,6 +157,7 @@ SYLLABLES = [chr(0x4E00 + 2 * index) + chr(0x4E01 + 6 * index) for index in rang
         (NAMES, NAMES, True),
         (NAMES, [" ".join(reversed(name.split())) for name in NAMES], False),  # turned
         (NAMES, ["first", "second", "third"] * 5, False),  # labels
+        (list(WORDS), [f"{word}-{word}" for word in WORDS], False),  # twice
         (SYLLABLES, SYLLABLES, False),  # most are new in the next text, and can be copied at best
         (["a"] * 9, [" "] * 9, False),
         (["a long text. " * 900] * 9, ["a text. " * 900] * 9, False),  # at once
@@ -159,6 +176,13 @@ def test_letters_are_taken_apart_where_many_are_rare():
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "word", "character"])
 def test_other_tokenizers_write_no_chunks(kind):
     assert not writes_chunks(train_tokenizer(["the chunks of a text"] * 9, kind=kind, vocab_size=40))
+
+
+def test_a_tokenizer_that_cuts_before_signs_writes_no_chunks():
+    tokenizer = train_tokenizer(["the chunks of a text"] * 9, kind="bpe", vocab_size=40)
+    pattern = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+")  # of Qwen and Llama 3
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, behavior="isolated")
+    assert not writes_chunks(tokenizer)
 
 
 def test_signs_of_chunks_are_no_symbols():

@@ -229,6 +229,30 @@ def test_a_teacher_of_another_kind_teaches_words_to_a_student_with_its_tokenizer
     assert AutoTokenizer.from_pretrained(tmp_path / "word").get_vocab() == tokenizer.get_vocab()
 
 
+def test_a_teacher_that_makes_other_steps_at_a_token_is_refused(tmp_path):
+    fields = "embedding_size=6,hidden_size=8,attention_type=aligned"
+    run(tmp_path / "teacher", "--target_tokenizer", "chunk", "--config_overrides", f"{fields},aligned_steps=2")
+    arguments = [word for word in TINY_RUN.split() if word not in ("--source_tokenizer", "character")]
+    arguments += ["--do_train", "--train_file", str(tmp_path / "words.jsonl"), "--output_dir", str(tmp_path / "out")]
+    student = ["--teacher_models", str(tmp_path / "teacher"), "--tokenizer_name", str(tmp_path / "teacher")]
+    with pytest.raises(ValueError, match="teacher has aligned_steps=2, and the student 1: they must be the same"):
+        run_seq2seq.main([*arguments, *student, "--config_overrides", fields])
+
+
+def test_a_teacher_without_a_tokenizer_is_refused(tmp_path):
+    tiny_bart(40).save_pretrained(tmp_path / "bart")
+    with pytest.raises(OSError, match=r"bart has no tokenizer"):
+        open_teacher([str(tmp_path / "bart")])
+
+
+def test_several_teachers_of_another_kind_are_refused(tmp_path):
+    tiny_bart(40).save_pretrained(tmp_path / "bart")
+    with pytest.raises(
+        TypeError, match=r"--teacher_models must be one model, or several of this package, got .*: bart"
+    ):
+        open_teacher([str(tmp_path / "bart")] * 2)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

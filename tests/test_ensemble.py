@@ -185,6 +185,7 @@ def test_stop_strings_are_those_of_the_target():
         ({"eos_token_id": 5}, "eos_token_id"),
         ({"decoder_start_token_id": 2}, "decoder_start_token_id"),
         ({"copy": True}, "copy"),
+        ({"aligned_steps": 2}, "aligned_steps"),
     ],
 )
 def test_members_that_do_not_belong_together_are_refused(overrides, name):

@@ -41,3 +41,10 @@ def test_a_model_is_scored_in_its_own_folder(earlier):
     main(earlier, "--do_eval", "--model_name_or_path", earlier)
     assert (earlier / "model.safetensors").exists()
     assert (earlier / "eval_results.json").exists()
+
+
+def test_what_fails_before_it_trains_deletes_nothing(earlier):
+    (earlier.parent / "pairs.tsv").write_text("source\ttarget\ngreat\tb∅d\n")
+    with pytest.raises(ValueError, match="a target must not hold ∅"):
+        main(earlier, "--do_train", "--target_tokenizer", "chunk")
+    assert (earlier / "model.safetensors").exists()

@@ -149,7 +149,8 @@ def test_what_needs_a_single_model_says_so(words, ensemble, tmp_path, arguments)
 
 
 def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_path, capsys):
-    output = run(capsys, "train", words, "--output", tmp_path / "run", "--num_models", 2, "--distil", *TINY)
+    options = ["--num_models", 2, "--distil", *TINY, "--distillation_weight", 0.4]
+    output = run(capsys, "train", words, "--output", tmp_path / "run", *options)
     assert in_this_process == ["seed42", "seed43"]
     assert len(members_of(tmp_path / "run" / "teachers")) == 2
     assert members_of(tmp_path / "run") == []
@@ -157,7 +158,10 @@ def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_pa
         exact, per = scores_of(folder)
         assert f"{name:10} exact_match {exact:.2f}, per {per:.2f}" in output
     assert "±" in next(line for line in output.splitlines() if line.startswith("single"))
-    assert "Distilled from seed42, seed43 at the level of word" in (tmp_path / "run" / "README.md").read_text()
+    assert (
+        "Distilled from seed42, seed43 at the level of word, weighted by 0.4"
+        in (tmp_path / "run" / "README.md").read_text()
+    )
     assert "## Beside its teachers" in (tmp_path / "run" / "README.md").read_text()
     (tmp_path / "run" / NEXT).mkdir()
     (tmp_path / "run" / NEXT / COMMAND).write_text("{}")
@@ -172,6 +176,7 @@ def test_an_ensemble_is_distilled_into_the_folder(words, in_this_process, tmp_pa
         (["--num_models", "0"], "0 is below 1"),
         (["--distil"], "--distil needs --num_models 2 or more"),
         (["--processes", "2"], "--processes needs --num_models 2 or more"),
+        (["--num_models", "2", "--distil", "--teacher_models", "a"], "--distil has teachers of its own"),
         (["--num_models", "2", "--push_to_hub"], "--push_to_hub is for one model"),
         (
             ["--num_models", "2", "--task", "classification"],

@@ -106,6 +106,8 @@ def open_encoder_decoder(name: str, **options: Any) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise OSError(f"{name} has no tokenizer that can be opened: {_in_one_line(error)}") from None
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes one up where there is no file
+        raise OSError(f"{name} has no tokenizer: what was opened for one knows no token but special ones")
     return AutoModelForSeq2SeqLM.from_pretrained(name, **options), tokenizer
 
 

@@ -9,10 +9,11 @@ training pairs, as many-to-many aligners do (Jiampojamarn, Kondrak and Sherif, 2
 and Hidden Markov Models to Letter-to-Phoneme Conversion").
 """
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from .tokenizer_training import BETWEEN_CHUNKS, EMPTY_CHUNK, are_symbols, part_o
 ROUNDS = 10
 MOST_EVENTS = 600_000  # to learn from, of about 2,000 words from everywhere: they say enough of an alphabet
 LONGEST_CHUNK = 3  # longer ones are for targets that could not be cut otherwise
+MOST_AT_A_TOKEN = 16  # symbols; of longer targets nothing is learned, and each token has as many of them
 # how likely a chunk has 0, 1, 2, 3 symbols before anything is known; half as likely for each one more
 LENGTHS = (0.25, 0.6, 0.12, 0.03)
 SEEN_BEFORE = 0.5  # as if each token had been seen so often, with chunks as likely as that
@@ -36,6 +38,8 @@ RARE_SYMBOLS = 0.05  # the part of the next symbols that is not known
 # nats a symbol. In the order of their sources pronunciations, names in other letters and other spellings had 0.3 to 1.7
 # from 100 pairs on; dates, numbers in words, turned names and labels had less than 0.1.
 IN_ORDER = 0.15
+# of the nats of symbols by their frequencies alone: those had 0.04 to 0.43, words written twice 0.55 to 0.61
+AS_SURPRISING = 0.5
 
 Event = tuple[str, tuple[str, ...]] | None  # a token and its chunk; `None` where there is no room for one
 
@@ -53,7 +57,7 @@ class ChunkAligner:
         self.totals: dict[str, float] = {}  # of each token
         alphabet, tables = set[str](), list[ndarray]()
         ids: dict[Event, int] = {}
-        every = list(pairs)
+        every = [pair for pair in pairs if not _is_far_longer(*pair)]
         number = sum(len(source) * (len(target) + 1) * _sizes(source, target) for source, target in every)
         for source, target in every[:: max(1, -(-number // MOST_EVENTS))]:
             events, shape = _list_events(source, target)
@@ -61,10 +65,13 @@ class ChunkAligner:
             tables.append(np.reshape([ids.setdefault(event, len(ids)) for event in events], shape))
         self.alphabet_size = max(1, len(alphabet))
         for _ in range(ROUNDS):
-            probabilities = np.array([self._probability(event) for event in ids])
+            probabilities = np.exp([self._log_probability(event) for event in ids])
             counts = np.zeros(len(ids))
             for table in tables:
-                np.add.at(counts, table, _expected_counts(probabilities[table]))
+                with np.errstate(invalid="ignore"):
+                    expected = _expected_counts(probabilities[table])
+                if np.isfinite(expected).all():  # else any way to cut it is too unlikely to be a number
+                    np.add.at(counts, table, expected)
             self.counts = dict(zip(ids, counts.tolist(), strict=True))
             self.totals.clear()
             for event, count in self.counts.items():
@@ -77,14 +84,18 @@ class ChunkAligner:
 
     def cut(self, source: Sequence[str], target: Sequence[str]) -> tuple[list[Sequence[str]], float]:
         """The most likely chunks, and the logarithm of their probability."""
+        if _is_far_longer(source, target):
+            ends = [len(target) * number // len(source) for number in range(len(source) + 1)]
+            chunks = [target[start:end] for start, end in pairwise(ends)]
+            return chunks, sum(self._log_probability(pair) for pair in zip(source, map(tuple, chunks), strict=True))
         events, shape = _list_events(source, target)
-        with np.errstate(divide="ignore"):
-            scores = np.log([self._probability(event) for event in events]).reshape(shape)
+        scores = np.reshape([self._log_probability(event) for event in events], shape)
         best = np.full(len(target) + 1, -np.inf)
         best[0] = 0
         sizes = []
         for of_token in scores:  # (target + 1, size)
             ways = np.stack([_shift(best + of_size, size, -np.inf) for size, of_size in enumerate(of_token.T)])
+            ways = ways.round(9)  # or chance would tell equal ones apart
             sizes.append(ways.argmax(axis=0))
             best = ways.max(axis=0)
         chunks, end = list[Sequence[str]](), len(target)
@@ -94,16 +105,21 @@ class ChunkAligner:
             end = start
         return chunks[::-1], float(best[-1])
 
-    def _probability(self, event: Event) -> float:
-        """Of a chunk, given its token."""
+    def _log_probability(self, event: Event) -> float:
+        """The logarithm of that of a chunk, given its token."""
         if event is None:
-            return 0
+            return -math.inf
         token, chunk = event
-        size, known = len(chunk), len(LENGTHS)
-        of_size = LENGTHS[size] if size < known else LENGTHS[-1] * 0.5 ** (size - known + 1)
-        expected = SEEN_BEFORE * of_size / self.alphabet_size**size
-        probability = (self.counts.get(event, 0) + expected) / (self.totals.get(token, 0) + SEEN_BEFORE)
-        return probability * BURDEN ** max(0, size - 1)
+        size, last = len(chunk), len(LENGTHS) - 1
+        of_size = math.log(LENGTHS[min(size, last)]) + max(0, size - last) * math.log(0.5)
+        expected = math.log(SEEN_BEFORE) + of_size - size * math.log(self.alphabet_size)
+        if count := self.counts.get(event, 0):
+            expected = math.log(count + math.exp(expected))
+        return expected - math.log(self.totals.get(token, 0) + SEEN_BEFORE) + max(0, size - 1) * math.log(BURDEN)
+
+
+def _is_far_longer(source: Sequence[str], target: Sequence[str]) -> bool:
+    return len(target) > MOST_AT_A_TOKEN * len(source)
 
 
 def _sizes(source: Sequence[str], target: Sequence[str]) -> int:
@@ -153,7 +169,8 @@ def _shift(values: ndarray, distance: int, fill: float) -> ndarray:
 def can_be_aligned(sources: Sequence[str], targets: Sequence[str]) -> bool:
     """
     Whether a model that writes chunks suits such pairs: their targets are in the order of their sources, and of symbols
-    that are no new ones. In order, targets are likelier than the same ones backwards, each by an aligner of its own.
+    that are no new ones. In order, targets are likelier than the same ones backwards, each by an aligner of its own,
+    and far likelier than their symbols alone.
     """
     are_words = are_symbols(targets)
     pairs = [
@@ -164,12 +181,16 @@ def can_be_aligned(sources: Sequence[str], targets: Sequence[str]) -> bool:
     number = min(PAIRS_TO_JUDGE, PLACES_TO_JUDGE * len(pairs) // max(1, places))
     if number < FEWEST_TO_JUDGE:  # long texts
         return False
-    pairs = pairs[:: -(-len(pairs) // number)]
+    pairs = [pair for pair in pairs[:: -(-len(pairs) // number)] if not _is_far_longer(*pair)]
     symbols = Counter(chain.from_iterable(target for _, target in pairs))
     if part_of_new(symbols) > RARE_SYMBOLS:
         return False
+    aligned = _log_probability(pairs)
+    by_frequency = sum(count * math.log(count / symbols.total()) for count in symbols.values())
+    if aligned < AS_SURPRISING * by_frequency:
+        return False
     backwards = [(source, target[::-1]) for source, target in pairs]
-    return _log_probability(pairs) - _log_probability(backwards) > IN_ORDER * symbols.total()
+    return aligned - _log_probability(backwards) > IN_ORDER * symbols.total()
 
 
 def _log_probability(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> float:
@@ -182,7 +203,9 @@ def writes_chunks(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the targets of a tokenizer are chunks, as `train_tokenizer(kind="chunk")` makes it."""
     backend = getattr(getattr(tokenizer, "target", tokenizer), "backend_tokenizer", None)
     splitter = getattr(backend, "pre_tokenizer", None)
-    return splitter is not None and len(splitter.pre_tokenize_str(f"a{BETWEEN_CHUNKS}b")) == 2
+    if splitter is None:
+        return False
+    return [chunk for chunk, _ in splitter.pre_tokenize_str(f"a{BETWEEN_CHUNKS}b")] == ["a", "b"]
 
 
 class TargetChunks:

@@ -21,9 +21,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, pipeline
 
 from .arguments import check_choice, option
-from .checkpoints import open_encoder_decoder, single_models
+from .checkpoints import open_config, open_encoder_decoder, single_models
 from .ensemble import AttentionRnnEnsemble
 from .models.checks import IGNORED_LABEL
+from .models.configuration_attention_rnn import AttentionRnnConfig
 from .models.losses import divisor
 from .trainer import ReliableSeq2SeqTrainer
 
@@ -103,6 +104,9 @@ def open_teacher(names: Sequence[str], **options: Any) -> tuple[Any, Any]:
     if len(names) == 1:
         teacher, tokenizer = open_encoder_decoder(names[0], **options)
     else:
+        for name in names:
+            if (kind := open_config(name, **options).model_type) != AttentionRnnConfig.model_type:
+                raise TypeError(f"--teacher_models must be one model, or several of this package, got {name}: {kind}")
         teacher = AttentionRnnEnsemble.from_pretrained(names, **options)
         tokenizer = AutoTokenizer.from_pretrained(names[0], **options)
     return teacher.float().eval().requires_grad_(False), tokenizer

@@ -92,9 +92,9 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
         p(y_t | y_<t, x) = 1/K sum_k p_k(y_t | y_<t, x)
 
     `generate()` offers what it offers for one model, and `Seq2SeqTrainer` evaluates and predicts with an ensemble. The
-    members may differ in everything but their vocabularies and special tokens. They run one after another: an ensemble
-    of K takes K times the time and memory of one. Averaging the weights of one run (`average_checkpoints`) costs
-    nothing at decoding and gains less.
+    members may differ in everything but what their tokens stand for. They run one after another: an ensemble of K takes
+    K times the time and memory of one. Averaging the weights of one run (`average_checkpoints`) costs nothing at
+    decoding and gains less.
 
     An ensemble has no logits; the log of the mean probability takes their place. Options that depend on the sign of
     a logit, such as `repetition_penalty`, act on that.
@@ -107,7 +107,8 @@ class AttentionRnnEnsemble(AttentionRnnPreTrainedModel, CheckedGenerationMixin):
 
     Raises:
         TypeError: a member is of another class.
-        ValueError: there is no member, or members differ in a vocabulary or in a special token.
+        ValueError: there is no member, or members differ in a vocabulary, in a special token, in `copy` or in
+            `aligned_steps`.
 
     Example:
         >>> ensemble = AttentionRnnEnsemble.from_pretrained(["runs/seed1", "runs/seed2", "runs/seed3"])
@@ -290,6 +291,7 @@ def _shared(config: AttentionRnnConfig) -> dict[str, Any]:
         "eos_token_id": config.eos_token_id,
         "decoder_start_token_id": config.decoder_start_token_id,
         "copy": config.copy,
+        "aligned_steps": config.aligned_steps,
     }
 
 

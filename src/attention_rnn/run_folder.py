@@ -10,6 +10,8 @@ from .trainer import fault_of_checkpoint, last_whole_checkpoint
 
 NEXT = "_next"  # in the folder, what is to take the place of that of an earlier run; the Trainer uploads no such name
 
+PREPARED = f"{NEXT}/prepared"  # the tokenizer of a training that has not begun
+
 # What scripts and commands tell of a model in the folder of its run. The card, by which a finished run is known, is the
 # first to be deleted.
 RESULTS = (

@@ -8,7 +8,7 @@ A script is read from top to bottom: its arguments, which extend those of `argum
     model_args, data_args, training_args = run.arguments
     check_arguments(model_args, data_args, training_args)
     examples = read_examples(...)                       # the data of each split
-    with run.prepare_folder():
+    with run.prepare():
         tokenizer = make_tokenizer(...)
     model = make_model(...)
     encoded = {split: encode(...) for split, ...}
@@ -21,6 +21,7 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 
 import logging
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import TRAINING_CURVES, write_model_card
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
-from .run_folder import check_apart, delete_run, find_checkpoint
+from .run_folder import PREPARED, check_apart, delete_run, find_checkpoint
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer
 
@@ -97,16 +98,15 @@ class Run:
         return self.checkpoint or self.model_args.model_name_or_path
 
     @contextmanager
-    def prepare_folder(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[None]:
         """
-        Sow the seed and delete an earlier run if that is wanted. What is written within, the main process writes
-        before others read it.
+        Sow the seed. What is written within, to `PREPARED`, the main process writes before others read it. An earlier
+        run stays until the training begins, as its data may still turn out to be wrong.
         """
         set_seed(self.training_args.seed)
-        with self.training_args.main_process_first(local=False, desc="preparing the output folder"):
-            is_main = self.training_args.process_index == 0
-            if self._replaces and not self._scores_its_folder and is_main:
-                delete_run(self.output_dir)
+        with self.training_args.main_process_first(local=False, desc="preparing the training"):
+            if self.training_args.process_index == 0:  # what one has left that was killed
+                shutil.rmtree(self.output_dir / PREPARED, ignore_errors=True)
             yield
 
     @property
@@ -138,7 +138,8 @@ class Run:
         self, trainer: ReliableTrainer, evaluate: Callable[[str, str], tuple[dict[str, float], Scores]]
     ) -> dict[str, Scores]:
         """
-        Train and score, as far as the arguments ask for it, and save the model and all numbers.
+        Train and score, as far as the arguments ask for it, and save the model and all numbers. An earlier run is
+        deleted first, if that is wanted.
 
         Args:
             trainer (`ReliableTrainer`):
@@ -149,9 +150,16 @@ class Run:
         Returns:
             `dict[str, Scores]`: the scores of each split.
         """
+        is_main = trainer.is_world_process_zero()
+        if is_main and self._replaces and not self._scores_its_folder:
+            delete_run(self.output_dir)
         if self.training_args.do_train:
-            self.training_seconds = train_and_save(trainer, self.checkpoint)
-            if trainer.is_world_process_zero() and find_spec("matplotlib") is not None:
+            try:
+                self.training_seconds = train_and_save(trainer, self.checkpoint)
+            finally:
+                if is_main:
+                    shutil.rmtree(self.output_dir / PREPARED, ignore_errors=True)
+            if is_main and find_spec("matplotlib") is not None:
                 metric = self.training_args.metric_for_best_model
                 is_smoothed = bool(self.training_args.label_smoothing_factor)
                 plot_training(self.output_dir / TRAINING_CURVES, trainer.state.log_history, metric, is_smoothed)
@@ -278,7 +286,7 @@ def load_or_train_tokenizer(
     """
     name = pretrained or model_args.tokenizer_name
     if name is None:
-        name = training_args.output_dir
+        name = f"{training_args.output_dir}/{PREPARED}"
         if training_args.process_index == 0:
             train().save_pretrained(str(name))
     return AutoTokenizer.from_pretrained(name, trust_remote_code=model_args.trust_remote_code)

@@ -62,7 +62,7 @@ def training_folder(folder: Path, settings: dict[str, Any], again: bool) -> Iter
         is_begun = file.exists() and _is_begun(folder)
         if is_begun and not again:
             earlier = read_settings(folder)
-            if earlier != settings:
+            if _told_apart(earlier) != _told_apart(settings):
                 raise UsageError(
                     f"{folder} holds the training of {_what_else(earlier, settings)}: --output names another folder, "
                     "--again replaces it"
@@ -96,12 +96,23 @@ def _use_of(folder: Path, settings: dict[str, Any]) -> str:
     return _USES[name_of_command(settings)].format(folder=shlex.quote(str(folder)))
 
 
+def _told_apart(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings but for how many models are trained at once, which is nothing of what is trained."""
+    words = settings["arguments"]
+    others = [
+        word
+        for word, before in zip(words, ["", *words], strict=False)
+        if word.split("=")[0] != "--processes" and before != "--processes"
+    ]
+    return settings | {"arguments": others}
+
+
 def _what_else(earlier: dict[str, Any], settings: dict[str, Any]) -> str:
     """What an earlier training was of, in a few words."""
     if earlier["data"] != settings["data"]:
         return "other data"
     contents, before = settings.get("contents", {}), earlier.get("contents", {})
-    if earlier["arguments"] != settings["arguments"] or contents == before:
+    if _told_apart(earlier)["arguments"] != _told_apart(settings)["arguments"] or contents == before:
         return "another command"
     return f"{' and '.join(name for name in contents if contents[name] != before.get(name))} as it was before"
 

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
 from ..arguments import parse_arguments
 from ..checkpoints import CARD, MEMBERS, TEACHERS, open_encoder_decoder
 from ..data import read_rows
+from ..distillation import DistillationArguments
 from ..metrics import METRICS
 from ..model_card import format_duration, write_model_card
 from ..run_folder import NEXT, delete_run
@@ -61,8 +62,11 @@ def check_several(options: argparse.Namespace, task: Task, others: Sequence[str]
         raise UsageError(f"{'--distil' if options.distil else '--processes'} needs --num_models 2 or more")
     if task.name != "pairs":
         raise UsageError(f"--num_models is for pairs, and the task is {task.name}")
-    if "--push_to_hub" in {word.split("=")[0] for word in others}:
+    given = {word.split("=")[0] for word in others}
+    if "--push_to_hub" in given:
         raise UsageError("--push_to_hub is for one model: upload what --num_models leaves by `hf upload`")
+    if options.distil and "--teacher_models" in given:
+        raise UsageError("--distil has teachers of its own, the models that it trains: no --teacher_models")
 
 
 def train_several(
@@ -90,12 +94,13 @@ def train_several(
 
     Raises:
         KeyboardInterrupt: Ctrl-C; says how many models are trained.
-        RuntimeError: a training has failed.
+        ChildProcessError: a training has failed.
     """
     run = script(task.name)
+    untaught = without(words, DistillationArguments.__dataclass_fields__) if options.distil else words
     if options.again:  # what the script would refuse is to leave the earlier training as it is
         kinds = (run.ModelArguments, run.DataArguments, run.TrainingArguments)
-        run.check_arguments(*parse_arguments([*words, *_place(folder, options.seed)], *kinds))
+        run.check_arguments(*parse_arguments([*untaught, *_place(folder, options.seed)], *kinds))
     delete_earlier(folder)
     ensemble = folder / TEACHERS if options.distil else folder
     seeds = range(options.seed, options.seed + options.num_models)
@@ -103,11 +108,11 @@ def train_several(
     for place in {ensemble, *members} - {folder}:  # each is used by itself too, also one that is not finished
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / COMMAND, place)
-    trainings = {member: [*words, *_place(member, seed)] for member, seed in zip(members, seeds, strict=True)}
+    trainings = {member: [*untaught, *_place(member, seed)] for member, seed in zip(members, seeds, strict=True)}
     train_all(trainings, options.processes)
     if not (ensemble / CARD).exists():
         print(f"\nthe {len(members)} models are tested together", flush=True)
-        run.main([*words_of_test(words), "--model_name_or_path", str(ensemble), *_place(ensemble, seeds[0])])
+        run.main([*words_of_test(untaught), "--model_name_or_path", str(ensemble), *_place(ensemble, seeds[0])])
     for place in (ensemble, *members):
         write_marked_predictions(place, task)
     source = next(row["source"] for _, row in read_rows(str(ensemble / "generated_predictions.jsonl")))
@@ -153,12 +158,16 @@ def _place(folder: Path, seed: int) -> list[str]:
 
 def words_of_test(words: Sequence[str]) -> list[str]:
     """Of the arguments of a training those of the test of a model that is there."""
-    left_out = {*script("pairs").ModelArguments.__dataclass_fields__, *_OF_TRAINING}
+    return without(words, {*script("pairs").ModelArguments.__dataclass_fields__, *_OF_TRAINING})
+
+
+def without(words: Sequence[str], left_out: Container[str]) -> list[str]:
+    """The arguments of a command line but those of some names."""
     kept, is_kept = [], True
     for word in words:
         if word.startswith("--"):
             name = name_of_flag(word)
-            is_kept = not {name, name.removeprefix("no_")} & left_out
+            is_kept = name not in left_out and name.removeprefix("no_") not in left_out
         kept += [word] if is_kept else []
     return kept
 
@@ -186,7 +195,8 @@ def train_all(trainings: Mapping[Path, Sequence[str]], processes: int) -> None:
                     print(f"{folder.name}: {_last_line(folder / LOG)}", flush=True)
             for folder in [folder for folder, process in running.items() if process.poll() is not None]:
                 if running.pop(folder).returncode:
-                    raise RuntimeError(f"{folder.name} has failed, see {'above' if processes == 1 else folder / LOG}")
+                    place = "above" if processes == 1 else str(folder / LOG)
+                    raise ChildProcessError(f"{folder.name} has failed, see {place}")
                 finished += 1
                 if processes > 1:
                     print(f"{folder.name} is trained", flush=True)
