@@ -201,6 +201,19 @@ def test_few_more_pairs_are_cut_into_what_the_tokenizer_knows(separator, unit):
     assert TargetChunks(more, both)(more[:])["target"] == [unit]
 
 
+def test_a_model_of_phones_is_not_fine_tuned_on_words(tmp_path):
+    rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
+    for name, of_file in (("phones", rows), ("words", [{"source": word, "target": word} for word in WORDS])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_file))
+    common = ["--do_train", "--use_cpu", "True", "--max_steps", "1", "--num_heat_maps", "0", "--output_dir"]
+    new = ["--source_tokenizer", "character", "--target_tokenizer", "chunk", "--train_file", tmp_path / "phones.jsonl"]
+    sizes = ["--config_overrides", "embedding_size=4,hidden_size=4,attention_type=aligned"]
+    run_seq2seq.main([*map(str, [*common, tmp_path / "model", *new]), *sizes])
+    more = ["--model_name_or_path", tmp_path / "model", "--train_file", tmp_path / "words.jsonl", "--extend_vocabulary"]
+    with pytest.raises(ValueError, match="writes symbols between spaces, such as phones, got targets that are none"):
+        run_seq2seq.main([*map(str, [*common, tmp_path / "more", *more])])
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_script_learns_chunks_and_goes_on_with_new_ones(steps, tmp_path, monkeypatch):
     rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
@@ -214,6 +227,9 @@ def test_a_script_learns_chunks_and_goes_on_with_new_ones(steps, tmp_path, monke
     first += [tmp_path / "model", "--source_tokenizer", "character", "--target_tokenizer", "chunk", "--max_steps", "90"]
     run_seq2seq.main([*map(str, first), *common, "--config_overrides", f"{sizes},aligned_steps={steps}"])
     assert json.loads((tmp_path / "model" / "all_results.json").read_text())["predict_exact_match"] > 90
+    # what becomes of the longest source, and the token before it
+    settings = json.loads((tmp_path / "model" / "generation_config.json").read_text())
+    assert settings["max_length"] == 256 * steps + 1
     more = ["--train_file", tmp_path / "new.jsonl", "--test_file", tmp_path / "new.jsonl", "--output_dir"]
     more += [tmp_path / "more", "--model_name_or_path", tmp_path / "model", "--extend_vocabulary", "--max_steps", "90"]
     run_seq2seq.main([*map(str, more), *common])

@@ -50,6 +50,18 @@ def test_a_start_that_failed_claims_no_folder(tmp_path):
         pass
 
 
+def test_how_many_train_at_once_is_nothing_of_what_they_train(tmp_path, capsys):
+    for words in (["a", "--processes", "2"], ["a"], ["--processes=3", "a"]):
+        with training_folder(tmp_path / "run", settings_of(words, b""), again=False):
+            (tmp_path / "run" / "checkpoint-2").mkdir(exist_ok=True)
+    assert capsys.readouterr().out.count("goes on") == 2
+    with (
+        pytest.raises(ValueError, match="holds the training of another command"),
+        training_folder(tmp_path / "run", settings_of(["a", "2"], b""), again=False),
+    ):
+        pass
+
+
 def test_a_training_is_replaced_only_by_one_that_begins(tmp_path):
     folder, first, second = tmp_path / "run", settings_of(["a"], b""), settings_of(["b"], b"")
     with training_folder(folder, first, again=False):
