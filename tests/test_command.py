@@ -246,6 +246,23 @@ def test_overrides_stand_on_top_of_the_recipes(words):
 
 @needs_scripts
 @pytest.mark.parametrize(
+    ("recipe", "rows", "arguments", "keeps_last"),
+    [
+        ("g2p", 40, (), True),
+        ("g2p", 400, (), False),
+        ("translation", 40, (), False),
+        ("g2p", 40, ("--load_best_model_at_end", "True"), False),
+    ],
+)
+def test_few_rows_choose_no_model(words, recipe, rows, arguments, keeps_last):
+    options, others = make_parser().parse_known_args([str(words), *arguments])
+    chosen = script_arguments(Task("pairs", {}, ""), recipe, options, others, rows_to_choose_by=rows)
+    assert ("--load_best_model_at_end" in chosen) == keeps_last
+    assert ("--early_stopping_patience" in chosen) == (not keeps_last and not arguments)
+
+
+@needs_scripts
+@pytest.mark.parametrize(
     ("text", "options", "kind"),
     [
         ("A great film, really!", (), "auto"),

@@ -165,7 +165,8 @@ def _how_to_go_on(folder: Path, settings: dict[str, Any], stopped: str, replaces
     lines = [stopped] if stopped else []
     if stopped and (folder / "model.safetensors").exists() and not replaces:
         use = _use_of(folder, settings)
-        lines.append(f"The {'best ' if _has_score(folder) else ''}model so far lies in {folder}: {use}")
+        is_best = _has_score(folder) and not settings.get("keeps_last")
+        lines.append(f"The {'best ' if is_best else ''}model so far lies in {folder}: {use}")
     command = f"{command_of(settings)}{' --again' if replaces else ''}"
     return "\n".join([*lines, f"The same command goes on: {command}"])
 
