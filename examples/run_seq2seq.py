@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -212,13 +212,15 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
             )
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
-    lengths = (data_args.max_source_length, data_args.max_target_length)
-    if writes_chunks(tokenizer):  # as many for each token of the source
-        lengths = (lengths[0], max(lengths[1], aligned_steps * lengths[0]))
-    # one more than the labels, for the decoder's start token
-    model.generation_config.max_length = training_args.generation_max_length or lengths[1] + 1
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None
     taught = dict(pairs)
+    lengths = (data_args.max_source_length, data_args.max_target_length)
+    if writes_chunks(tokenizer):  # as many for each token of a source
+        sources = (tokenizer(list(examples["source"]))["input_ids"] for examples in pairs.values())
+        longest = max(map(len, chain.from_iterable(sources)))
+        lengths = (lengths[0], max(lengths[1], aligned_steps * min(longest, lengths[0])))
+    # one more than the labels, for the decoder's start token
+    model.generation_config.max_length = training_args.generation_max_length or lengths[1] + 1
     if "train" in pairs:
         taught["train"] = augment(pairs["train"], data_args.augment_to, training_args.seed)
     if training_args.teaches_sequences:

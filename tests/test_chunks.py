@@ -201,6 +201,18 @@ def test_few_more_pairs_are_cut_into_what_the_tokenizer_knows(separator, unit):
     assert TargetChunks(more, both)(more[:])["target"] == [unit]
 
 
+def test_all_that_the_longest_source_becomes_is_written(tmp_path):
+    rows = [{"source": word, "target": sounds} for word, sounds in [*WORDS.items(), ("bad" * 80, "bad" * 80)]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--do_train", "--use_cpu", "True", "--max_steps", "1", "--num_heat_maps", "0", "--train_file"]
+    words += [tmp_path / "rows.jsonl", "--output_dir", tmp_path / "model", "--source_tokenizer", "character"]
+    sizes = "embedding_size=4,hidden_size=4,attention_type=aligned,aligned_steps=2"
+    run_seq2seq.main([*map(str, words), "--target_tokenizer", "chunk", "--config_overrides", sizes])
+    settings = json.loads((tmp_path / "model" / "generation_config.json").read_text())
+    # two for each of its tokens, one of which ends it, and what the decoder begins with
+    assert settings["max_length"] == 2 * (3 * 80 + 1) + 1
+
+
 def test_a_model_of_phones_is_not_fine_tuned_on_words(tmp_path):
     rows = [{"source": word, "target": " ".join(sounds)} for word, sounds in WORDS.items()]
     for name, of_file in (("phones", rows), ("words", [{"source": word, "target": word} for word in WORDS])):
@@ -227,9 +239,6 @@ def test_a_script_learns_chunks_and_goes_on_with_new_ones(steps, tmp_path, monke
     first += [tmp_path / "model", "--source_tokenizer", "character", "--target_tokenizer", "chunk", "--max_steps", "90"]
     run_seq2seq.main([*map(str, first), *common, "--config_overrides", f"{sizes},aligned_steps={steps}"])
     assert json.loads((tmp_path / "model" / "all_results.json").read_text())["predict_exact_match"] > 90
-    # what becomes of the longest source, and the token before it
-    settings = json.loads((tmp_path / "model" / "generation_config.json").read_text())
-    assert settings["max_length"] == 256 * steps + 1
     more = ["--train_file", tmp_path / "new.jsonl", "--test_file", tmp_path / "new.jsonl", "--output_dir"]
     more += [tmp_path / "more", "--model_name_or_path", tmp_path / "model", "--extend_vocabulary", "--max_steps", "90"]
     run_seq2seq.main([*map(str, more), *common])

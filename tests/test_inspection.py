@@ -217,9 +217,10 @@ def test_whole_numbers_may_be_written(tmp_path):
     assert find_task(read_content(write(tmp_path, rows))).name == "pairs"
 
 
-def test_parts_of_a_text_in_another_order_are_written(tmp_path):
+@pytest.mark.parametrize("first", ["{}", "{:.1}."])
+def test_parts_of_a_text_in_another_order_are_written(tmp_path, first):
     names = [f"{first} {last}" for first in ("Eva", "Anna", "Uwe", "Rolf") for last in ("Becker", "Bayer", "Meyer")]
-    rows = "".join(f"{name}\t{', '.join(reversed(name.split()))}\n" for name in names * 5)
+    rows = "".join(f"{name}\t{name.split()[1]}, {first.format(name)}\n" for name in names * 5)
     assert find_task(read_content(write(tmp_path, rows))).name == "pairs"
 
 

@@ -37,6 +37,7 @@ _TRAINING_ARGUMENTS = (
     "gradient_accumulation_steps",
     "num_train_epochs",
     "max_steps",
+    "load_best_model_at_end",
     "bf16",
     "fp16",
     "seed",

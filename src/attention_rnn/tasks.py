@@ -357,9 +357,9 @@ def _texts_of_several_labels(content: Content, columns: dict[str, list[str]]) ->
 
 
 def _stand_in_texts(content: Content, name: str, separator: str, texts: Sequence[str]) -> bool:
-    """Whether most of what would be labels are parts of their texts, as "Becker, Eva" of "Eva Becker"."""
+    """Whether most of what would be labels are parts of their texts, as "Becker, E." of "Eva Becker"."""
     stand = [
-        label.strip() in " ".join(str(row.get(text)) for text in texts)
+        label.strip(" .") in " ".join(str(row.get(text)) for text in texts)
         for row in content.rows
         for label in str(row.get(name) or "").split(separator)
         if label.strip()

@@ -24,7 +24,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -52,7 +52,7 @@ from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import TRAINING_CURVES, write_model_card
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
-from .run_folder import PREPARED, check_apart, delete_run, find_checkpoint
+from .run_folder import NEXT, PREPARED, check_apart, delete_run, find_checkpoint
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer
 
@@ -159,6 +159,8 @@ class Run:
             finally:
                 if is_main:
                     shutil.rmtree(self.output_dir / PREPARED, ignore_errors=True)
+                    with suppress(OSError):  # a command's record is within still
+                        (self.output_dir / NEXT).rmdir()
             if is_main and find_spec("matplotlib") is not None:
                 metric = self.training_args.metric_for_best_model
                 is_smoothed = bool(self.training_args.label_smoothing_factor)

@@ -85,7 +85,7 @@ def tell_unfinished(folder: Path) -> str | None:
     state = max(states, key=lambda state: state["global_step"])
     told = f"a training that stopped at step {state['global_step']:,} of {state['max_steps']:,}"
     best, step = state.get("best_metric"), state.get("best_global_step")
-    if best is not None and step is not None:
+    if best is not None and step is not None and not read_settings(folder).get("keeps_last"):
         evaluations = [entry for entry in state["log_history"] if entry["step"] == step]
         # what it chose the best model by, or what is as high there
         names = [key.removeprefix("eval_") for entry in evaluations for key, value in entry.items() if value == best]
