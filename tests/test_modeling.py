@@ -426,6 +426,12 @@ def test_bad_inputs_are_refused_by_name(inputs, message):
         tiny_model()(**inputs)
 
 
+@pytest.mark.parametrize("copy", [False, True])
+def test_labels_without_rows_are_refused_by_name(copy):
+    with pytest.raises(ValueError, match="`labels` must hold at least one token of each target"):
+        tiny_model(copy=copy)(**bad(labels=torch.ones(0, TARGET).long()))
+
+
 def test_a_foreign_cache_is_refused_by_name():
     of_keys = DynamicCache()
     of_keys.update(torch.zeros(BATCH, 2, 4, 5), torch.zeros(BATCH, 2, 4, 5), 0)  # such as a prefix that was tuned

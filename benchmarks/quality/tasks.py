@@ -710,7 +710,7 @@ TASKS = {
             "max_question_length": 128,
             "doc_stride": 128,
             "max_answer_length": 30,
-            "max_steps": 500,
+            "max_steps": 1000,
             "per_device_train_batch_size": 32,
             "per_device_eval_batch_size": 64,
             "language": "ja",
