@@ -16,6 +16,9 @@ class Runner:
     def __init__(self, task):
         self.task = task
 
+    def limit(self, num_beams, new_tokens):
+        pass
+
     def __call__(self, inputs, **options):
         return [{"score": 0.0} for _ in inputs]
 
