@@ -266,7 +266,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "class_labels": TARGETS,
     "token_labels": TARGETS,
     "intent_ids": TARGETS,
-    "character_ids": {**IDS, **SHAPES, "none": lambda x: None},
+    # bytes, of which there are more than tokens
+    "character_ids": {**IDS, **SHAPES, "none": lambda x: None, "too large": lambda x: one_wrong(x.long(), 257)},
     "token_type_ids": {**MASK, "no context": lambda x: x * 0, "no question": lambda x: x * 0 + 1},
     "start_positions": POSITIONS,
     "end_positions": {**POSITIONS, "before the start": lambda x: torch.zeros_like(x)},
