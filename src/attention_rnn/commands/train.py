@@ -431,7 +431,7 @@ def script_arguments(
     words = as_arguments(settings)
     words += ["--do_train", "--do_eval", "--do_predict", "--seed", str(options.seed), "--brief", "True"]
     words += ["--report_to", "none", "--logging_steps", "20"]
-    if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & set(others):
+    if not {"--eval_strategy", "--save_strategy", "--load_best_model_at_end"} & given:
         is_chance = rows_to_choose_by < _FEW_TO_CHOOSE_BY and settings.get("metrics", [""])[0] == "exact_match"
         of_last = ["--load_best_model_at_end", "False", "--metric_for_best_model", "exact_match"]
         words += of_last if is_chance else ["--early_stopping_patience", str(_PATIENCE)]
