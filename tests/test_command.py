@@ -245,6 +245,13 @@ def test_overrides_stand_on_top_of_the_recipes(words):
 
 
 @needs_scripts
+@pytest.mark.parametrize(("arguments", "steps"), [((), 100), (("--max_steps", "50"), 5)])
+def test_a_short_training_warms_up_shortly(words, arguments, steps):
+    chosen = words_of(words, *arguments)
+    assert chosen[chosen.index("--warmup_steps") + 1] == str(steps)
+
+
+@needs_scripts
 @pytest.mark.parametrize(
     ("recipe", "rows", "arguments", "keeps_last"),
     [
