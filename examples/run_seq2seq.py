@@ -42,6 +42,7 @@ from attention_rnn.data import drop_empty, get_text, write_json_lines
 from attention_rnn.distillation import (
     DistillationArguments,
     DistillationTrainer,
+    check_same_steps,
     check_same_tokens,
     open_teacher,
     write_targets,
@@ -204,12 +205,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, float | str]]:
         tokenizer = make_tokenizer(run.pretrained, pairs, aligned_steps, model_args, training_args)
     if training_args.teaches_words:
         check_same_tokens(tokenizer, of_teacher, pairs["train"], teachers[0])
-        steps = getattr(teacher.config, "aligned_steps", 1)
-        if writes_chunks(tokenizer) and steps != aligned_steps:
-            raise ValueError(
-                f"--teacher_models {teachers[0]} has aligned_steps={steps}, and the student {aligned_steps}: they must "
-                "be the same"
-            )
+        if writes_chunks(tokenizer):
+            check_same_steps(aligned_steps, teacher, teachers[0])
     model = make_model(run.pretrained, tokenizer, number_of(pairs.get("train")), model_args)
     model.generation_config.num_beams = data_args.num_beams
     copying = CopyVocabulary(tokenizer, model.config.vocab_size) if getattr(model.config, "copy", False) else None

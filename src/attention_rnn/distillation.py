@@ -137,6 +137,19 @@ def check_same_tokens(tokenizer: Any, of_teacher: Any, pairs: Iterable[Any], nam
         )
 
 
+def check_same_steps(aligned_steps: int, teacher: PreTrainedModel, name: str) -> None:
+    """
+    Refuse, for the level of words, a teacher that writes more or fewer chunks for each token than its student.
+
+    Raises:
+        ValueError: it does.
+    """
+    if (steps := getattr(teacher.config, "aligned_steps", 1)) != aligned_steps:
+        raise ValueError(
+            f"--teacher_models {name} has aligned_steps={steps}, and the student {aligned_steps}: they must be the same"
+        )
+
+
 def write_targets(
     teacher: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .checkpoints import CARD, MEMBERS, TEACHERS, checkpoints_of
@@ -9,7 +10,6 @@ from .model_card import TRAINING_CURVES
 from .trainer import fault_of_checkpoint, last_whole_checkpoint
 
 NEXT = "_next"  # in the folder, what is to take the place of that of an earlier run; the Trainer uploads no such name
-
 PREPARED = f"{NEXT}/prepared"  # the tokenizer of a training that has not begun
 
 # What scripts and commands tell of a model in the folder of its run. The card, by which a finished run is known, is the
@@ -106,6 +106,13 @@ def files_of_run(output_dir: Path) -> list[Path]:
     """What tells that a run has been here."""
     results = [path for pattern in ("config.json", "*_results.json") for path in output_dir.glob(pattern)]
     return [*checkpoints_of(output_dir), *results]
+
+
+def delete_prepared(output_dir: Path) -> None:
+    """Delete what a training has prepared that has begun, or was killed before."""
+    shutil.rmtree(output_dir / PREPARED, ignore_errors=True)
+    with suppress(OSError):  # the record of a command may lie there still
+        (output_dir / NEXT).rmdir()
 
 
 def delete_run(output_dir: Path) -> None:

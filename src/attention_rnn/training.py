@@ -21,10 +21,9 @@ What only shows a model stands elsewhere: how it is used in `usage.py`, pictures
 
 import logging
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -52,7 +51,7 @@ from .data import FORMATS, choose_columns, extension, read_rows
 from .heat_maps import draw_heat_maps
 from .model_card import TRAINING_CURVES, write_model_card
 from .progress import Forecast, ProgressBar, StopAtStep, plot_training, stopped_by_interrupt
-from .run_folder import NEXT, PREPARED, check_apart, delete_run, find_checkpoint
+from .run_folder import PREPARED, check_apart, delete_prepared, delete_run, find_checkpoint
 from .tokenizer_training import NORMALIZERS, TokenizerKind, choose_tokenizer, train_tokenizer
 from .trainer import ReliableTrainer
 
@@ -105,8 +104,8 @@ class Run:
         """
         set_seed(self.training_args.seed)
         with self.training_args.main_process_first(local=False, desc="preparing the training"):
-            if self.training_args.process_index == 0:  # what one has left that was killed
-                shutil.rmtree(self.output_dir / PREPARED, ignore_errors=True)
+            if self.training_args.process_index == 0:
+                delete_prepared(self.output_dir)
             yield
 
     @property
@@ -158,9 +157,7 @@ class Run:
                 self.training_seconds = train_and_save(trainer, self.checkpoint)
             finally:
                 if is_main:
-                    shutil.rmtree(self.output_dir / PREPARED, ignore_errors=True)
-                    with suppress(OSError):  # a command's record is within still
-                        (self.output_dir / NEXT).rmdir()
+                    delete_prepared(self.output_dir)
             if is_main and find_spec("matplotlib") is not None:
                 metric = self.training_args.metric_for_best_model
                 is_smoothed = bool(self.training_args.label_smoothing_factor)

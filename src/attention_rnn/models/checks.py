@@ -87,8 +87,9 @@ def check_labels(labels: Tensor, vocab_size: int | None) -> None:
     if labels.dim() != 2:
         raise ValueError(f"`labels` must have the shape (batch, target), got {tuple(labels.shape)}.")
     if has_values(labels):
-        is_above = torch.zeros_like(labels, dtype=torch.bool) if vocab_size is None else labels >= vocab_size
-        is_wrong = (labels != IGNORED_LABEL) & ((labels < 0) | is_above)
+        is_wrong = (labels != IGNORED_LABEL) & (labels < 0)
+        if vocab_size is not None:
+            is_wrong |= labels >= vocab_size
         if is_wrong.any():
             largest = "" if vocab_size is None else f" to {vocab_size - 1}"
             raise ValueError(f"`labels` must be tokens of the vocabulary, 0{largest}, got {int(labels[is_wrong][0])}.")
