@@ -52,3 +52,11 @@ def test_the_curves_of_a_training_are_drawn(tmp_path):
     assert plot_training(tmp_path / "training.png", log, "bleu")
     assert (tmp_path / "training.png").stat().st_size > 1_000
     assert not plot_training(tmp_path / "none.png", [{"step": 1, "epoch": 1}], "bleu")
+
+
+def test_what_is_right_stands_first_whatever_its_letters(tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    labels = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, file: labels.extend(self.axes[0].get_yticklabels()))
+    write_confusions(tmp_path, count_confusions(["א", "a"], ["ב", "b"], of_words=True))
+    assert sorted(label.get_text() for label in labels) == ["a → b", "\u200eא\u200e → \u200eב"]

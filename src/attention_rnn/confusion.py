@@ -73,10 +73,10 @@ def write_confusions(folder: Path, confusions: Sequence[Confusion]) -> None:
         from matplotlib.ticker import MaxNLocator
     except ImportError:
         return
-    from .plotting import drawable
+    from .plotting import drawable, from_to
 
     shown = confusions[:_SHOWN]
-    families, names = drawable([f"{confusion.reference} → {confusion.prediction}" for confusion in shown])
+    families, names = drawable([from_to(confusion.reference, confusion.prediction) for confusion in shown])
     figure = Figure(figsize=(5, 0.8 + 0.24 * len(shown)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.barh(range(len(shown)), [confusion.times for confusion in shown], color="tab:blue")

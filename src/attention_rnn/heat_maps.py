@@ -1,6 +1,5 @@
 """Pictures of where a trained model looked, for each task of the scripts."""
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from .alignment import Alignment, alignment_from_outputs
 from .copy_vocabulary import CopyVocabulary
 from .models.configuration_attention_rnn import AttentionRnnConfig
-from .plotting import certainty, plot_alignment, write_alignment_page
+from .plotting import certainty, from_to, plot_alignment, write_alignment_page
 from .question_answering import answer_positions, encode_windows, window_length
 
 _MARGIN = 12  # tokens of a context to show on either side of the answer
@@ -80,7 +79,7 @@ def seq2seq_alignments(
             source_tokens = copying.convert_ids_to_tokens(inputs["copy_ids"][0], unknown_words)
             target_tokens = copying.convert_ids_to_tokens(outputs.sequences[0, 1:], unknown_words)
             text = copying.batch_decode(outputs.sequences, [unknown_words])[0].strip()
-        title, is_right = _from_to(source, text), None
+        title, is_right = from_to(source, text), None
         if references is not None:
             is_right = text == references[index]
             title += "" if is_right else f" (reference: {references[index]})"
@@ -88,13 +87,6 @@ def seq2seq_alignments(
         score = None if scores is None else float(scores[0])
         weights = alignment_from_outputs(outputs)[0]
         yield Alignment(weights, source_tokens, target_tokens, title, score, is_right)
-
-
-def _from_to(source: str, target: str) -> str:
-    """Two texts and an arrow from left to right, also where they are written from right to left."""
-    is_turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in source + target)
-    mark = "\N{LEFT-TO-RIGHT MARK}" if is_turned else ""
-    return f"{mark}{source}{mark} → {mark}{target}"
 
 
 def qa_alignments(
@@ -149,7 +141,7 @@ def qa_alignments(
             weights,
             asked_tokens,
             [tokens[position] for position in rows],
-            _from_to(question, answer["answer"]),
+            from_to(question, answer["answer"]),
             answer.get("score"),
             kind="question-answering",
             text=context,

@@ -247,6 +247,13 @@ def write_alignment_page(path: str | Path, alignments: Iterable[Alignment], *, t
     Path(path).write_text(page, encoding="utf-8")
 
 
+def from_to(source: str, target: str) -> str:
+    """Two texts and an arrow from left to right, also where they are written from right to left."""
+    is_turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in source + target)
+    mark = "\N{LEFT-TO-RIGHT MARK}" if is_turned else ""
+    return f"{mark}{source}{mark} → {mark}{target}"
+
+
 def certainty(alignment: Any) -> float:
     """By which alignments are shown in their order: the least certain one first, those without a score last."""
     score = getattr(alignment, "score", None)
